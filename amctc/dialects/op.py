@@ -1,0 +1,131 @@
+"""What a row of the op table says. The table is where an op is described; nobody else knows ops by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amctc.ir import Node
+from amctc.ir.graph import Shape
+
+FloatVector: TypeAlias = NDArray[np.float32]
+
+
+class OpError(Exception):
+    """A layer's own parameters, inputs or weights are wrong; the caller adds the layer and the place."""
+
+
+@dataclass(frozen=True)
+class Arity:
+    """How many inputs or outputs an op takes; `most` None means any number from `least` on."""
+
+    least: int
+    most: int | None
+
+    def __str__(self) -> str:
+        if self.most is None:
+            return f"at least {self.least}"
+        return str(self.least) if self.least == self.most else f"{self.least} to {self.most}"
+
+    def allows(self, count: int) -> bool:
+        return count >= self.least and (self.most is None or count <= self.most)
+
+
+ONE = Arity(1, 1)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """The op is linear in its data input: weights times data, plus a bias for each output channel.
+
+    `out_axis` is the output-channel axis of the weight array as one sees it after `grouped` has
+    been undone: for Caffe's Deconvolution the array is [Cin, Cout/g, ...], so scaling by output
+    channel goes through `per_output_channel`.
+    """
+
+    weight: str
+    bias: str
+    out_channels: Callable[[Node], int]
+    """Number of output channels."""
+    by_output_channel: Callable[[Node, NDArray[np.generic]], NDArray[np.generic]]
+    """The weight array as [Cout, everything else]; a view where possible."""
+    from_output_channel: Callable[[Node, NDArray[np.generic]], NDArray[np.generic]]
+    """The inverse: [Cout, everything else] back to the array's own shape."""
+    enable_bias: Callable[[Node], None]
+    """Set the attributes so that the layer has a bias."""
+
+
+@dataclass(frozen=True)
+class Affine:
+    """At inference the op is y = a*x + b with one a and one b a channel of axis 1.
+
+    `coefficients(node, channels)` gives (a, b) as float64 vectors, or the reason (a sentence) why
+    this node is not such a map (another axis, a second input, statistics of the batch).
+    """
+
+    coefficients: Callable[[Node, int], tuple[NDArray[np.float64], NDArray[np.float64]] | str]
+
+
+@dataclass(frozen=True)
+class Quantizable:
+    """How a layer of this type may be quantized (seed 001, appendix: supported layers)."""
+
+    on_by_default: bool
+    weights: bool = False
+    channel_wise: bool = False
+    """Whether the weights may have a scale for each output channel."""
+    data_inputs: Callable[[Node], tuple[int, ...]] | None = None
+    """Which inputs carry data; None means all of them."""
+
+
+@dataclass(frozen=True)
+class OpDef:
+    """One op.
+
+    `infer(node, shapes)` gives the output shapes for the given input shapes, and raises `OpError`
+    when the parameters are wrong. `weight_shapes(node, shapes)` gives the shape of every weight the
+    layer must have, by role, in the order of the format's blobs.
+    """
+
+    name: str
+    summary: str
+    inputs: Arity
+    outputs: Arity
+    infer: Callable[[Node, tuple[Shape, ...]], tuple[Shape, ...]]
+    weight_shapes: Callable[[Node, tuple[Shape, ...]], Mapping[str, Shape]] = lambda node, shapes: {}
+    parameter: str | None = None
+    """The field of the source format's layer message that holds the op's own parameters."""
+    quantizable: Quantizable | None = None
+    linear: Linear | None = None
+    affine: Affine | None = None
+    source: bool = False
+    """An input of the graph."""
+    activation: bool = False
+    identity: bool = False
+    """At inference the output equals the input (Dropout, Split)."""
+    moves_data: bool = False
+    """Every output element is an input element (Concat, Reshape, Flatten): no arithmetic."""
+    dtypes: Callable[[Node], tuple[str, ...]] | None = None
+    """Element types of the outputs; None means float32."""
+    notes: str = ""
+
+    @property
+    def dialect(self) -> str:
+        return self.name.partition(".")[0]
+
+    @property
+    def type(self) -> str:
+        return self.name.partition(".")[2]
+
+    def data_inputs(self, node: Node) -> tuple[int, ...]:
+        """Indices of the inputs that are quantized when the layer is."""
+        if self.quantizable is not None and self.quantizable.data_inputs is not None:
+            return self.quantizable.data_inputs(node)
+        return tuple(range(len(node.inputs)))
+
+    def output_dtypes(self, node: Node) -> tuple[str, ...]:
+        return self.dtypes(node) if self.dtypes is not None else ("float32",) * len(node.outputs)

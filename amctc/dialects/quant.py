@@ -1,0 +1,85 @@
+"""The quant dialect: how every format's quantized form is held inside the graph.
+
+`Observe` reads a value during calibration and writes nothing. `Quantize` maps float32 to integers,
+`Dequantize` maps the int32 sums of a linear layer back to float32, `AntiQuantize` maps integers
+straight back to float32. A linear layer whose data input is the output of a Quantize computes on
+integers: its weights are int8, its bias int32, its output int32 (or, in a fake-quant file, the same
+integers held in float32).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from amctc.dialects.op import ONE, Arity, OpDef
+from amctc.ir import Node
+from amctc.ir.graph import Shape
+from amctc.quant.ifmr import IfmrSettings
+from amctc.text.plain import Plain
+
+
+def _same(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+    return (shapes[0],)
+
+
+def _none(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+    return ()
+
+
+def _storage(node: Node) -> tuple[str, ...]:
+    if node.attrs.get("centered"):
+        return ("float32",)
+    bits = node.attrs["bits"]
+    return ("int8" if isinstance(bits, int) and bits <= 8 else "int16",)
+
+
+QUANT_OPS: tuple[OpDef, ...] = (
+    OpDef(
+        name="quant.Observe",
+        summary="gathers what calibration needs to know of a value",
+        inputs=ONE,
+        outputs=Arity(0, 0),
+        infer=_none,
+        notes="attrs: layers (names joined with the input index), and the settings of the observer",
+    ),
+    OpDef(
+        name="quant.Quantize",
+        summary="q = clip(round_half_even(x * (1 / scale)) + offset), stored in 8 or 16 bits",
+        inputs=ONE,
+        outputs=ONE,
+        infer=_same,
+        dtypes=_storage,
+        notes=(
+            "attrs: scale (float32), offset, bits; centered: the output is q - offset held in float32, "
+            "for a fake-quant model"
+        ),
+    ),
+    OpDef(
+        name="quant.Dequantize",
+        summary="y = x * deq_scale, one deq_scale = scale_d * scale_w for each channel or for all",
+        inputs=ONE,
+        outputs=ONE,
+        infer=_same,
+        notes="weights: deq_scale float32 [C] or [1]; the channel axis is 1",
+    ),
+    OpDef(
+        name="quant.AntiQuantize",
+        summary="x = (q - offset) * scale",
+        inputs=ONE,
+        outputs=ONE,
+        infer=_same,
+        notes="attrs: scale (float32), offset, bits; centered: the input is q - offset already",
+    ),
+)
+
+
+def settings_to_plain(settings: IfmrSettings) -> dict[str, Plain]:
+    """The settings as attributes of an Observe node."""
+    return dataclasses.asdict(settings)
+
+
+def settings_from_plain(plain: Plain) -> IfmrSettings:
+    """The settings of an Observe node."""
+    if not isinstance(plain, dict):
+        raise ValueError("an Observe node without settings")
+    return IfmrSettings(**plain)  # type: ignore[arg-type]  # written by settings_to_plain

@@ -1,0 +1,18 @@
+"""The graph every frontend makes, every pass rewrites and every target reads."""
+
+from amctc.ir.graph import Graph, Node, Use, Value
+from amctc.ir.provenance import Change, Origin, Provenance
+from amctc.ir.quantization import InputQuant, NodeQuant, WeightQuant
+
+__all__ = [
+    "Change",
+    "Graph",
+    "InputQuant",
+    "Node",
+    "NodeQuant",
+    "Origin",
+    "Provenance",
+    "Use",
+    "Value",
+    "WeightQuant",
+]

@@ -1,0 +1,50 @@
+"""Writing a set of files so that either all of them are new or all are what they were."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from amctc.diagnostics import error
+
+
+def write_files(files: Mapping[Path, bytes]) -> None:
+    """Write every file under a temporary name beside its own, then rename them all.
+
+    Folders that are missing are made. Raises `DiagnosticError` (AM700) when something cannot be
+    written; no file that was there before has changed then.
+    """
+    written: list[tuple[Path, Path]] = []
+    path = Path()
+    try:
+        for path, data in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                raise IsADirectoryError(21, "is a directory")
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            written.append((Path(name), path))
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        for temporary, path in written:
+            temporary.chmod(0o644)
+            temporary.replace(path)
+    except OSError as failure:
+        reason = (failure.strerror or "unwritable").lower()
+        raise error("AM700", f"cannot write this file: {reason}", file=str(path)) from None
+    finally:
+        for temporary, _ in written:
+            with contextlib.suppress(FileNotFoundError):
+                temporary.unlink()
+
+
+def output_paths(prefix: str | Path, endings: Mapping[str, bytes]) -> dict[Path, bytes]:
+    """Whole paths: `PREFIX_ending`, or `ending` alone in the folder when the prefix ends in a slash."""
+    text = str(prefix)
+    if text.endswith(("/", os.sep)) or Path(text).is_dir():
+        return {Path(text) / ending: data for ending, data in endings.items()}
+    return {Path(f"{text}_{ending}"): data for ending, data in endings.items()}

@@ -1,0 +1,115 @@
+"""A histogram of a stream whose bins are powers of two wide, so that it does not depend on the order of the data.
+
+Bin `i` holds the values with `trunc(x / 2**exponent) == i`; both operations are exact in float32, so bin 0 is twice as
+wide as the others and lies around 0. The exponent is the least one at which the largest magnitude seen has a bin number
+under `bins`. When a larger value comes, bins merge in pairs, `i` going to `trunc(i / 2)`, which is where the wider
+division would have put every value in them: the final counts are those of all data at the final width.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+CHUNK = 1 << 16
+"""Values that are counted at once: small enough for the cache, large against the histogram."""
+
+# Values whose bins would be narrower share bin 0: no legal scale is anywhere near 2**-64, and 2**-exponent stays finite.
+_LEAST_MAGNITUDE_EXPONENT = -64
+
+
+class Scratch:
+    """Buffers for the counting of one chunk; one for each thread that counts."""
+
+    def __init__(self, size: int) -> None:
+        self.scaled = np.empty(size, dtype=np.float32)
+        self.narrow = np.empty(size, dtype=np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class Density:
+    """Values spread evenly inside bins: `counts` (n,) int64, `edges` (n + 1,) float64 in rising order."""
+
+    counts: NDArray[np.int64]
+    edges: NDArray[np.float64]
+
+
+class Histogram:
+    """Counts of float32 values in `2 * bins - 1` bins; only the used sides of 0 take memory."""
+
+    def __init__(self, bins: int) -> None:
+        self.bins = bins
+        self.minimum = math.inf
+        self.maximum = -math.inf
+        self._exponent = _LEAST_MAGNITUDE_EXPONENT - bins.bit_length() + 1
+        self._first = 0
+        self._counts = np.zeros(1, dtype=np.int64)
+
+    def add(self, values: NDArray[np.float32], low: np.float32, high: np.float32, scratch: Scratch) -> None:
+        """Count finite `values` (one axis, at most as many as the scratch holds) that span `low` to `high`."""
+        self._cover(float(low), float(high))
+        factor = np.float32(math.ldexp(1.0, -self._exponent))
+        lowest = int(low * factor)
+        if lowest == int(high * factor):
+            self._counts[lowest - self._first] += values.size
+            return
+        scaled, narrow = scratch.scaled[: values.size], scratch.narrow[: values.size]
+        np.multiply(values, factor, out=scaled)
+        np.copyto(narrow, scaled, casting="unsafe")  # truncates
+        if lowest:
+            np.subtract(narrow, np.int32(lowest), out=narrow)
+        counts = np.bincount(narrow)
+        start = lowest - self._first
+        self._counts[start : start + counts.size] += counts
+
+    def merge(self, other: Histogram) -> None:
+        """Take in the counts of `other`, which has as many bins and is left as it is."""
+        if other.minimum > other.maximum:
+            return
+        self._cover(other.minimum, other.maximum)
+        first, counts = _merge_pairs(other._first, other._counts, self._exponent - other._exponent)
+        used = np.flatnonzero(counts)
+        counts = counts[used[0] : used[-1] + 1]
+        start = first + int(used[0]) - self._first
+        self._counts[start : start + counts.size] += counts
+
+    def density(self) -> Density:
+        """The non-empty stretch of the histogram; its outer edges are the smallest and the largest value."""
+        used = np.flatnonzero(self._counts)
+        first, last = int(used[0]), int(used[-1])
+        width = math.ldexp(1.0, self._exponent)
+        numbers = np.arange(first, last + 2, dtype=np.float64) + self._first
+        # Bin i is [i, i + 1) above 0 and (i - 1, i] below; bin 0 is both, so the lower edge of i <= 0 is i - 1.
+        edges = np.where(numbers <= 0, numbers - 1, numbers) * width
+        edges[0], edges[-1] = self.minimum, self.maximum
+        return Density(self._counts[first : last + 1], edges)
+
+    def _cover(self, low: float, high: float) -> None:
+        """Make room for values from `low` to `high`: widen the bins, and take on the sides that are used."""
+        self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
+        magnitude = max(-self.minimum, self.maximum)
+        power = max(math.frexp(magnitude)[1], _LEAST_MAGNITUDE_EXPONENT) if magnitude else _LEAST_MAGNITUDE_EXPONENT
+        exponent = power - self.bins.bit_length() + 1
+        first = -(self.bins - 1) if self.minimum < 0 else 0
+        size = -first + (self.bins if self.maximum > 0 else 1)
+        if (exponent, first, size) == (self._exponent, self._first, self._counts.size):
+            return
+        old_first, old = _merge_pairs(self._first, self._counts, exponent - self._exponent)
+        self._counts = np.zeros(size, dtype=np.int64)
+        self._counts[old_first - first : old_first - first + old.size] = old
+        self._first, self._exponent = first, exponent
+
+
+def _merge_pairs(first: int, counts: NDArray[np.int64], times: int) -> tuple[int, NDArray[np.int64]]:
+    """Counts of bins `first`, `first + 1`, … after every bin number was halved towards 0 `times` times."""
+    if not times:
+        return first, counts
+    shift = min(times, 62)
+    numbers = np.arange(first, first + counts.size)
+    targets = np.sign(numbers) * (np.abs(numbers) >> shift)
+    merged = np.zeros(int(targets[-1] - targets[0]) + 1, dtype=np.int64)
+    np.add.at(merged, targets - targets[0], counts)
+    return int(targets[0]), merged

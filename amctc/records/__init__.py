@@ -1,0 +1,1 @@
+"""Scales and offsets on disk, and what was done to which layer."""

@@ -1,0 +1,245 @@
+"""Checks a text tree against a message descriptor, and tells all that does not fit at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+
+from amctc.diagnostics import Collector, Diagnostic, Label, Level, did_you_mean
+from amctc.source import Span
+from amctc.text.checked import CheckedField, CheckedMessage, FieldValue, ScalarValue, identifier_of
+from amctc.text.literals import as_float32
+from amctc.text.plain import Symbol
+from amctc.text.prototext import TextField, TextMessage, TextScalar
+
+UnknownFields = Literal["error", "keep"]
+
+_TRUE = ("true", "True", "t")
+_FALSE = ("false", "False", "f")
+_INTEGER_RANGES = {
+    FieldDescriptor.CPPTYPE_INT32: (-(1 << 31), (1 << 31) - 1, "int32"),
+    FieldDescriptor.CPPTYPE_INT64: (-(1 << 63), (1 << 63) - 1, "int64"),
+    FieldDescriptor.CPPTYPE_UINT32: (0, (1 << 32) - 1, "uint32"),
+    FieldDescriptor.CPPTYPE_UINT64: (0, (1 << 64) - 1, "uint64"),
+}
+_WANTED = {
+    FieldDescriptor.CPPTYPE_INT32: "a whole number",
+    FieldDescriptor.CPPTYPE_INT64: "a whole number",
+    FieldDescriptor.CPPTYPE_UINT32: "a whole number",
+    FieldDescriptor.CPPTYPE_UINT64: "a whole number",
+    FieldDescriptor.CPPTYPE_FLOAT: "a number",
+    FieldDescriptor.CPPTYPE_DOUBLE: "a number",
+    FieldDescriptor.CPPTYPE_BOOL: "`true` or `false`",
+    FieldDescriptor.CPPTYPE_STRING: "a string in quotes",
+}
+_FOUND = {
+    "int": "a whole number",
+    "float": "a number with a fraction",
+    "string": "a string",
+    "identifier": "a word",
+}
+
+
+def check_message(
+    tree: TextMessage,
+    descriptor: Descriptor,
+    collector: Collector,
+    *,
+    unknown_fields: UnknownFields,
+    code: str = "AM11",
+) -> CheckedMessage:
+    """The typed view of a tree; everything that does not fit goes to the collector and is left out.
+
+    `code` is put before the digit of each finding: 0 unknown field, 1 wrong type, 2 out of range,
+    3 unknown enum value, 4 missing required field, 5 (a warning) two members of one oneof. With
+    `unknown_fields="keep"` fields that the schema lacks are kept without a word.
+    """
+    return _Checker(collector, unknown_fields, code).message(tree, descriptor)
+
+
+class _Checker:
+    def __init__(self, collector: Collector, unknown_fields: UnknownFields, code: str) -> None:
+        self._collector = collector
+        self._unknown_fields = unknown_fields
+        self._code = code
+
+    def message(self, tree: TextMessage, descriptor: Descriptor) -> CheckedMessage:
+        known = descriptor.fields_by_name
+        fields: list[CheckedField] = []
+        unknown: list[TextField] = []
+        for entry in tree.fields:
+            field = known.get(entry.name)
+            if field is None:
+                unknown.append(entry)
+                self._unknown(entry, descriptor)
+                continue
+            value = self._value(entry, field)
+            if value is not None:
+                fields.append(
+                    CheckedField(
+                        entry.name, value, entry.value.span, entry.name_span, bool(field.is_repeated)
+                    )
+                )
+        self._required(tree, descriptor)
+        self._oneofs(fields, descriptor)
+        return CheckedMessage(descriptor, tree.span, tuple(fields), tuple(unknown))
+
+    def _unknown(self, entry: TextField, descriptor: Descriptor) -> None:
+        if self._unknown_fields == "keep":
+            return
+        help = did_you_mean(entry.name, descriptor.fields_by_name)
+        if help is None and len(descriptor.fields_by_name) <= 12:
+            help = "it has " + ", ".join(f"`{name}`" for name in descriptor.fields_by_name)
+        self._report(0, f"`{descriptor.name}` has no field `{entry.name}`", entry.name_span, help=help)
+
+    def _required(self, tree: TextMessage, descriptor: Descriptor) -> None:
+        written = {entry.name for entry in tree.fields}
+        for field in descriptor.fields:
+            if field.is_required and field.name not in written:
+                self._report(
+                    4,
+                    f"`{descriptor.name}` needs a field `{field.name}`",
+                    Span(tree.span.source, tree.span.start, min(tree.span.start + 1, tree.span.end)),
+                    label=f"`{field.name}` is missing here",
+                )
+
+    def _oneofs(self, fields: list[CheckedField], descriptor: Descriptor) -> None:
+        for oneof in descriptor.oneofs:
+            members = {field.name for field in oneof.fields}
+            last: CheckedField | None = None
+            for entry in fields:
+                if entry.name not in members:
+                    continue
+                if last is not None and last.name != entry.name:
+                    self._report(
+                        5,
+                        f"`{entry.name}` on line {entry.name_span.line} overrules "
+                        f"`{last.name}` on line {last.name_span.line}",
+                        entry.name_span,
+                        level=Level.WARNING,
+                        related=(Label(last.name_span, "this is ignored"),),
+                        help="keep one of them: only one of "
+                        + ", ".join(f"`{field.name}`" for field in oneof.fields)
+                        + " can hold",
+                    )
+                last = entry
+
+    def _value(self, entry: TextField, field: FieldDescriptor) -> FieldValue | None:
+        value = entry.value
+        if field.message_type is not None:
+            if isinstance(value, TextMessage):
+                return self.message(value, field.message_type)
+            self._report(
+                1,
+                f"`{entry.name}` is a message, so it needs `{{ }}`, but {_FOUND[value.kind]} was found",
+                value.span,
+                help=f"write `{entry.name} {{ ... }}`",
+            )
+            return None
+        if isinstance(value, TextMessage):
+            wanted = "one value of its enum" if field.enum_type is not None else _WANTED[field.cpp_type]
+            brace = Span(value.span.source, value.span.start, value.span.start + 1)
+            self._report(1, f"`{entry.name}` must be {wanted}, but a message in braces was found", brace)
+            return None
+        if field.enum_type is not None:
+            return self._enum(entry.name, value, field.enum_type)
+        return self._scalar(entry.name, value, field)
+
+    def _enum(self, name: str, scalar: TextScalar, enum: EnumDescriptor) -> Symbol | None:
+        if scalar.kind == "int":
+            known = enum.values_by_number.get(int(scalar.value))
+            if known is not None:
+                return Symbol(known.name)
+            numbers = ", ".join(f"{value.number} ({value.name})" for value in enum.values[:20])
+            self._report(
+                3, f"{scalar.value!r} is not a value of `{name}`", scalar.span, help=f"one of {numbers}"
+            )
+            return None
+        word = identifier_of(scalar)
+        if word is not None and word in enum.values_by_name:
+            return Symbol(word)
+        names = [value.name for value in enum.values]
+        if word is None:
+            quoted = scalar.kind == "string" and scalar.value in [n.encode() for n in names]
+            help = "write it without quotes" if quoted else _choices(names)
+            found = _FOUND[scalar.kind]
+            self._report(
+                1, f"`{name}` must be one word of its enum, but {found} was found", scalar.span, help=help
+            )
+            return None
+        help = did_you_mean(word, names) or did_you_mean(word.upper(), names) or _choices(names)
+        self._report(3, f"`{word}` is not a value of `{name}`", scalar.span, help=help)
+        return None
+
+    def _scalar(self, name: str, scalar: TextScalar, field: FieldDescriptor) -> ScalarValue | None:
+        for value in _convert(scalar, field):
+            return value
+        integer = _INTEGER_RANGES.get(field.cpp_type)
+        if integer is not None and scalar.kind == "int":
+            low, high, kind = integer
+            self._report(2, f"{scalar.value!r} is out of range for `{name}`", scalar.span,
+                         help=f"{kind} holds {low} to {high}")  # fmt: skip
+        elif field.cpp_type == FieldDescriptor.CPPTYPE_FLOAT and scalar.kind in ("int", "float"):
+            self._report(2, f"{scalar.value!r} is out of range for `{name}`", scalar.span,
+                         help="float holds up to about 3.4e38")  # fmt: skip
+        elif field.cpp_type == FieldDescriptor.CPPTYPE_STRING and scalar.kind == "string":
+            self._report(1, f"`{name}` is not valid UTF-8", scalar.span)
+        else:
+            wanted = _WANTED[field.cpp_type]
+            found = f"the word `{scalar.span.text}`" if scalar.kind == "identifier" else _FOUND[scalar.kind]
+            help = None
+            if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+                help = f'write `"{scalar.span.text}"`'
+            self._report(1, f"`{name}` must be {wanted}, but {found} was found", scalar.span, help=help)
+        return None
+
+    def _report(
+        self,
+        digit: int,
+        message: str,
+        span: Span,
+        *,
+        label: str = "",
+        level: Level = Level.ERROR,
+        related: tuple[Label, ...] = (),
+        help: str | None = None,
+    ) -> None:
+        self._collector.add(
+            Diagnostic(f"{self._code}{digit}", message, level, span, label=label, related=related, help=help)
+        )
+
+
+def _choices(names: list[str]) -> str:
+    more = ", ..." if len(names) > 20 else ""
+    return "one of " + ", ".join(f"`{name}`" for name in names[:20]) + more
+
+
+def _convert(scalar: TextScalar, field: FieldDescriptor) -> Iterator[ScalarValue]:
+    """The value of a scalar in the field's type, if it has one."""
+    kind = field.cpp_type
+    value = scalar.value
+    if kind in _INTEGER_RANGES:
+        low, high, _ = _INTEGER_RANGES[kind]
+        if isinstance(value, int) and low <= value <= high:
+            yield value
+    elif kind == FieldDescriptor.CPPTYPE_BOOL:
+        if scalar.kind == "int" and value in (0, 1):
+            yield value == 1
+        elif scalar.kind == "identifier" and value in _TRUE + _FALSE:
+            yield value in _TRUE
+    elif kind in (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE):
+        if isinstance(value, int | float):
+            try:
+                yield as_float32(float(value)) if kind == FieldDescriptor.CPPTYPE_FLOAT else float(value)
+            except OverflowError:
+                return
+    elif isinstance(value, bytes):
+        if field.type == FieldDescriptor.TYPE_BYTES:
+            yield value
+            return
+        try:
+            yield value.decode()
+        except UnicodeDecodeError:
+            return

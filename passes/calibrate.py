@@ -1,0 +1,65 @@
+"""calibrate: run the calibration data and turn what the observers saw into scales and offsets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from amctc.diagnostics import DiagnosticError
+from amctc.dialects.quant import settings_from_plain
+from amctc.ir import Graph, Node
+from amctc.pipeline.context import Context
+from amctc.pipeline.pass_ import Pass
+from amctc.quant.ifmr import IfmrResult
+from amctc.quant.observer import IfmrObserver
+from amctc.runtime.calibration import observe_values
+
+
+@dataclass(frozen=True)
+class Calibrate(Pass):
+    """Feed every Observe node with the calibration batches, choose scale and offset, and remove it.
+
+    All observers share one run over the data; nothing is kept of a batch but what they keep. The
+    factors go into the annotations of the layers that the observer stood for.
+    """
+
+    name: ClassVar[str] = "calibrate"
+    after: ClassVar[tuple[str, ...]] = ("observe",)
+    before: ClassVar[tuple[str, ...]] = ("insert-quant", "quantize-bias")
+
+    def run(self, graph: Graph, context: Context) -> bool:
+        calibration = context.need_calibration()
+        nodes = [node for node in graph.nodes if node.op == "quant.Observe"]
+        observers = {
+            node: IfmrObserver(settings_from_plain(node.attrs["settings"]), ", ".join(_layers(node))) for node in nodes
+        }
+        readers = [(node.inputs[0], observer) for node, observer in observers.items()]
+        observe_values(graph, readers, calibration.batches(), calibration.progress)
+        for node, observer in observers.items():
+            try:
+                found = observer.finish()
+            except DiagnosticError as mistake:
+                context.collector.extend(mistake.diagnostics)
+                continue
+            self._annotate(graph, node, found)
+            graph.remove(node)
+        return bool(nodes)
+
+    def _annotate(self, graph: Graph, observer: Node, found: IfmrResult) -> None:
+        inputs = observer.attrs["inputs"]
+        for name, index in zip(_layers(observer), inputs if isinstance(inputs, tuple) else (), strict=True):
+            node = graph.node(name)
+            if node.quant is None or not isinstance(index, int):
+                continue
+            node.quant = node.quant.with_input(index, float(found.scale), int(found.offset))
+            how = "the data" if found.exact else "a histogram of the data"
+            node.record(
+                self.name,
+                f"input {index}: scale {found.scale:.6g}, offset {found.offset}, candidate {found.index} "
+                f"on {how}, range {found.init_min:.6g} … {found.init_max:.6g}",
+            )
+
+
+def _layers(observer: Node) -> tuple[str, ...]:
+    layers = observer.attrs["layers"]
+    return tuple(str(name) for name in layers) if isinstance(layers, tuple) else ()

@@ -1,0 +1,104 @@
+"""insert-quant: turn annotations into Quantize, Dequantize and AntiQuantize nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from amctc.dialects.shapes import annotate_shapes
+from amctc.ir import Graph, InputQuant, Node, Provenance, Use, Value, WeightQuant
+from amctc.pipeline.context import Context
+from amctc.pipeline.pass_ import Pass
+from amctc.text.plain import Plain
+
+_INSERTED = Provenance(inserted=True)
+
+
+@dataclass(frozen=True)
+class InsertQuant(Pass):
+    """Insert the quantization of every calibrated layer.
+
+    A layer with quantized weights becomes Quantize -> integer layer -> Dequantize. A layer without
+    weights computes on Quantize -> AntiQuantize, that is on float values of the grid. Inputs that
+    read one value with equal factors share one Quantize (and one AntiQuantize).
+    """
+
+    name: ClassVar[str] = "insert-quant"
+    after: ClassVar[tuple[str, ...]] = ("calibrate", "quantize-weights", "quantize-bias")
+
+    def run(self, graph: Graph, context: Context) -> bool:
+        annotated = [node for node in graph.nodes if node.quant is not None]
+        quantized: dict[tuple[Value, float, int, int], Node] = {}
+        anti: dict[Node, Node] = {}
+        for node in annotated:
+            self._quantize_inputs(graph, node, quantized, anti)
+        for node in annotated:
+            if node.quant is not None and node.quant.weight is not None:
+                self._dequantize_output(graph, node, node.quant.inputs[0], node.quant.weight)
+        annotate_shapes(graph)
+        return bool(annotated)
+
+    def _quantize_inputs(
+        self,
+        graph: Graph,
+        node: Node,
+        quantized: dict[tuple[Value, float, int, int], Node],
+        anti: dict[Node, Node],
+    ) -> None:
+        if node.quant is None:
+            return
+        inputs = node.inputs
+        for quant in node.quant.inputs:
+            scale, offset = _factors(node, quant)
+            key = (inputs[quant.index], scale, offset, quant.bits)
+            use = Use(node, quant.index)
+            if key in quantized:
+                quantize = quantized[key]
+                graph.set_input(use, quantize.output)
+            else:
+                suffix = "quant" if len(node.quant.inputs) == 1 else f"quant.{quant.index}"
+                attrs: dict[str, Plain] = {
+                    "scale": scale,
+                    "offset": offset,
+                    "bits": quant.bits,
+                    "layer": node.name,
+                    "index": quant.index,
+                }
+                name = graph.unused_name(f"{node.name}.{suffix}")
+                quantize = graph.insert_before([use], name, "quant.Quantize", attrs=attrs, provenance=_INSERTED)
+                quantize.record(self.name, f"quantizes input {quant.index} of `{node.name}`", node.quant.rule)
+                quantized[key] = quantize
+            if node.quant.weight is None:
+                self._back_to_float(graph, use, quantize, anti)
+
+    def _back_to_float(self, graph: Graph, use: Use, quantize: Node, anti: dict[Node, Node]) -> None:
+        if quantize in anti:
+            graph.set_input(use, anti[quantize].output)
+            return
+        name = graph.unused_name(quantize.name.replace(".quant", ".anti_quant"))
+        node = graph.insert_before([use], name, "quant.AntiQuantize", attrs=quantize.attrs, provenance=_INSERTED)
+        node.record(self.name, f"takes `{quantize.name}` back to float for layers without weights")
+        anti[quantize] = node
+
+    def _dequantize_output(self, graph: Graph, node: Node, data: InputQuant, weight: WeightQuant) -> None:
+        if data.scale is None or weight.scale is None:
+            raise ValueError(f"{node.name!r} has not been calibrated")
+        deq_scale = np.float32(data.scale) * weight.scale
+        name = graph.unused_name(f"{node.name}.dequant")
+        dequantize = graph.insert_after(
+            node.output,
+            name,
+            "quant.Dequantize",
+            attrs={"layer": node.name, "bits": weight.bits},
+            weights={"deq_scale": deq_scale.astype(np.float32)},
+            provenance=_INSERTED,
+        )
+        dequantize.record(self.name, f"takes the sums of `{node.name}` back to float")
+
+
+def _factors(node: Node, quant: InputQuant) -> tuple[float, int]:
+    if quant.scale is None or quant.offset is None:
+        raise ValueError(f"input {quant.index} of {node.name!r} has not been calibrated")
+    return quant.scale, quant.offset

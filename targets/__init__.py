@@ -1,0 +1,6 @@
+"""The built-in targets: a folder each. A target is registered by its line in this table."""
+
+TARGETS = {
+    "caffe": "amctc.targets.caffe.target:CaffeTarget",
+}
+"""Name -> `module:Class`."""

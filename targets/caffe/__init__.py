@@ -1,0 +1,1 @@
+"""Target `caffe`: the deploy and fake-quant models as prototxt and caffemodel, with their records."""

@@ -1,0 +1,75 @@
+"""A graph as a prototxt and a caffemodel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from amctc.ir import Graph, Node
+from amctc.ir.graph import Array
+from amctc.targets.caffe.blob_names import blob_names
+from amctc.targets.caffe.quant_layers import CaffeLayer, quant_layer
+from amctc.text.plain import Plain, plain_to_text
+from amctc.text.proto_schema import load_schema
+
+
+def prototxt(graph: Graph, *, fake: bool) -> str:
+    """The structure of the net as text."""
+    names = blob_names(graph)
+    layers: list[Plain] = []
+    for node, layer in _layers(graph, fake):
+        entry: dict[str, Plain] = {"name": node.name, "type": layer.type}
+        if node.inputs:
+            entry["bottom"] = tuple(names[value] for value in node.inputs)
+        if node.outputs:
+            entry["top"] = tuple(names[value] for value in node.outputs)
+        layers.append(entry | layer.attrs)
+    net: dict[str, Plain] = {"name": graph.name} if graph.name else {}
+    net["layer"] = tuple(layers)
+    return plain_to_text(net, load_schema("caffe.proto").descriptor("caffe.NetParameter"))
+
+
+def caffemodel(graph: Graph, *, fake: bool) -> bytes:
+    """The weights of the net as a binary `NetParameter`; float32, int8, int32 and uint64 blobs."""
+    message: Any = load_schema("caffe_weights.proto").message("caffe_weights.Net")()
+    message.name = graph.name
+    for node, layer in _layers(graph, fake):
+        if not layer.blobs:
+            continue
+        entry = message.layer.add()
+        entry.name, entry.type = node.name, layer.type
+        for array in layer.blobs:
+            _write_blob(entry.blobs.add(), array)
+    data: bytes = message.SerializeToString(deterministic=True)
+    return data
+
+
+def _layers(graph: Graph, fake: bool) -> Iterator[tuple[Node, CaffeLayer]]:
+    for node in graph.nodes:
+        if node.dialect == "quant":
+            yield node, quant_layer(node, fake=fake)
+            continue
+        blobs = tuple(_as_float(array) if fake else array for array in node.weights.values())
+        yield node, CaffeLayer(node.type, node.attrs, blobs)
+
+
+def _as_float(array: Array) -> Array:
+    # A fake-quant model holds the very integers of the deploy model, in float32.
+    return array.astype(np.float32, copy=False)
+
+
+def _write_blob(blob: Any, array: Array) -> None:
+    blob.shape.dim.extend(array.shape)
+    match array.dtype.name:
+        case "float32":
+            blob.data.append(np.ascontiguousarray(array, "<f4").tobytes())
+        case "int8":
+            blob.int8_data = np.ascontiguousarray(array).tobytes()
+        case "int32":
+            blob.int32_data.extend(array.ravel().tolist())
+        case "uint64":
+            blob.uint64_data.extend(array.ravel().tolist())
+        case other:
+            raise ValueError(f"a Caffe blob cannot hold {other}")

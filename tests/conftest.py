@@ -1,0 +1,33 @@
+"""What every test may use: the recorded figures beside the checkout, and how long property tests search."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.shared_files import SHARED
+
+# Shared machines are slow at times: no deadline. `make test` tries the same examples each time,
+# `make fuzz` new ones.
+settings.register_profile(
+    "test", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.register_profile(
+    "fuzz",
+    deadline=None,
+    max_examples=5000,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the recorded figures and the real models; the test is skipped where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("the recorded figures and real models (../shared) are not here")
+    return SHARED
