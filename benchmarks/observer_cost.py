@@ -1,7 +1,7 @@
 """What an activation observer costs: ns for each float32 value, beside a plain copy of the same array.
 
-Run `python benchmarks/observer_cost.py`. Each line is the best of several rounds, so that other load on the machine
-counts as little as possible; copy and observer take turns in every round.
+Run `python benchmarks/observer_cost.py`. Each line is the best of several rounds, so that other load on the
+machine counts as little as possible; copy and observer take turns in every round.
 """
 
 from __future__ import annotations
@@ -61,10 +61,8 @@ def main() -> None:
                     )
             observer = observe(data, bits)
             search = min(seconds(observer.finish) for _ in range(ROUNDS))
-            per_value = [min(times) / COUNT * 1e9 for times in (copies, updates, pairs)]
-            print(
-                f"{name:8} {bits:4} {per_value[0]:7.2f} {per_value[1]:9.2f} {per_value[2]:12.2f} {search * 1e3:8.2f}"
-            )
+            copy, update, pair = (min(times) / COUNT * 1e9 for times in (copies, updates, pairs))
+            print(f"{name:8} {bits:4} {copy:7.2f} {update:9.2f} {pair:12.2f} {search * 1e3:8.2f}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,30 @@
+"""Policies: from a .cfg or JSON text to what every layer of a graph gets, and why."""
+
+from amctc.policy.availability import not_yet_available
+from amctc.policy.explain import ExplainRow, explain, explain_to_json
+from amctc.policy.resolve import resolve
+from amctc.policy.resolved import InputConfig, LayerConfig, Resolved, ResolvedPolicy, Rule, WeightConfig
+from amctc.policy.rules import PassRule, Policy
+from amctc.policy.said import Said
+from amctc.policy.settings import ArqSettings, SnqSettings
+from amctc.policy.write_json import to_json
+
+__all__ = [
+    "ArqSettings",
+    "ExplainRow",
+    "InputConfig",
+    "LayerConfig",
+    "PassRule",
+    "Policy",
+    "Resolved",
+    "ResolvedPolicy",
+    "Rule",
+    "Said",
+    "SnqSettings",
+    "WeightConfig",
+    "explain",
+    "explain_to_json",
+    "not_yet_available",
+    "resolve",
+    "to_json",
+]

@@ -17,8 +17,8 @@ WEIGHT_BITS = (4, 6, 7, 8)
 class QuantizedWeights:
     """Integer weights and the grid they are on.
 
-    `values` is int8 and has the shape of the float weights; `params.scale` has shape `(channels,)`, or `()` when
-    `axis` is None; offsets are 0.
+    `values` is int8 and has the shape of the float weights; `params.scale` has shape `(channels,)`, or `()`
+    when `axis` is None; offsets are 0.
     """
 
     values: NDArray[np.int8]
@@ -33,11 +33,13 @@ class QuantizedWeights:
 def quantize_weights(
     weights: NDArray[np.floating], *, axis: int | None, bits: int = 8, layer_name: str = ""
 ) -> QuantizedWeights:
-    """Quantize weights to `bits` bits (4, 6, 7 or 8), with one scale for each index of `axis`, or one if it is None.
+    """Quantize weights to `bits` bits (4, 6, 7 or 8), with one scale for each index of `axis`, or one if it
+    is None.
 
-    The scale is the largest magnitude over `2**(b-1) - 1`, or over `2**(b-1)` where the negative side is strictly
-    the larger. A group that is all zero (or nearly) gets scale 1. NaN or Inf (AM412) and a scale outside its legal
-    range (AM410) are errors that name the layer. Source: AMCT's `arq`, symmetric as in PTQ.
+    The scale is the largest magnitude over `2**(b-1) - 1`, or over `2**(b-1)` where the negative side is
+    strictly the larger. A group that is all zero (or nearly) gets scale 1. NaN or Inf (AM412) and a scale
+    outside its legal range (AM410) are errors that name the layer. Source: AMCT's `arq`, symmetric as in
+    PTQ.
     """
     if bits not in WEIGHT_BITS:
         raise ValueError(f"weights have {', '.join(map(str, WEIGHT_BITS))} bits, not {bits}")

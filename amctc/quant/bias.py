@@ -15,13 +15,13 @@ def quantize_bias(
 ) -> NDArray[np.int32]:
     """`round_half_even(bias / (scale_d * scale_w))` as int32, of the bias's shape `(channels,)`.
 
-    `scale_d` is the activation's scale, `scale_w` the weights', `()` or `(channels,)`. The product is taken in
-    float32, as it stands in the dequant word, and divides in float64. A NaN or a value that does not fit 32 bits is
-    an error (AM411) that names the layer. Source: AMCT's bias quantization.
+    `scale_d` is the activation's scale, `scale_w` the weights', `()` or `(channels,)`. Product and quotient
+    are float32, as in AMCT, so a large integer is exact to 24 bits. A NaN or a value that does not fit 32
+    bits is an error (AM411) that names the layer.
     """
     step = np.asarray(np.asarray(scale_d, dtype=np.float32) * np.asarray(scale_w, dtype=np.float32))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        steps = np.rint(np.asarray(bias, dtype=np.float64) / step.astype(np.float64))
+        steps = np.rint(np.asarray(bias, dtype=np.float32) / step).astype(np.float64)
     fits = (steps >= _INT32.min) & (steps <= _INT32.max)  # NaN fits nowhere
     if not fits.all():
         channel = int(np.argmin(fits))
@@ -32,7 +32,7 @@ def quantize_bias(
             notes=(f"its step, the activation scale times the weight scale, is {_at(step, channel):g}",),
             help="skip the layer; a channel with tiny weights and a large bias has no 32-bit form",
         )
-    return steps.astype(np.int32)
+    return np.asarray(steps.astype(np.int32))
 
 
 def _at(step: NDArray[np.float32], channel: int) -> float:

@@ -1,11 +1,13 @@
 """The IFMR error of candidate scales on a histogram, in closed form.
 
-A value x goes to the level `n * s` with `n = clip(round(x / s), lo, hi)`, and so, with `r = x - n * s`, the squared error
-`r**2` has the integral `F(x) = n * s**3 / 12 + r**3 / 3`, which is continuous over all levels and beyond both ends. A
-bin whose values are spread evenly over `[e0, e1]` has the mean error `(F(e1) - F(e0)) / (e1 - e0)`.
+A value x goes to the level `n * s` with `n = clip(round(x / s), lo, hi)`, and so, with `r = x - n * s`, the
+squared error `r**2` has the integral `F(x) = n * s**3 / 12 + r**3 / 3`, which is continuous over all levels
+and beyond both ends. A bin whose values are spread evenly over `[e0, e1]` has the mean error `(F(e1) -
+F(e0)) / (e1 - e0)`.
 
-The two outer bins are taken as so many values at the minimum and the maximum themselves. That is what they are where
-it matters: zeros after a ReLU, values at the ceiling of a ReLU6, the lone outlier that a clip would cut.
+The two outer bins are taken as so many values at the minimum and the maximum themselves. That is what they
+are where it matters: zeros after a ReLU, values at the ceiling of a ReLU6, the lone outlier that a clip
+would cut.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ def density_losses(density: Density, candidates: Candidates) -> Array:
         if evenly.size:
             total += float(np.sum(evenly * np.diff(_error_integral(inner, step, low, high))))
         losses[i] = total
-    return losses / counts.sum()
+    return losses / float(counts.sum())
 
 
 def _level(x: Array, step: float, low: float, high: float) -> Array:

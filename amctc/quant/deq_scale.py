@@ -1,7 +1,8 @@
-"""The 64-bit dequant word: bits 31:0 the float32 scale, 39:32 the right shift N, 47:40 the weight offset (int8).
+"""The 64-bit dequant word: bits 31:0 the float32 scale, 39:32 the right shift N, 47:40 the weight offset
+(int8).
 
-This is the layout that Ascend's graph engine reads. The upper 16 bits are 0, and N and the offset are 0 as well in
-everything that symmetric 8-bit quantization writes.
+This is the layout that Ascend's graph engine reads. The upper 16 bits are 0, and N and the offset are 0 as
+well in everything that symmetric 8-bit quantization writes.
 """
 
 from __future__ import annotations
@@ -36,7 +37,11 @@ def pack_deq_scale(scale: ArrayLike, shift: ArrayLike = 0, offset_w: ArrayLike =
     if np.any((offsets < -128) | (offsets > 127)):
         raise ValueError("a weight offset is -128 to 127")
     low = np.ascontiguousarray(scales).view(np.uint32).reshape(scales.shape).astype(np.uint64)
-    word = low | (shifts.astype(np.uint64) << np.uint64(32)) | ((offsets & 0xFF).astype(np.uint64) << np.uint64(40))
+    word = (
+        low
+        | (shifts.astype(np.uint64) << np.uint64(32))
+        | ((offsets & 0xFF).astype(np.uint64) << np.uint64(40))
+    )
     return np.asarray(word, dtype=np.uint64)
 
 

@@ -1,8 +1,8 @@
 """The integer grid: from real values to integers of b bits and back.
 
-`q = clip(round_half_even(x / scale) + offset, -2**(b-1), 2**(b-1) - 1)` and `x' = (q - offset) * scale`, all in
-float32. Zero is always exactly representable. An offset is an ONNX zero point on the signed grid; it is 0 for
-symmetric quantization.
+`q = clip(round_half_even(x / scale) + offset, -2**(b-1), 2**(b-1) - 1)` and `x' = (q - offset) * scale`,
+all in float32. Zero is always exactly representable. An offset is an ONNX zero point on the signed grid; it
+is 0 for symmetric quantization.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class QuantParams:
         return quantize(values, *self._along(axis, values.ndim), self.bits)
 
     def dequantize(self, q: NDArray[np.signedinteger], axis: int = 0) -> FloatArray:
-        """The float32 values of integers `q`; with a grid per channel, `axis` is the channels' axis of `q`."""
+        """The float32 values of integers `q`; `axis` is the channels' axis of `q`, if it has one."""
         return dequantize(q, *self._along(axis, q.ndim))
 
     def _along(self, axis: int, ndim: int) -> tuple[FloatArray, IntArray]:
@@ -67,7 +67,9 @@ def storage_dtype(bits: int) -> np.dtype[np.signedinteger]:
 
 
 def quantize(x: ArrayLike, scale: ArrayLike, offset: ArrayLike, bits: int) -> NDArray[np.signedinteger]:
-    """The integers of finite `x` (any shape), in `storage_dtype(bits)`; `scale` and `offset` broadcast to `x`."""
+    """The integers of finite `x` (any shape), in `storage_dtype(bits)`; `scale` and `offset` broadcast to
+    `x`.
+    """
     low, high = grid_limits(bits)
     with np.errstate(over="ignore"):  # an overflowing quotient is clipped like every other large one
         steps = np.rint(np.asarray(x, dtype=np.float32) / np.asarray(scale, dtype=np.float32))
@@ -87,14 +89,16 @@ def fake_quantize(x: ArrayLike, scale: ArrayLike, offset: ArrayLike, bits: int) 
     return dequantize(quantize(x, scale, offset, bits), scale, offset)
 
 
-def scale_offset_from_range(minimum: ArrayLike, maximum: ArrayLike, bits: int, with_offset: bool) -> QuantParams:
+def scale_offset_from_range(
+    minimum: ArrayLike, maximum: ArrayLike, bits: int, with_offset: bool
+) -> QuantParams:
     """The grid that just holds `[minimum, maximum]` widened to include 0; one per element of the arguments.
 
     With offset: `scale = (max - min) / (2**b - 1)`, `offset = round(-2**(b-1) - min / scale)`. Without:
     `scale = max(|max|, |min|)` over `2**(b-1)` if the negative side is strictly the larger, else over
-    `2**(b-1) - 1`. A scale under FLT_EPSILON becomes 1 (with the lowest offset): the range is as good as empty.
-    A range that is too large gives an illegal scale, for `check_scale` to refuse.
-    Source of the formulas: AMCT's `calculate_scale_offset` and `process_scale`.
+    `2**(b-1) - 1`. A scale under FLT_EPSILON becomes 1 (with the lowest offset): the range is as good as
+    empty. A range that is too large gives an illegal scale, for `check_scale` to refuse. Source of the
+    formulas: AMCT's `calculate_scale_offset` and `process_scale`.
     """
     low_q, high_q = grid_limits(bits)
     low = np.minimum(np.asarray(minimum, dtype=np.float32), np.float32(0))
@@ -111,7 +115,7 @@ def scale_offset_from_range(minimum: ArrayLike, maximum: ArrayLike, bits: int, w
         offset = np.zeros_like(scale)
     else:
         offset = np.where(degenerate | ~np.isfinite(offset), np.float32(low_q), offset)
-    return QuantParams(guard_scale(scale), np.asarray(offset).astype(np.int32), bits)
+    return QuantParams(guard_scale(scale.astype(np.float32)), np.asarray(offset).astype(np.int32), bits)
 
 
 def guard_scale(scale: FloatArray) -> FloatArray:
@@ -120,7 +124,8 @@ def guard_scale(scale: FloatArray) -> FloatArray:
 
 
 def check_scale(scale: ArrayLike, layer_name: str, data_range: tuple[float, float] | None = None) -> None:
-    """Refuse (AM410) a scale that is not in (FLT_EPSILON, 1 / FLT_EPSILON), naming the layer and its data range.
+    """Refuse (AM410) a scale that is not in (FLT_EPSILON, 1 / FLT_EPSILON), naming the layer and its data
+    range.
 
     Outside, the scale or its reciprocal, which the hardware multiplies by, is no longer trustworthy.
     """

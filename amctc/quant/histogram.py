@@ -1,9 +1,11 @@
-"""A histogram of a stream whose bins are powers of two wide, so that it does not depend on the order of the data.
+"""A histogram of a stream whose bins are powers of two wide, so that it does not depend on the order of the
+data.
 
-Bin `i` holds the values with `trunc(x / 2**exponent) == i`; both operations are exact in float32, so bin 0 is twice as
-wide as the others and lies around 0. The exponent is the least one at which the largest magnitude seen has a bin number
-under `bins`. When a larger value comes, bins merge in pairs, `i` going to `trunc(i / 2)`, which is where the wider
-division would have put every value in them: the final counts are those of all data at the final width.
+Bin `i` holds the values with `trunc(x / 2**exponent) == i`; both operations are exact in float32, so bin 0
+is twice as wide as the others and lies around 0. The exponent is the least one at which the largest
+magnitude seen has a bin number under `bins`. When a larger value comes, bins merge in pairs, `i` going to
+`trunc(i / 2)`, which is where the wider division would have put every value in them: the final counts are
+those of all data at the final width.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from numpy.typing import NDArray
 CHUNK = 1 << 16
 """Values that are counted at once: small enough for the cache, large against the histogram."""
 
-# Values whose bins would be narrower share bin 0: no legal scale is anywhere near 2**-64, and 2**-exponent stays finite.
+# Values whose bins would be narrower share bin 0: no legal scale is anywhere near 2**-64, and 2**-exponent
+# stays finite.
 _LEAST_MAGNITUDE_EXPONENT = -64
 
 
@@ -48,8 +51,13 @@ class Histogram:
         self._first = 0
         self._counts = np.zeros(1, dtype=np.int64)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the counts take."""
+        return self._counts.nbytes
+
     def add(self, values: NDArray[np.float32], low: np.float32, high: np.float32, scratch: Scratch) -> None:
-        """Count finite `values` (one axis, at most as many as the scratch holds) that span `low` to `high`."""
+        """Count finite `values` (one axis, no more than the scratch holds) that span `low` to `high`."""
         self._cover(float(low), float(high))
         factor = np.float32(math.ldexp(1.0, -self._exponent))
         lowest = int(low * factor)
@@ -82,16 +90,23 @@ class Histogram:
         first, last = int(used[0]), int(used[-1])
         width = math.ldexp(1.0, self._exponent)
         numbers = np.arange(first, last + 2, dtype=np.float64) + self._first
-        # Bin i is [i, i + 1) above 0 and (i - 1, i] below; bin 0 is both, so the lower edge of i <= 0 is i - 1.
+        # Bin i is [i, i + 1) above 0 and (i - 1, i] below; bin 0 is both, so the lower edge of i <= 0 is i
+        # - 1.
         edges = np.where(numbers <= 0, numbers - 1, numbers) * width
         edges[0], edges[-1] = self.minimum, self.maximum
         return Density(self._counts[first : last + 1], edges)
 
     def _cover(self, low: float, high: float) -> None:
         """Make room for values from `low` to `high`: widen the bins, and take on the sides that are used."""
+        if self.minimum <= low and high <= self.maximum:
+            return
         self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
         magnitude = max(-self.minimum, self.maximum)
-        power = max(math.frexp(magnitude)[1], _LEAST_MAGNITUDE_EXPONENT) if magnitude else _LEAST_MAGNITUDE_EXPONENT
+        power = (
+            max(math.frexp(magnitude)[1], _LEAST_MAGNITUDE_EXPONENT)
+            if magnitude
+            else _LEAST_MAGNITUDE_EXPONENT
+        )
         exponent = power - self.bins.bit_length() + 1
         first = -(self.bins - 1) if self.minimum < 0 else 0
         size = -first + (self.bins if self.maximum > 0 else 1)

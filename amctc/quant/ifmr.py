@@ -1,8 +1,9 @@
 """IFMR: the activation scale with the least mean squared error, over a search around the largest value.
 
-The smallest value stays fixed; candidates for the largest are `ratio * maximum`, ratios from `start` to `end` in
-equal steps. Each candidate gives a scale; the data are clipped, rounded to multiples of the scale (without the
-offset) and compared with themselves. The first candidate with the least error wins. Source: AMCT's `ifmr`.
+The smallest value stays fixed; candidates for the largest are `ratio * maximum`, ratios from `start` to
+`end` in equal steps. Each candidate gives a scale; the data are clipped, rounded to multiples of the scale
+(without the offset) and compared with themselves. The first candidate with the least error wins. Source:
+AMCT's `ifmr`.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ _CHUNK = 1 << 15
 class IfmrSettings:
     """How activations of one layer are calibrated. Illegal values are an error (AM407).
 
-    `bits` is 8 to 16; percentiles are in (0.5, 1] and say which part of the data the initial range keeps on either
-    side; `search_range` and `search_step` are in units of the initial maximum.
+    `bits` is 8 to 16; percentiles are in (0.5, 1] and say which part of the data the initial range keeps on
+    either side; `search_range` and `search_step` are in units of the initial maximum.
     """
 
     bits: int = 8
@@ -43,7 +44,9 @@ class IfmrSettings:
             if not 0.5 < value <= 1:
                 raise _illegal(name, value, "a percentile is above 0.5 and at most 1")
         if not 0 < start < end < math.inf:
-            raise _illegal("search_range", self.search_range, "a search range starts above 0 and ends after its start")
+            raise _illegal(
+                "search_range", self.search_range, "a search range starts above 0 and ends after its start"
+            )
         if not 0 < self.search_step < math.inf:
             raise _illegal("search_step", self.search_step, "a search step is above 0")
         if (end - start) / self.search_step > MOST_CANDIDATES:
@@ -54,9 +57,10 @@ class IfmrSettings:
 class IfmrResult:
     """What a search found.
 
-    `scale` and `offset` are the grid of `bits` bits, `clip_min` and `clip_max` its ends in real values. `init_min` and
-    `init_max` are the range before the search, `index` the winning candidate, `loss` its mean squared error.
-    `exact` says whether every value was looked at in the search, or a histogram of them.
+    `scale` and `offset` are the grid of `bits` bits, `clip_min` and `clip_max` its ends in real values.
+    `init_min` and `init_max` are the range before the search, `index` the winning candidate, `loss` its
+    mean squared error. `exact` says whether every value was looked at in the search, or a histogram of
+    them.
     """
 
     scale: np.float32
@@ -123,7 +127,7 @@ def choose(
 ) -> IfmrResult:
     """The result for the first candidate with the least loss."""
     low_q, high_q = grid_limits(settings.bits)
-    index = int(np.argmin(losses))
+    index = int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))
     scale = np.float32(candidates.scales[index])
     offset = int(-np.rint(initial[0] / scale)) + low_q if settings.with_offset else 0
     return IfmrResult(
@@ -143,8 +147,8 @@ def choose(
 def search(data: NDArray[np.floating], settings: IfmrSettings, layer_name: str = "") -> IfmrResult:
     """The exact search on all of `data` (any shape, taken as float32), `O(candidates * values)`.
 
-    All-zero data give scale 1, as in AMCT. No data (AM406), NaN or Inf (AM404) and a scale outside its legal range
-    (AM410) are errors that name the layer.
+    All-zero data give scale 1, as in AMCT. No data (AM406), NaN or Inf (AM404) and a scale outside its
+    legal range (AM410) are errors that name the layer.
     """
     values = np.asarray(data, dtype=np.float32).reshape(-1)
     if not values.size:
@@ -155,9 +159,11 @@ def search(data: NDArray[np.floating], settings: IfmrSettings, layer_name: str =
     lower = tail_rank(values.size, settings.min_percentile) - 1
     ordered = np.partition(values, sorted({lower, upper}))
     initial = (min(ordered[lower], np.float32(0)), max(ordered[upper], np.float32(0)))
+    seen = (float(values.min()), float(values.max()))
     candidates = make_candidates(settings, *initial)
+    check_scale(candidates.scales[0], layer_name, seen)
     result = choose(settings, candidates, measure_losses(values, candidates), initial, exact=True)
-    check_scale(result.scale, layer_name, (float(values.min()), float(values.max())))
+    check_scale(result.scale, layer_name, seen)
     return result
 
 
@@ -168,7 +174,7 @@ def measure_losses(values: NDArray[np.float32], candidates: Candidates) -> NDArr
     """
     totals = np.zeros(candidates.scales.size)
     buffer = np.empty(min(_CHUNK, values.size), dtype=np.float32)
-    with np.errstate(over="ignore", under="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         for start in range(0, values.size, _CHUNK):
             chunk = values[start : start + _CHUNK]
             work = buffer[: chunk.size]

@@ -1,7 +1,8 @@
-"""Streaming IFMR: sees the activations batch by batch, in constant memory, and merges with others of its kind.
+"""Streaming IFMR: sees the activations batch by batch, in constant memory, and merges with others of its
+kind.
 
-The result depends on the values alone. It is the same bit for bit however they are split into updates and merges and
-in whatever order they come.
+The result depends on the values alone. It is the same bit for bit however they are split into updates and
+merges and in whatever order they come.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from amctc.quant.ifmr import (
     IfmrSettings,
     choose,
     make_candidates,
-    measure_losses,
     no_data,
     not_finite,
+    search,
     tail_rank,
 )
 from amctc.quant.tails import Tail
@@ -37,13 +38,15 @@ _BLOCK = 2048
 class IfmrObserver:
     """Chooses the scale of one activation from a stream of float32 values.
 
-    Up to `exact_limit` values the search is `amctc.quant.ifmr.search` itself. Beyond, errors are measured on a histogram of
-    8192 bins a side (16384 for more than 8 bits) as if values were spread evenly inside a bin; see `density_loss`. The percentiles are exact while they cut off at most 64 values (6e7 values at the default
-    percentile); beyond, they are read from the histogram, and are off by less than a bin, 1/4096 of the
-    largest magnitude for 8 bits.
+    Up to `exact_limit` values the search is `amctc.quant.ifmr.search` itself. Beyond, errors are measured
+    on a histogram of 8192 bins a side (16384 for more than 8 bits) as if values were spread evenly inside a
+    bin; see `density_loss`. The percentiles are exact while they cut off at most 64 values (6e7 values at
+    the default percentile); beyond, they are read from the histogram, and are off by less than a bin,
+    1/4096 of the largest magnitude for 8 bits.
 
-    An observer is fed by one thread at a time; different observers can be fed from different threads, and the work is
-    done outside Python's lock. After an error it is of no further use. `name` is the layer, for messages.
+    An observer is fed by one thread at a time; different observers can be fed from different threads, and
+    the work is done outside Python's lock. After an error it is of no further use. `name` is the layer, for
+    messages.
     """
 
     def __init__(
@@ -57,6 +60,12 @@ class IfmrObserver:
         self._histogram = Histogram(1 << (13 if self.settings.bits == 8 else 14))
         self._upper = Tail(_tail_capacity(self.settings.max_percentile, exact_limit), largest=True)
         self._lower = Tail(_tail_capacity(self.settings.min_percentile, exact_limit), largest=False)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that what was seen takes; it has a bound that the amount of data does not change."""
+        raw = sum(part.nbytes for part in self._raw or ())
+        return raw + self._histogram.nbytes + self._upper.nbytes + self._lower.nbytes
 
     def update(self, array: NDArray[np.floating]) -> None:
         """Take in an array of any shape and float type, as float32. NaN or Inf is an error (AM404)."""
@@ -92,38 +101,35 @@ class IfmrObserver:
     def finish(self) -> IfmrResult:
         """The chosen scale; the observer can go on afterwards.
 
-        No data (AM406), nothing but zeros (AM405) and a scale outside its legal range (AM410) are errors that name
-        the layer.
+        No data (AM406), nothing but zeros (AM405) and a scale outside its legal range (AM410) are errors
+        that name the layer.
         """
         if not self.count:
             raise no_data(self.name)
-        result, seen = self._search_raw(self._raw) if self._raw is not None else self._search_histogram()
+        seen = self._range()
         if seen == (0.0, 0.0):
             raise error(
                 "AM405",
                 f"all activations of layer `{self.name}` are 0, so no scale can be chosen",
                 help="skip the layer, or calibrate with data that reach it",
             )
-        check_scale(result.scale, self.name, seen)
-        return result
-
-    def _search_raw(self, raw: list[NDArray[np.float32]]) -> tuple[IfmrResult, tuple[float, float]]:
-        values = np.sort(np.concatenate(raw))
-        upper = values[-tail_rank(self.count, self.settings.max_percentile)]
-        lower = values[tail_rank(self.count, self.settings.min_percentile) - 1]
-        initial = (min(lower, np.float32(0)), max(upper, np.float32(0)))
-        candidates = make_candidates(self.settings, *initial)
-        result = choose(self.settings, candidates, measure_losses(values, candidates), initial, exact=True)
-        return result, (float(values[0]), float(values[-1]))
-
-    def _search_histogram(self) -> tuple[IfmrResult, tuple[float, float]]:
+        if self._raw is not None:
+            # In one order, so that sums do not depend on the order of arrival.
+            return search(np.sort(np.concatenate(self._raw)), self.settings, self.name)
         density = self._histogram.density()
         upper = self._percentile(self._upper, self.settings.max_percentile, density)
         lower = self._percentile(self._lower, self.settings.min_percentile, density)
         initial = (min(lower, np.float32(0)), max(upper, np.float32(0)))
         candidates = make_candidates(self.settings, *initial)
+        check_scale(candidates.scales[0], self.name, seen)
         result = choose(self.settings, candidates, density_losses(density, candidates), initial, exact=False)
-        return result, (self._histogram.minimum, self._histogram.maximum)
+        check_scale(result.scale, self.name, seen)
+        return result
+
+    def _range(self) -> tuple[float, float]:
+        if self._raw is None:
+            return self._histogram.minimum, self._histogram.maximum
+        return float(min(part.min() for part in self._raw)), float(max(part.max() for part in self._raw))
 
     def _percentile(self, tail: Tail, percentile: float, density: Density) -> np.float32:
         rank = tail_rank(self.count, percentile)
@@ -161,7 +167,9 @@ class IfmrObserver:
 
 
 def _tail_capacity(percentile: float, exact_limit: int) -> int:
-    """How many extreme values are worth keeping: 1 for the extreme itself, none if no stream could use them."""
+    """How many extreme values are worth keeping: 1 for the extreme itself, none if no stream could use
+    them.
+    """
     if tail_rank(1 << 62, percentile) == 1:
         return 1
     return TAIL_CAPACITY if tail_rank(max(exact_limit, 1), percentile) <= TAIL_CAPACITY else 0

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 class Tail:
     """The `capacity` largest (or smallest) values added so far, whatever their order and split.
 
-    Values equal to the last one kept are interchangeable, so the kept values are the same multiset for every order.
+    Values equal to the last one kept are interchangeable, so the kept values are the same multiset for
+    every order.
     """
 
     def __init__(self, capacity: int, largest: bool) -> None:
@@ -20,18 +21,25 @@ class Tail:
         # The least extreme value held, once there are `capacity` of them.
         self._bound: np.float32 | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the kept values take."""
+        return sum(part.nbytes for part in self._parts)
+
     def add(self, blocks: NDArray[np.float32], extremes: NDArray[np.float32]) -> None:
         """Take in `blocks` (n, m) of values; `extremes` (n,) are the largest (smallest) of each block."""
         if not self.capacity:
             return
         kept = blocks.reshape(-1)
         if self._bound is not None:
-            # Nothing at or within the bound can enter: `capacity` values at least as extreme are held already.
-            reached = self._beyond(extremes)
+            # Nothing at or within the bound can enter: `capacity` values at least as extreme are held
+            # already.
+            reached = self._beyond(extremes, self._bound)
             if not reached.any():
                 return
-            kept = blocks[reached].reshape(-1)
-            kept = kept[self._beyond(kept)]
+            if 4 * np.count_nonzero(reached) < reached.size:  # else looking everywhere beats gathering
+                kept = blocks[reached].reshape(-1)
+            kept = kept[self._beyond(kept, self._bound)]
         self._parts.append(_extremes(kept, self.capacity, self.largest))
         self._size += self._parts[-1].size
         if self._size > 2 * self.capacity or (self._bound is None and self._size >= self.capacity):
@@ -40,15 +48,19 @@ class Tail:
     def merge(self, other: Tail) -> None:
         """Take in everything `other` holds; both have the same capacity and side."""
         for part in other._parts:
-            self.add(part.reshape(1, -1), part.max(keepdims=True) if self.largest else part.min(keepdims=True))
+            self.add(
+                part.reshape(1, -1), part.max(keepdims=True) if self.largest else part.min(keepdims=True)
+            )
 
     def nth(self, rank: int) -> np.float32:
-        """The `rank`-th most extreme value, 1 the most extreme; `rank` is at most the capacity and the count."""
+        """The `rank`-th most extreme value, 1 the most extreme; `rank` is at most the capacity and the
+        count.
+        """
         values = np.sort(np.concatenate(self._parts))
         return np.float32(values[-rank] if self.largest else values[rank - 1])
 
-    def _beyond(self, values: NDArray[np.float32]) -> NDArray[np.bool_]:
-        return np.asarray(values > self._bound if self.largest else values < self._bound)
+    def _beyond(self, values: NDArray[np.float32], bound: np.float32) -> NDArray[np.bool_]:
+        return np.asarray(values > bound if self.largest else values < bound)
 
     def _prune(self) -> None:
         values = _extremes(np.concatenate(self._parts), self.capacity, self.largest)

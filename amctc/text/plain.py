@@ -33,9 +33,8 @@ def plain_to_text(plain: Mapping[str, Plain], descriptor: Descriptor | None, ind
 
 
 def _lines(plain: Mapping[str, Plain], descriptor: Descriptor | None, pad: str) -> Iterator[str]:
-    known = descriptor.fields_by_name if descriptor is not None else {}
     for name, value in plain.items():
-        field = known.get(name)
+        field = descriptor.fields_by_name.get(name) if descriptor is not None else None
         for item in value if isinstance(value, tuple) else (value,):
             if isinstance(item, dict):
                 yield f"{pad}{name} {{"

@@ -202,7 +202,7 @@ class _Shapes(Transformer[Any, Any]):
         return _join(children)
 
     def option_name(self, children: list[Any]) -> str:
-        return ".".join(str(child) for child in children)
+        return "".join(str(child) for child in children)
 
     def constant(self, children: list[Token]) -> Constant:
         return Constant(tuple(children))

@@ -63,7 +63,7 @@ class Language:
     expectations: tuple[Expectation, ...]
     brackets: re.Pattern[str]
     bad_character: Callable[[str, int], Complaint]
-    bad_token: Callable[[SourceFile, Token, Collection[str]], DiagnosticError | None] = lambda *_: None
+    bad_token: Callable[[SourceFile, Token, Collection[str]], DiagnosticError | None] | None = None
 
 
 class TooDeepError(Exception):
@@ -121,16 +121,18 @@ def run_parser(parser: Lark, language: Language, source: SourceFile) -> Any:
             file=source.name,
         )
     try:
-        return parser.parse(source.text)
+        return parser.parse(source.text)  # pyright: ignore[reportUnknownMemberType]  # lark leaves it open
     except TooDeepError as problem:
         raise error(
             "AM103", f"nesting is deeper than {MAX_DEPTH} levels", token_span(source, problem.token)
         ) from None
     except UnexpectedToken as problem:
+        token: Token = problem.token  # pyright: ignore[reportUnknownMemberType]
         accepted = problem.accepts or problem.expected or set()
-        raise _unexpected_token(language, source, problem.token, accepted) from None
+        raise _unexpected_token(language, source, token, accepted) from None
     except UnexpectedCharacters as problem:
-        at = problem.pos_in_stream or 0
+        place: int | None = problem.pos_in_stream  # pyright: ignore[reportUnknownMemberType]
+        at = place or 0
         complaint = language.bad_character(source.text, at)
         span = source.span(at, complaint.end)
         raise error("AM101", complaint.message, span, help=complaint.help) from None
@@ -169,7 +171,7 @@ def word_end(text: str, at: int) -> int:
 def _unexpected_token(
     language: Language, source: SourceFile, token: Token, accepted: Collection[str]
 ) -> DiagnosticError:
-    better = language.bad_token(source, token, accepted)
+    better = language.bad_token(source, token, accepted) if language.bad_token is not None else None
     if better is not None:
         return better
     expected = _in_words(language.expectations, accepted)

@@ -1,0 +1,5 @@
+"""`python -m amctc`."""
+
+from amctc.cli import main
+
+main()

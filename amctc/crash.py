@@ -1,0 +1,31 @@
+"""What is left behind when amctc itself fails: a report to send in."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import tempfile
+import traceback
+from importlib.metadata import version
+from pathlib import Path
+
+
+def write_report(failure: BaseException) -> Path:
+    """Write the command, the versions and the traceback to a file, name it on stderr, and give its path."""
+    import onnxruntime
+
+    lines = [
+        "amctc failed. Please send this file to its makers.",
+        "",
+        f"command: {' '.join(sys.argv)}",
+        f"amctc {version('amctc')}, Python {platform.python_version()}, onnxruntime {onnxruntime.__version__}, "
+        f"{platform.platform()}",
+        "",
+        *traceback.format_exception(failure),
+    ]
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="amctc-crash-", suffix=".txt", dir=".", delete=False, encoding="utf-8"
+    ) as file:
+        file.write("\n".join(lines))
+    sys.stderr.write(f"error: amctc failed: {failure}\n  this is a bug of amctc; the report is in {file.name}\n")
+    return Path(file.name)

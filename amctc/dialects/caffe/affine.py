@@ -1,0 +1,225 @@
+"""BatchNorm, Scale and Bias: one factor and one summand for each slice along some axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amctc.dialects.caffe.blobs import axis_of, describe
+from amctc.dialects.caffe.params import params
+from amctc.dialects.op import ONE, Affine, Arity, OpDef, OpError, Quantizable
+from amctc.ir import Node
+from amctc.ir.graph import Shape
+
+Coefficients: TypeAlias = "tuple[NDArray[np.float64], NDArray[np.float64]] | str"
+
+_OFF = Quantizable(on_by_default=False)
+_ONE_OR_TWO = Arity(1, 2)
+
+
+# -- BatchNorm -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a BatchNorm normalizes with: float64 [C] each; `eps` is the float32 of the schema."""
+
+    mean: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    eps: float
+
+    @property
+    def inverse_deviation(self) -> NDArray[np.float64]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(1.0 / np.sqrt(self.variance + self.eps))
+
+
+def uses_batch_statistics(node: Node) -> bool:
+    """Whether a BatchNorm takes mean and variance from its own input (`use_global_stats: false`)."""
+    param = params(node, "batch_norm_param")
+    return param.HasField("use_global_stats") and not param.use_global_stats
+
+
+def statistics(node: Node) -> Statistics | str:
+    """The stored statistics divided by their factor (a factor of 0 makes both 0), or why there are none."""
+    if uses_batch_statistics(node):
+        return "it normalizes with the statistics of each batch (`use_global_stats: false`)"
+    if not {"mean", "variance", "factor"} <= node.weights.keys():
+        return "it has no weights"
+    factor = float(node.weights["factor"].reshape(-1)[0])
+    scale = 0.0 if factor == 0 else 1.0 / factor
+    mean = node.weights["mean"].astype(np.float64).reshape(-1) * scale
+    variance = node.weights["variance"].astype(np.float64).reshape(-1) * scale
+    return Statistics(mean, variance, float(params(node, "batch_norm_param").eps))
+
+
+def _infer_batch_norm(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+    if len(shapes[0]) < 2:
+        raise OpError(f"takes a blob of two axes or more, this one is {describe(shapes[0])}")
+    return (shapes[0],)
+
+
+def _batch_norm_weights(node: Node, shapes: tuple[Shape, ...]) -> Mapping[str, Shape]:
+    channels = (shapes[0][1],)
+    return {"mean": channels, "variance": channels, "factor": (1,)}
+
+
+def _batch_norm_coefficients(node: Node, channels: int) -> Coefficients:
+    found = statistics(node)
+    if isinstance(found, str):
+        return found
+    if found.mean.size != channels:
+        return f"it has {found.mean.size} channels, not {channels}"
+    a = found.inverse_deviation
+    if not np.isfinite(a).all():
+        return "a variance is negative, NaN or infinite"
+    return a, -found.mean * a
+
+
+# -- Scale and Bias ------------------------------------------------------------------------------
+
+
+def broadcast_axis(node: Node, field: str, shape: Shape, factor: Shape | None) -> tuple[int, Shape]:
+    """(axis, shape of the factor): which axes of `shape` the factor of a Scale or Bias runs along.
+
+    `factor` is the shape of the second bottom where there is one; without it the layer's own blob
+    covers `num_axes` axes from `axis` on (-1: all that follow, 0: it is one number).
+    """
+    param = params(node, field)
+    rank = len(shape)
+    if factor is not None:
+        axis = 0 if not factor else axis_of(param.axis, rank)
+        if axis + len(factor) > rank or shape[axis : axis + len(factor)] != factor:
+            raise OpError(
+                f"the second input {describe(factor)} does not fit {describe(shape)} from axis {axis} on"
+            )
+        return axis, factor
+    if param.num_axes < -1:
+        raise OpError(f"`num_axes` must be -1 or more, not {param.num_axes}")
+    if param.num_axes == 0:
+        return 0, ()
+    axis = axis_of(param.axis, rank)
+    end = rank if param.num_axes == -1 else axis + param.num_axes
+    if end > rank:
+        raise OpError(f"`num_axes` {param.num_axes} from axis {axis} on is more than the {rank} axes of the blob")
+    return axis, shape[axis:end]
+
+
+def _second(shapes: tuple[Shape, ...]) -> Shape | None:
+    return shapes[1] if len(shapes) > 1 else None
+
+
+def _infer_scale(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+    broadcast_axis(node, "scale_param", shapes[0], _second(shapes))
+    return (shapes[0],)
+
+
+def _scale_weights(node: Node, shapes: tuple[Shape, ...]) -> Mapping[str, Shape]:
+    _, factor = broadcast_axis(node, "scale_param", shapes[0], _second(shapes))
+    wanted: dict[str, Shape] = {} if len(shapes) > 1 else {"scale": factor}
+    if params(node, "scale_param").bias_term:
+        wanted["bias"] = factor
+    return wanted
+
+
+def _infer_bias(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+    broadcast_axis(node, "bias_param", shapes[0], _second(shapes))
+    return (shapes[0],)
+
+
+def _bias_weights(node: Node, shapes: tuple[Shape, ...]) -> Mapping[str, Shape]:
+    _, factor = broadcast_axis(node, "bias_param", shapes[0], _second(shapes))
+    return {} if len(shapes) > 1 else {"bias": factor}
+
+
+def _scale_coefficients(node: Node, channels: int) -> Coefficients:
+    refusal = _not_by_channel(node, "scale_param")
+    if refusal is not None:
+        return refusal
+    scale = node.weights.get("scale")
+    if scale is None:
+        return "it has no weights"
+    if scale.size != channels:
+        return f"it has {scale.size} channels, not {channels}"
+    bias = node.weights.get("bias")
+    shift = np.zeros(channels) if bias is None else bias.astype(np.float64).reshape(-1)
+    return scale.astype(np.float64).reshape(-1), shift
+
+
+def _bias_coefficients(node: Node, channels: int) -> Coefficients:
+    refusal = _not_by_channel(node, "bias_param")
+    if refusal is not None:
+        return refusal
+    bias = node.weights.get("bias")
+    if bias is None:
+        return "it has no weights"
+    if bias.size != channels:
+        return f"it has {bias.size} channels, not {channels}"
+    return np.ones(channels), bias.astype(np.float64).reshape(-1)
+
+
+def _not_by_channel(node: Node, field: str) -> str | None:
+    """Why a Scale or Bias is not one number a channel of axis 1, or None if it is."""
+    if len(node.inputs) > 1:
+        return "its second input is computed by another layer"
+    param = params(node, field)
+    shape = node.inputs[0].shape
+    # Without shapes only `axis: 1` is certain; a negative axis depends on the number of axes.
+    axis = param.axis if shape is None or param.axis >= 0 else param.axis + len(shape)
+    if axis != 1:
+        return f"it works along axis {param.axis}, not along the channels"
+    covered = param.num_axes if param.num_axes != -1 or shape is None else len(shape) - 1
+    if covered != 1:
+        return f"`num_axes` {param.num_axes} is not one number for each channel"
+    if shape is not None and len(shape) < 2:
+        return f"its input {describe(shape)} has no channels"
+    return None
+
+
+# -- rows ----------------------------------------------------------------------------------------
+
+AFFINE_OPS: tuple[OpDef, ...] = (
+    OpDef(
+        name="caffe.BatchNorm",
+        summary="y = (x - mean) / sqrt(variance + eps), one mean and variance for each channel of axis 1",
+        inputs=ONE,
+        outputs=ONE,
+        infer=_infer_batch_norm,
+        weight_shapes=_batch_norm_weights,
+        parameter="batch_norm_param",
+        quantizable=_OFF,
+        affine=Affine(_batch_norm_coefficients),
+        notes=(
+            "the stored mean and variance are divided by the third blob, and are 0 if that is 0; with "
+            "`use_global_stats: false` the batch's own (biased) statistics are used and nothing is updated"
+        ),
+    ),
+    OpDef(
+        name="caffe.Scale",
+        summary="y = x * scale (+ bias), broadcast along some axes; the scale may be a second input",
+        inputs=_ONE_OR_TWO,
+        outputs=ONE,
+        infer=_infer_scale,
+        weight_shapes=_scale_weights,
+        parameter="scale_param",
+        quantizable=_OFF,
+        affine=Affine(_scale_coefficients),
+        notes="affine only along axis 1, with one number a channel in a blob of its own",
+    ),
+    OpDef(
+        name="caffe.Bias",
+        summary="y = x + bias, broadcast along some axes; the bias may be a second input",
+        inputs=_ONE_OR_TWO,
+        outputs=ONE,
+        infer=_infer_bias,
+        weight_shapes=_bias_weights,
+        parameter="bias_param",
+        quantizable=_OFF,
+        affine=Affine(_bias_coefficients),
+        notes="affine only along axis 1, with one number a channel in a blob of its own",
+    ),
+)

@@ -1,0 +1,246 @@
+"""Convolution, DepthwiseConv and Deconvolution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amctc.dialects.caffe.blobs import axis_of, need_equal
+from amctc.dialects.caffe.params import params, with_params
+from amctc.dialects.op import Arity, Linear, OpDef, OpError, Quantizable
+from amctc.ir import Node
+from amctc.ir.graph import Shape
+
+PARAMETER = "convolution_param"
+
+
+@dataclass(frozen=True)
+class ConvGeometry:
+    """The numbers of one convolution; `kernel`, `stride`, `pad`, `dilation` have one entry a spatial axis."""
+
+    axis: int
+    channels: int
+    outputs: int
+    group: int
+    bias: bool
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    pad: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """What one filter covers of each axis: dilation * (kernel - 1) + 1."""
+        return tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True))
+
+
+def conv_geometry(node: Node, shape: Shape) -> ConvGeometry:
+    """The geometry of a Convolution, DepthwiseConv or Deconvolution of an input of that shape.
+
+    Raises `OpError` for everything Caffe's set-up of these layers refuses.
+    """
+    param = params(node, PARAMETER)
+    axis = axis_of(param.axis, len(shape))
+    spatial = len(shape) - axis - 1
+    if spatial < 1:
+        raise OpError(f"needs at least one axis behind `axis` {param.axis}, its input has {len(shape)} in all")
+    channels, outputs = shape[axis], int(param.num_output)
+    group = _group(node, param, channels)
+    if outputs < 1:
+        raise OpError("`num_output` must be given and positive")
+    if channels % group:
+        raise OpError(f"`group` {group} does not divide the {channels} channels of the input")
+    if outputs % group:
+        raise OpError(f"`group` {group} does not divide `num_output` {outputs}")
+    return ConvGeometry(
+        axis=axis,
+        channels=channels,
+        outputs=outputs,
+        group=group,
+        bias=bool(param.bias_term),
+        kernel=_positive("kernel_size", _kernel(param, spatial)),
+        stride=_positive("stride", _per_axis(param, "stride", spatial, 1)),
+        pad=_per_axis(param, "pad", spatial, 0),
+        dilation=_positive("dilation", _repeated("dilation", param.dilation, spatial, 1)),
+    )
+
+
+def _group(node: Node, param: Any, channels: int) -> int:
+    if node.op == "caffe.DepthwiseConv" and not param.HasField("group"):
+        return max(channels, 1)
+    if param.group < 1:
+        raise OpError("`group` must be positive")
+    return int(param.group)
+
+
+def _kernel(param: Any, spatial: int) -> tuple[int, ...]:
+    if not param.kernel_size and not param.HasField("kernel_h") and not param.HasField("kernel_w"):
+        raise OpError("`kernel_size` is missing; give it once, or once for each spatial axis")
+    return _per_axis(param, "kernel_size", spatial, 0)
+
+
+def _per_axis(param: Any, name: str, spatial: int, default: int) -> tuple[int, ...]:
+    """A repeated field, or its `_h` and `_w` forms, as one number a spatial axis."""
+    short = name.removesuffix("_size")
+    high, wide = f"{short}_h", f"{short}_w"
+    if not param.HasField(high) and not param.HasField(wide):
+        return _repeated(name, getattr(param, name), spatial, default)
+    if getattr(param, name):
+        raise OpError(f"`{name}` and `{high}`/`{wide}` are both given; keep one of the two forms")
+    if spatial != 2:
+        raise OpError(f"`{high}` and `{wide}` are for two spatial axes, this blob has {spatial}")
+    return int(getattr(param, high)), int(getattr(param, wide))
+
+
+def _repeated(name: str, given: Sequence[int], spatial: int, default: int) -> tuple[int, ...]:
+    numbers = tuple(int(number) for number in given)
+    if not numbers:
+        return (default,) * spatial
+    if len(numbers) == 1:
+        return numbers * spatial
+    if len(numbers) != spatial:
+        raise OpError(f"`{name}` is given {len(numbers)} times; give it once, or {spatial} times, once a spatial axis")
+    return numbers
+
+
+def _positive(name: str, numbers: tuple[int, ...]) -> tuple[int, ...]:
+    if min(numbers) < 1:
+        raise OpError(f"`{name}` must be positive, not {min(numbers)}")
+    return numbers
+
+
+def _infer(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+    need_equal(shapes)
+    _need_a_top_each(node, shapes)
+    g = conv_geometry(node, shapes[0])
+    out: list[int] = []
+    for size, extent, stride, pad in zip(shapes[0][g.axis + 1 :], g.extent, g.stride, g.pad, strict=True):
+        room = size + 2 * pad - extent
+        if room < 0:
+            raise OpError(f"a filter that covers {extent} does not fit an axis of {size} with a padding of {pad}")
+        out.append(room // stride + 1)
+    shape = (*shapes[0][: g.axis], g.outputs, *out)
+    return (shape,) * len(node.outputs)
+
+
+def _infer_transposed(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+    need_equal(shapes)
+    _need_a_top_each(node, shapes)
+    g = conv_geometry(node, shapes[0])
+    out: list[int] = []
+    for size, extent, stride, pad in zip(shapes[0][g.axis + 1 :], g.extent, g.stride, g.pad, strict=True):
+        length = stride * (size - 1) + extent - 2 * pad
+        if length < 1:
+            raise OpError(f"a padding of {pad} leaves nothing of an axis of {size}")
+        out.append(length)
+    shape = (*shapes[0][: g.axis], g.outputs, *out)
+    return (shape,) * len(node.outputs)
+
+
+def _need_a_top_each(node: Node, shapes: tuple[Shape, ...]) -> None:
+    if len(node.outputs) != len(shapes):
+        raise OpError(f"needs a top for every bottom: {len(shapes)} bottoms, {len(node.outputs)} tops")
+
+
+def _weight_shapes(node: Node, shapes: tuple[Shape, ...]) -> Mapping[str, Shape]:
+    g = conv_geometry(node, shapes[0])
+    weight = (g.outputs, g.channels // g.group, *g.kernel)
+    return {"weight": weight, "bias": (g.outputs,)} if g.bias else {"weight": weight}
+
+
+def _transposed_weight_shapes(node: Node, shapes: tuple[Shape, ...]) -> Mapping[str, Shape]:
+    g = conv_geometry(node, shapes[0])
+    weight = (g.channels, g.outputs // g.group, *g.kernel)
+    return {"weight": weight, "bias": (g.outputs,)} if g.bias else {"weight": weight}
+
+
+def _out_channels(node: Node) -> int:
+    return int(params(node, PARAMETER).num_output)
+
+
+def _rows(node: Node, weight: NDArray[np.generic]) -> NDArray[np.generic]:
+    return weight.reshape(weight.shape[0], -1)
+
+
+def _from_rows(node: Node, rows: NDArray[np.generic]) -> NDArray[np.generic]:
+    return rows.reshape(node.weights["weight"].shape)
+
+
+def _transposed_rows(node: Node, weight: NDArray[np.generic]) -> NDArray[np.generic]:
+    """[Cin, Cout/g, k...] as [Cout, Cin/g * k...]."""
+    group = int(params(node, PARAMETER).group)
+    inputs, outputs = weight.shape[0] // group, weight.shape[1]
+    grouped = weight.reshape(group, inputs, outputs, -1)
+    return grouped.transpose(0, 2, 1, 3).reshape(group * outputs, -1)
+
+
+def _from_transposed_rows(node: Node, rows: NDArray[np.generic]) -> NDArray[np.generic]:
+    shape = node.weights["weight"].shape
+    group = int(params(node, PARAMETER).group)
+    grouped = rows.reshape(group, shape[1], shape[0] // group, -1)
+    return np.ascontiguousarray(grouped.transpose(0, 2, 1, 3)).reshape(shape)
+
+
+def _enable_bias(node: Node) -> None:
+    with_params(node, PARAMETER, bias_term=True)
+
+
+def sums_dtype(node: Node) -> tuple[str, ...]:
+    """int32 for a linear layer that reads integers, else float32."""
+    found = "int32" if node.inputs[0].dtype.startswith("int") else "float32"
+    return (found,) * len(node.outputs)
+
+
+_LINEAR = Linear("weight", "bias", _out_channels, _rows, _from_rows, _enable_bias)
+_TRANSPOSED = Linear("weight", "bias", _out_channels, _transposed_rows, _from_transposed_rows, _enable_bias)
+_QUANTIZABLE = Quantizable(on_by_default=True, weights=True, channel_wise=True)
+_MANY = Arity(1, None)
+
+CONVOLUTION_OPS: tuple[OpDef, ...] = (
+    OpDef(
+        name="caffe.Convolution",
+        summary="correlation with learned filters over any number of spatial axes, in groups",
+        inputs=_MANY,
+        outputs=_MANY,
+        infer=_infer,
+        weight_shapes=_weight_shapes,
+        parameter=PARAMETER,
+        quantizable=_QUANTIZABLE,
+        linear=_LINEAR,
+        dtypes=sums_dtype,
+        notes=(
+            "weight [Cout, Cin/g, k...]; sizes are rounded down; a filter that does not fit the padded "
+            "input is refused; several bottoms share the weights and have a top each"
+        ),
+    ),
+    OpDef(
+        name="caffe.DepthwiseConv",
+        summary="a Convolution whose `group` is the number of channels unless it is given",
+        inputs=_MANY,
+        outputs=_MANY,
+        infer=_infer,
+        weight_shapes=_weight_shapes,
+        parameter=PARAMETER,
+        quantizable=_QUANTIZABLE,
+        linear=_LINEAR,
+        dtypes=sums_dtype,
+        notes="not a layer of BVLC Caffe; takes the parameters of Convolution",
+    ),
+    OpDef(
+        name="caffe.Deconvolution",
+        summary="the transpose of Convolution: spreads each input element over a filter's extent",
+        inputs=_MANY,
+        outputs=_MANY,
+        infer=_infer_transposed,
+        weight_shapes=_transposed_weight_shapes,
+        parameter=PARAMETER,
+        quantizable=_QUANTIZABLE,
+        linear=_TRANSPOSED,
+        dtypes=sums_dtype,
+        notes="weight [Cin, Cout/g, k...]: the first axis is the input's channels",
+    ),
+)

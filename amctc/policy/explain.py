@@ -1,0 +1,117 @@
+"""What each layer gets and why, as rows: the data that `amctc explain` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from amctc.diagnostics import error
+from amctc.policy.resolved import InputConfig, LayerConfig, Resolved, ResolvedPolicy, WeightConfig
+from amctc.policy.said import nearest
+
+EXPLAIN_VERSION = 1
+
+_AnyResolved: TypeAlias = Resolved[bool] | Resolved[int] | Resolved[float] | Resolved[str]
+_Fields: TypeAlias = Iterator[tuple[str, _AnyResolved | None]]
+
+
+@dataclass(frozen=True)
+class ExplainRow:
+    """One value. `layer` and `type` are None for what holds for the whole model.
+
+    `field` is the path of the value in the JSON layer config. `rule` is the rule's kind and
+    `location` its `file:line`, or None for what no file says.
+    """
+
+    layer: str | None
+    type: str | None
+    field: str
+    value: bool | int | float | str
+    rule: str
+    location: str | None
+
+    @property
+    def rule_text(self) -> str:
+        return f"{self.rule} ({self.location})" if self.location is not None else self.rule
+
+
+def explain(resolved: ResolvedPolicy, layer: str | None = None) -> list[ExplainRow]:
+    """The rows of one layer, or those of the whole model and then of each layer in graph order.
+
+    Raises `DiagnosticError` AM220 for a layer that the policy does not reach.
+    """
+    if layer is not None:
+        config = resolved.layers.get(layer)
+        if config is None:
+            message = f"the model has no layer `{layer}` that can be quantized"
+            raise error("AM220", message, help=nearest(layer, resolved.layers))
+        return list(_layer_rows(config))
+    rows = list(_general_rows(resolved))
+    for config in resolved.layers.values():
+        rows.extend(_layer_rows(config))
+    return rows
+
+
+def explain_to_json(rows: Sequence[ExplainRow]) -> dict[str, object]:
+    """The rows as plain data, with the version of their form."""
+    return {"version": EXPLAIN_VERSION, "rows": [dict(vars(row)) for row in rows]}
+
+
+def _general_rows(resolved: ResolvedPolicy) -> Iterator[ExplainRow]:
+    for path, found in _general_fields(resolved):
+        if found is not None:
+            yield _row(None, None, path, found)
+
+
+def _general_fields(resolved: ResolvedPolicy) -> _Fields:
+    general = resolved.general
+    yield "batch_num", general.batch_num
+    yield "activation_offset", general.activation_offset
+    yield "do_fusion", general.do_fusion
+    for index, name in enumerate(general.skip_fusion_layers):
+        yield f"skip_fusion_layers[{index}]", name
+    yield "update_bn", general.update_bn
+    if general.bn_update_config is not None:
+        bn = general.bn_update_config
+        yield "bn_update_config.bn_moving_average_fraction", bn.bn_moving_average_fraction
+        yield "bn_update_config.bn_update_iterations", bn.bn_update_iterations
+        yield "bn_update_config.bn_dump_dir", bn.bn_dump_dir
+
+
+def _layer_rows(config: LayerConfig) -> Iterator[ExplainRow]:
+    for path, found in _layer_fields(config):
+        if found is not None:
+            yield _row(config.name, config.type, path, found)
+
+
+def _layer_fields(config: LayerConfig) -> _Fields:
+    yield "quant_enable", config.quant_enable
+    for position, entry in enumerate(config.inputs):
+        where = "activation_quant_params" if len(config.inputs) == 1 else f"activation_quant_params[{position}]"
+        yield from _input_fields(where, entry)
+    if config.weights is not None:
+        yield from _weight_fields("weight_quant_params", config.weights)
+
+
+def _input_fields(where: str, entry: InputConfig) -> _Fields:
+    yield f"{where}.num_bits", entry.num_bits
+    yield f"{where}.with_offset", entry.with_offset
+    yield f"{where}.max_percentile", entry.max_percentile
+    yield f"{where}.min_percentile", entry.min_percentile
+    yield f"{where}.search_range[0]", entry.search_range_start
+    yield f"{where}.search_range[1]", entry.search_range_end
+    yield f"{where}.search_step", entry.search_step
+
+
+def _weight_fields(where: str, config: WeightConfig) -> _Fields:
+    yield f"{where}.wts_algo", config.algorithm
+    yield f"{where}.channel_wise", config.channel_wise
+    yield f"{where}.num_bits", config.num_bits
+    yield f"{where}.max_iteration", config.max_iteration
+    yield f"{where}.min_distance", config.min_distance
+    yield f"{where}.init_algo", config.init_algo
+
+
+def _row(layer: str | None, type: str | None, path: str, found: _AnyResolved) -> ExplainRow:
+    return ExplainRow(layer, type, path, found.value, found.rule.kind, found.rule.place)

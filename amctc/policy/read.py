@@ -1,0 +1,50 @@
+"""A policy file to a `Policy`, in whichever of the two languages it is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from amctc.policy.rules import Policy
+from amctc.source import SourceFile
+from amctc.text.files import read_text
+
+MAX_POLICY_BYTES = 4 * 1024 * 1024
+"""A layer config of a thousand layers has about half a megabyte."""
+
+
+def read_policy_file(path: str | Path) -> Policy:
+    """See `Policy.from_file`."""
+    return read_policy(read_text(path, MAX_POLICY_BYTES))
+
+
+def read_policy(source: SourceFile) -> Policy:
+    """See `Policy.from_text`."""
+    if is_json(source):
+        from amctc.policy.read_json import read_json_config
+
+        return read_json_config(source)
+    from amctc.policy.read_cfg import read_cfg
+
+    return read_cfg(source)
+
+
+def is_json(source: SourceFile) -> bool:
+    """Whether a text is a JSON layer config rather than a .cfg: by its first character, and by its name in doubt."""
+    first = _first_character(source.text)
+    if first == "{":
+        return True
+    doubtful = not (first.isalnum() or first == "_")
+    return doubtful and source.name.lower().endswith(".json")
+
+
+def _first_character(text: str) -> str:
+    at = 0
+    while at < len(text):
+        if text[at] == "#":
+            end = text.find("\n", at)
+            at = end if end >= 0 else len(text)
+        elif text[at].isspace():
+            at += 1
+        else:
+            return text[at]
+    return ""

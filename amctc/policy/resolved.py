@@ -1,0 +1,211 @@
+"""What every layer of one graph gets, and which rule gave it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from amctc.diagnostics import Diagnostic
+from amctc.dialects.table import op_table
+from amctc.ir import InputQuant, Node, NodeQuant, WeightQuant
+from amctc.policy.rules import PassRule, Policy
+from amctc.policy.settings import ARQ_BITS, SNQ, SNQ_DEFAULTS, ArqSettings, SnqSettings
+from amctc.quant.ifmr import IfmrSettings
+from amctc.source import Span
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Where a value comes from.
+
+    `kind` is the part of the policy that says it (`common_config`, `override_layer_types`,
+    `skip_layers`, `json`, …), `built-in default of TYPE`, or `limit of TYPE` where the op allows
+    nothing else. `span` is None for what no file says.
+    """
+
+    kind: str
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def place(self) -> str | None:
+        """`file:line`, or None."""
+        return f"{self.span.source.name}:{self.span.line}" if self.span is not None else None
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({self.place})" if self.span is not None else self.kind
+
+
+@dataclass(frozen=True)
+class Resolved(Generic[T]):
+    """A value and the rule that gave it. Two are equal when their values are."""
+
+    value: T
+    rule: Rule = field(compare=False)
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """How one data input of a layer is calibrated; `index` is the number of the op's input."""
+
+    index: int
+    num_bits: Resolved[int]
+    with_offset: Resolved[bool]
+    max_percentile: Resolved[float]
+    min_percentile: Resolved[float]
+    search_range_start: Resolved[float]
+    search_range_end: Resolved[float]
+    search_step: Resolved[float]
+
+    @property
+    def settings(self) -> IfmrSettings:
+        return IfmrSettings(
+            bits=self.num_bits.value,
+            with_offset=self.with_offset.value,
+            max_percentile=self.max_percentile.value,
+            min_percentile=self.min_percentile.value,
+            search_range=(self.search_range_start.value, self.search_range_end.value),
+            search_step=self.search_step.value,
+        )
+
+
+@dataclass(frozen=True)
+class WeightConfig:
+    """How the weights of a layer are quantized; the last three fields are None but for `snq_quantize`."""
+
+    algorithm: Resolved[str]
+    channel_wise: Resolved[bool]
+    num_bits: Resolved[int]
+    max_iteration: Resolved[int] | None = None
+    min_distance: Resolved[float] | None = None
+    init_algo: Resolved[str] | None = None
+
+    @property
+    def settings(self) -> ArqSettings | SnqSettings:
+        if self.algorithm.value != SNQ:
+            return ArqSettings(self.channel_wise.value, self.num_bits.value)
+        iterations, distance, init = self.max_iteration, self.min_distance, self.init_algo
+        return SnqSettings(
+            self.channel_wise.value,
+            self.num_bits.value,
+            iterations.value if iterations is not None else SNQ_DEFAULTS.max_iteration,
+            distance.value if distance is not None else SNQ_DEFAULTS.min_distance,
+            init.value if init is not None else SNQ_DEFAULTS.init_algo,
+        )
+
+
+@dataclass(frozen=True)
+class LayerConfig:
+    """What one layer gets. `type` is the layer type, `rule` the config that applies to it as a whole."""
+
+    name: str
+    type: str
+    quant_enable: Resolved[bool]
+    inputs: tuple[InputConfig, ...]
+    weights: WeightConfig | None
+    rule: Rule = field(compare=False)
+
+    @property
+    def input_settings(self) -> tuple[IfmrSettings, ...]:
+        """One for each data input, in the order of the inputs."""
+        return tuple(entry.settings for entry in self.inputs)
+
+    @property
+    def weight_settings(self) -> ArqSettings | SnqSettings | None:
+        """None for a layer without weights."""
+        return self.weights.settings if self.weights is not None else None
+
+    @property
+    def quant(self) -> NodeQuant | None:
+        """The annotation of the layer's node; None where the layer is not quantized."""
+        if not self.quant_enable.value:
+            return None
+        inputs = tuple(InputQuant(entry.index, entry.settings) for entry in self.inputs)
+        weight = None
+        if self.weights is not None:
+            said = self.weights
+            weight = WeightQuant(said.algorithm.value, said.num_bits.value, said.channel_wise.value)
+        return NodeQuant(inputs, weight, str(self.rule))
+
+
+@dataclass(frozen=True)
+class BnUpdateConfig:
+    """What is said of the renewal of BatchNorm statistics; None where nothing is."""
+
+    bn_update_iterations: Resolved[int] | None = None
+    bn_moving_average_fraction: Resolved[float] | None = None
+    bn_dump_dir: Resolved[str] | None = None
+
+
+@dataclass(frozen=True)
+class GeneralConfig:
+    """What holds for the whole model. `update_bn` and `bn_update_config` are None where nothing is said of them."""
+
+    batch_num: Resolved[int]
+    activation_offset: Resolved[bool]
+    do_fusion: Resolved[bool]
+    skip_fusion_layers: tuple[Resolved[str], ...]
+    update_bn: Resolved[bool] | None
+    bn_update_config: BnUpdateConfig | None
+
+
+@dataclass(frozen=True)
+class ResolvedPolicy:
+    """A policy applied to a graph: a config for every layer that can be quantized, by name in graph order.
+
+    Equality is that of the values: two policies that give every layer the same are equal, whatever
+    rules they have.
+    """
+
+    general: GeneralConfig
+    layers: Mapping[str, LayerConfig]
+    passes: tuple[PassRule, ...] = ()
+    policy: Policy = field(default_factory=Policy, compare=False, repr=False)
+    warnings: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def batch_num(self) -> int:
+        return self.general.batch_num.value
+
+    @property
+    def activation_offset(self) -> bool:
+        return self.general.activation_offset.value
+
+    @property
+    def do_fusion(self) -> bool:
+        return self.general.do_fusion.value
+
+    @property
+    def skip_fusion_layers(self) -> frozenset[str]:
+        return frozenset(name.value for name in self.general.skip_fusion_layers)
+
+    @property
+    def update_bn(self) -> bool:
+        return self.general.update_bn is not None and self.general.update_bn.value
+
+    def quant_of(self, node: Node) -> NodeQuant | None:
+        """The annotation for a node, or None where it is not to be quantized.
+
+        A node that a pass made is not in the policy. It takes the data settings of the first layer
+        it stands for, and quantizes weights it has by the default of its own type.
+        """
+        config = self.layers.get(node.name)
+        if config is not None:
+            return config.quant
+        for name in node.provenance.absorbed:
+            absorbed = self.layers.get(name)
+            quant = absorbed.quant if absorbed is not None else None
+            if quant is not None:
+                return NodeQuant(quant.inputs, _default_weight(node), quant.rule)
+        return None
+
+
+def _default_weight(node: Node) -> WeightQuant | None:
+    row = op_table().get(node.op)
+    quantizable = row.quantizable if row is not None else None
+    if quantizable is None or not quantizable.weights:
+        return None
+    settings = ArqSettings(quantizable.channel_wise, ARQ_BITS)
+    return WeightQuant(settings.algorithm, settings.bits, settings.channel_wise)

@@ -1,0 +1,128 @@
+"""How the command line looks: diagnostics and progress on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from amctc.diagnostics import Diagnostic, render
+from amctc.progress import Progress
+
+if TYPE_CHECKING:
+    from amctc.driver import CompileResult
+
+
+def say(line: str) -> None:
+    """One line of result."""
+    sys.stdout.write(f"{line}\n")
+
+
+def print_json(content: object) -> None:
+    say(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def show(diagnostics: Iterable[Diagnostic]) -> None:
+    """Diagnostics on stderr, a blank line between them; in colour on a terminal."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    for diagnostic in diagnostics:
+        text = Text(render(diagnostic))
+        text.highlight_regex(r"^error\[\w+\]", "bold red")
+        text.highlight_regex(r"^warning\[\w+\]", "bold yellow")
+        text.highlight_regex(r"(?m)^\s*(help|note):", "bold cyan")
+        console.print(text)
+
+
+warn = show
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on stdout: drawn on a terminal, tab-separated values when it is read by a program."""
+    if not sys.stdout.isatty():
+        say("\t".join(head))
+        for row in rows:
+            say("\t".join(row))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(*head, box=box.SIMPLE_HEAD)
+    for row in rows:
+        drawn.add_row(*row)
+    Console().print(drawn)
+
+
+def say_files(result: CompileResult) -> None:
+    """What a compilation did, in a few lines."""
+    layers = [node for node in result.graph.nodes if node.quant is not None]
+    weighted = sum(node.quant is not None and node.quant.weight is not None for node in layers)
+    say(f"quantized {len(layers)} layers, {weighted} of them with weights")
+    for path in result.files:
+        say(f"  {path}")
+
+
+def progress() -> Progress:
+    """A bar on a terminal, plain lines otherwise."""
+    if sys.stderr.isatty():
+        return Bar()
+    return Lines()
+
+
+class Lines:
+    """Plain lines on stderr: one when a long task begins, one for each tenth of it."""
+
+    def __init__(self) -> None:
+        self._task = ""
+        self._total: int | None = None
+        self._told = 0
+
+    def begin(self, task: str, total: int | None = None) -> None:
+        self._task, self._total, self._told = task, total, 0
+        if total is not None:
+            sys.stderr.write(f"amctc: {task}: 0/{total}\n")
+
+    def step(self, done: int) -> None:
+        if self._total and done * 10 // self._total > self._told:
+            self._told = done * 10 // self._total
+            sys.stderr.write(f"amctc: {self._task}: {done}/{self._total}\n")
+
+    def end(self) -> None:
+        return None
+
+
+class Bar:
+    """A bar on stderr that goes away when the work is done."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        self._progress = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._progress.add_task("", total=None)
+        self._running = False
+
+    def begin(self, task: str, total: int | None = None) -> None:
+        if not self._running:
+            self._progress.start()
+            self._running = True
+        self._progress.reset(self._task, total=total, completed=0, description=task)
+
+    def step(self, done: int) -> None:
+        self._progress.update(self._task, completed=done)
+
+    def end(self) -> None:
+        self._progress.stop()
+        self._running = False

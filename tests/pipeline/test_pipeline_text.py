@@ -1,0 +1,148 @@
+"""The text form of a pipeline: read, printed back, and refused at the character."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amctc.diagnostics import DiagnosticError
+from amctc.ir import Graph, Use
+from amctc.passes import PIPELINES
+from amctc.pipeline.context import Context
+from amctc.pipeline.pass_ import Pass
+from amctc.pipeline.pipeline import PassFailure, Pipeline, parse_pipeline
+from amctc.registry import Entry, RegistrationError, Registry, builtin_registry
+from amctc.source import SourceFile
+
+
+@dataclass(frozen=True)
+class Tuned(Pass):
+    """A pass with an option of each type."""
+
+    name: ClassVar[str] = "tuned"
+    after: ClassVar[tuple[str, ...]] = ("first",)
+    keep_bias: bool = False
+    bits: int = 8
+    rate: float = 0.5
+    algorithm: str = "arq"
+
+    def run(self, graph: Graph, context: Context) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class First(Pass):
+    """A pass without options."""
+
+    name: ClassVar[str] = "first"
+
+    def run(self, graph: Graph, context: Context) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class Breaking(Pass):
+    """Leaves a cycle behind."""
+
+    name: ClassVar[str] = "breaking"
+
+    def run(self, graph: Graph, context: Context) -> bool:
+        graph.set_input(Use(graph.node("a"), 0), graph.node("b").output)
+        return True
+
+
+def registry() -> Registry:
+    table: Mapping[str, Entry] = {
+        name: Entry(name, f"{__name__}:{kind}")
+        for name, kind in (("tuned", "Tuned"), ("first", "First"), ("breaking", "Breaking"))
+    }
+    return Registry(passes=table, targets={})
+
+
+def parse(text: str) -> Pipeline:
+    return parse_pipeline(SourceFile("--pipeline", text), registry())
+
+
+def test_options_are_read_by_their_type() -> None:
+    pipeline = parse("first, tuned{keep-bias=true bits=12 rate=0.25 algorithm=snq}")
+    assert pipeline.passes == (First(), Tuned(True, 12, 0.25, "snq"))
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.just(First()),
+            st.builds(
+                Tuned,
+                st.booleans(),
+                st.integers(0, 99),
+                st.floats(allow_nan=False, allow_infinity=False),
+                st.sampled_from(["arq", "snq"]),
+            ),
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_a_printed_pipeline_reads_back_as_the_same_pipeline(steps: list[Pass]) -> None:
+    ordered = sorted(steps, key=lambda step: step.name)
+    pipeline = Pipeline(tuple(ordered))
+    assert parse(str(pipeline)) == pipeline
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "column", "words"),
+    [
+        ("first,,tuned", "AM500", 7, "not a pipeline"),
+        ("first,tunde", "AM501", 7, "no pass named `tunde`"),
+        ("tuned{bitz=8}", "AM502", 12, "no option `bitz`"),
+        ("tuned{bits=eight}", "AM503", 12, "takes a whole number, not `eight`"),
+        ("tuned{keep-bias=yes}", "AM503", 17, "takes true or false"),
+        ("tuned,first", "AM504", 1, "`tuned` must come after `first`"),
+    ],
+)
+def test_a_bad_pipeline_is_refused_at_the_character(text: str, code: str, column: int, words: str) -> None:
+    with pytest.raises(DiagnosticError) as caught:
+        parse(text)
+    (found,) = caught.value.diagnostics
+    assert found.code == code
+    assert words in found.message
+    assert found.span is not None
+    assert found.span.column == column
+
+
+def test_a_misspelt_pass_or_option_gets_a_suggestion() -> None:
+    with pytest.raises(DiagnosticError, match="did you mean `tuned`"):
+        parse("first,tunde")
+    with pytest.raises(DiagnosticError, match="did you mean `bits`"):
+        parse("tuned{bitz=8}")
+
+
+def test_a_pass_that_breaks_the_graph_is_named() -> None:
+    graph = Graph()
+    a = graph.add("a", "caffe.ReLU")
+    graph.add("b", "caffe.ReLU", [a.output])
+    with pytest.raises(PassFailure, match="`breaking` left a broken graph: the graph has a cycle"):
+        parse("breaking").run(graph, Context())
+
+
+def test_the_built_in_pipelines_keep_the_order_that_their_passes_ask_for() -> None:
+    for text in PIPELINES.values():
+        assert str(parse_pipeline(SourceFile("built-in", text), builtin_registry())) == text
+
+
+def test_every_built_in_pass_is_in_a_built_in_pipeline() -> None:
+    used = {step for text in PIPELINES.values() for step in text.split(",")}
+    assert used == set(builtin_registry().passes)
+
+
+def test_an_entry_that_does_not_load_names_its_owner() -> None:
+    with pytest.raises(RegistrationError, match="`gone` of somebody does not load"):
+        Entry("gone", "amctc.passes.gone:Gone", "somebody").load()
+    with pytest.raises(RegistrationError, match="another name than its own"):
+        Entry("other", f"{__name__}:First", "somebody").load()

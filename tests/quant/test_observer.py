@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from amctc.diagnostics import DiagnosticError
+from amctc.quant.ifmr import IfmrSettings, search
+from amctc.quant.observer import IfmrObserver
+
+FloatArray = NDArray[np.float32]
+
+
+def observe(data: FloatArray, options: IfmrSettings, exact_limit: int = 0) -> IfmrObserver:
+    observer = IfmrObserver(options, "conv1", exact_limit=exact_limit)
+    observer.update(data)
+    return observer
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> FloatArray:
+    """Values of very different sizes, many zeros, now and then only one side."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    count = draw(st.integers(2, 3000))
+    sizes = np.exp2(rng.integers(draw(st.integers(-90, 0)), draw(st.integers(1, 20)), count))
+    values = rng.standard_normal(count) * sizes * rng.integers(0, 2, count)
+    values[0] = 1.0
+    side = draw(st.sampled_from(["both", "positive", "negative"]))
+    if side != "both":
+        values = np.abs(values) if side == "positive" else -np.abs(values)
+    return values.astype(np.float32)
+
+
+@settings(max_examples=80, deadline=None)
+@given(streams(), st.data(), st.sampled_from([0, 500, 1 << 16]), st.sampled_from([0.999999, 0.99, 0.6, 1.0]))
+def test_the_result_does_not_depend_on_split_order_or_merging(
+    values: FloatArray, data: st.DataObject, exact_limit: int, percentile: float
+) -> None:
+    options = IfmrSettings(max_percentile=percentile, min_percentile=percentile)
+    whole = observe(values, options, exact_limit).finish()
+    order = np.random.default_rng(data.draw(st.integers(0, 99))).permutation(values.size)
+    cuts = sorted(data.draw(st.lists(st.integers(0, values.size), max_size=6)))
+    parts = np.split(values[order], cuts)
+    pool = []
+    while parts:
+        observer = IfmrObserver(options, exact_limit=exact_limit)
+        for _ in range(data.draw(st.integers(1, 3))):
+            if parts:
+                observer.update(parts.pop())
+        pool.append(observer)
+    while len(pool) > 1:
+        target = pool.pop(data.draw(st.integers(0, len(pool) - 1)))
+        target.merge(pool.pop())
+        pool.append(target)
+    assert pool[0].finish() == whole
+
+
+def test_long_streams_do_not_depend_on_the_split_either() -> None:
+    values = np.random.default_rng(5).standard_t(3, 300_001).astype(np.float32)
+    whole = observe(values, IfmrSettings())
+    ends = observe(np.sort(values[:99_999]), IfmrSettings())
+    rest = observe(values[200_000:], IfmrSettings())
+    rest.update(values[99_999:200_000][::-1])
+    ends.merge(rest)
+    assert ends.finish() == whole.finish()
+    assert not whole.finish().exact
+
+
+def test_merging_leaves_the_other_observer_as_it_is() -> None:
+    rng = np.random.default_rng(1)
+    first = observe(rng.standard_normal(1000).astype(np.float32), IfmrSettings())
+    second = observe(100 * rng.standard_normal(1000).astype(np.float32), IfmrSettings())
+    before = second.finish()
+    first.merge(second)
+    first.update(np.full(10, 1e6, np.float32))
+    assert second.finish() == before
+    with pytest.raises(ValueError, match="different settings"):
+        first.merge(IfmrObserver(IfmrSettings(bits=9), exact_limit=0))
+
+
+def test_few_values_are_searched_exactly() -> None:
+    values = np.random.default_rng(2).standard_normal((4, 8, 16)).astype(np.float32)
+    result = observe(values, IfmrSettings(), exact_limit=512).finish()
+    exact = search(values, IfmrSettings())
+    assert result.exact
+    assert (result.scale, result.offset, result.index) == (exact.scale, exact.offset, exact.index)
+    assert not observe(values, IfmrSettings(), exact_limit=511).finish().exact
+
+
+def test_memory_does_not_grow_with_the_data() -> None:
+    batch = np.random.default_rng(3).standard_normal(200_000).astype(np.float32)
+    observer = observe(batch, IfmrSettings())
+    after_one = observer.nbytes
+    for factor in range(2, 12):
+        observer.update(batch * np.float32(factor))
+    assert observer.nbytes <= after_one + 2048
+    assert observer.nbytes < 200_000
+    assert observer.count == 11 * 200_000
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_other_float_types_are_taken_as_float32(dtype: type[np.floating]) -> None:
+    values: NDArray[np.floating] = np.random.default_rng(4).standard_normal((50, 40)).astype(dtype)
+    strided = observe(values[::2, ::3], IfmrSettings()).finish()
+    assert strided == observe(np.ascontiguousarray(values[::2, ::3], np.float32), IfmrSettings()).finish()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize("exact_limit", [0, 1 << 16])
+def test_nan_or_inf_names_the_layer(bad: float, exact_limit: int) -> None:
+    with pytest.raises(DiagnosticError, match=r"AM404.*activation of layer `conv1` holds NaN or Inf"):
+        observe(np.array([1.0, bad, 2.0]), IfmrSettings(), exact_limit)
+
+
+@pytest.mark.parametrize("exact_limit", [0, 1 << 16])
+def test_what_has_no_scale_is_told_at_the_end(exact_limit: int) -> None:
+    zeros = observe(np.zeros((2, 3), np.float32), IfmrSettings(), exact_limit)
+    with pytest.raises(DiagnosticError, match=r"AM405.*layer `conv1` are 0") as caught:
+        zeros.finish()
+    assert "skip the layer" in str(caught.value)
+    with pytest.raises(DiagnosticError, match=r"AM406.*`conv1`"):
+        observe(np.zeros(0, np.float32), IfmrSettings(), exact_limit).finish()
+    for huge in (1e37, 3.4e38):
+        with pytest.raises(DiagnosticError, match=r"AM410.*`conv1` is illegal, its data range is"):
+            observe(np.array([huge, -huge, 1.0], np.float32), IfmrSettings(), exact_limit).finish()
