@@ -1,0 +1,1 @@
+"""Every language that is read: grammars (`*.lark`) and schemas (`proto/*.proto`)."""

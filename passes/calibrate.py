@@ -11,8 +11,7 @@ from amctc.ir import Graph, Node
 from amctc.pipeline.context import Context
 from amctc.pipeline.pass_ import Pass
 from amctc.quant.ifmr import IfmrResult
-from amctc.quant.observer import IfmrObserver
-from amctc.runtime.calibration import observe_values
+from amctc.runtime.calibration import Reader, observe_values
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,12 @@ class Calibrate(Pass):
     def run(self, graph: Graph, context: Context) -> bool:
         calibration = context.need_calibration()
         nodes = [node for node in graph.nodes if node.op == "quant.Observe"]
-        observers = {
-            node: IfmrObserver(settings_from_plain(node.attrs["settings"]), ", ".join(_layers(node))) for node in nodes
-        }
-        readers = [(node.inputs[0], observer) for node, observer in observers.items()]
-        observe_values(graph, readers, calibration.batches(), calibration.progress)
-        for node, observer in observers.items():
+        readers = [
+            Reader(node.inputs[0], settings_from_plain(node.attrs["settings"]), ", ".join(_layers(node)))
+            for node in nodes
+        ]
+        observers = observe_values(graph, readers, calibration.batches(), calibration.progress)
+        for node, observer in zip(nodes, observers, strict=True):
             try:
                 found = observer.finish()
             except DiagnosticError as mistake:

@@ -108,7 +108,7 @@ class OpDef:
     identity: bool = False
     """At inference the output equals the input (Dropout, Split)."""
     moves_data: bool = False
-    """Every output element is an input element (Concat, Reshape, Flatten): no arithmetic."""
+    """The outputs together hold exactly the elements of the inputs, each once (Concat, Reshape): no arithmetic."""
     dtypes: Callable[[Node], tuple[str, ...]] | None = None
     """Element types of the outputs; None means float32."""
     notes: str = ""

@@ -7,17 +7,19 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from amctc.diagnostics import Collector, Diagnostic
 from amctc.policy.limits import LIMITS
 from amctc.policy.said import nearest
 from amctc.source import Span
-from amctc.text.json_source import JsonNode, key_span_at, node_at, to_python
+from amctc.text.json_source import JsonNode, JsonObject, key_span_at, node_at, to_python
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import ValidationError
+
+Path: TypeAlias = tuple[str | int, ...]
 
 JSON_SCHEMA = "amct_caffe_ptq.schema.json"
 _MOST_FINDINGS = 1000
@@ -30,6 +32,7 @@ _TYPE_WORDS: Mapping[str, str] = {
     "integer": "a whole number",
     "boolean": "`true` or `false`",
 }
+_LARGEST_USEFUL = 1e9  # a larger bound is told only to who goes beyond it
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 
 
@@ -62,26 +65,43 @@ def validate(root: JsonNode, collector: Collector) -> None:
     be neither a parameter nor a layer.
     """
     errors: Iterable[ValidationError] = _validator().iter_errors(to_python(root))
+    places = _Places(root)
     for found in islice(errors, _MOST_FINDINGS):
-        path = tuple(found.absolute_path)
-        node = node_at(root, path)
-        span = node.span if node is not None else root.span
-        for diagnostic in _diagnostics(root, found, path, span):
+        for diagnostic in _diagnostics(places, found):
             collector.add(diagnostic)
 
 
-def _diagnostics(
-    root: JsonNode, found: ValidationError, path: tuple[str | int, ...], span: Span
-) -> Iterable[Diagnostic]:
+class _Places:
+    """Where the parts of a text stand, by their paths; the many keys at the root are indexed."""
+
+    def __init__(self, root: JsonNode) -> None:
+        self._root = root
+        self._members = {m.key: m for m in root.members} if isinstance(root, JsonObject) else {}
+
+    def of_value(self, path: Path) -> Span:
+        member = self._members.get(str(path[0])) if path else None
+        node = node_at(member.value, path[1:]) if member is not None else None
+        return node.span if node is not None else self._root.span
+
+    def of_key(self, path: Path) -> Span:
+        member = self._members.get(str(path[0]))
+        if member is None:
+            return self._root.span
+        return member.key_span if len(path) == 1 else key_span_at(member.value, path[1:]) or member.key_span
+
+
+def _diagnostics(places: _Places, found: ValidationError) -> Iterable[Diagnostic]:
+    path: Path = tuple(found.absolute_path)
+    span = places.of_value(path)
     name = next((step for step in reversed(path) if isinstance(step, str)), "")
     keyword = str(found.validator)
     instance: Any = found.instance
     wanted: Any = found.validator_value
     if keyword == "additionalProperties":
-        yield from _unknown_keys(root, found, path)
+        yield from _unknown_keys(places, found, path)
     elif keyword == "type":
         if len(path) == 1 and name not in parameter_names():
-            yield _not_a_layer(name, key_span_at(root, path) or span)
+            yield _not_a_layer(name, places.of_key(path))
             return
         words = _TYPE_WORDS[str(wanted)]
         if path[-1:] == ("activation_quant_params",):
@@ -117,7 +137,7 @@ def _diagnostics(
         yield Diagnostic("AM209", found.message[:1].lower() + found.message[1:300].rstrip("."), span=span)
 
 
-def _unknown_keys(root: JsonNode, found: ValidationError, path: tuple[str | int, ...]) -> Iterable[Diagnostic]:
+def _unknown_keys(places: _Places, found: ValidationError, path: Path) -> Iterable[Diagnostic]:
     schema: Any = found.schema
     known = tuple(schema["properties"])
     instance: Any = found.instance
@@ -126,12 +146,12 @@ def _unknown_keys(root: JsonNode, found: ValidationError, path: tuple[str | int,
         if key in known:
             continue
         help = nearest(key, known)
-        if help is None and where == "weight_quant_params" and key in ("max_iteration", "min_distance", "init_algo"):
+        if where == "weight_quant_params" and key in ("max_iteration", "min_distance", "init_algo"):
             help = '`"wts_algo":"snq_quantize"` has that parameter'
         yield Diagnostic(
             "AM200",
             f"`{where}` has no parameter `{key[:60]}`",
-            span=key_span_at(root, (*path, key)),
+            span=places.of_key((*path, key)),
             help=help or "it has " + ", ".join(f"`{name}`" for name in known),
         )
 
@@ -151,7 +171,8 @@ def _range_words(found: ValidationError) -> str:
     if "minimum" in schema and schema["minimum"] == schema.get("maximum"):
         return str(schema["minimum"])
     for key, word in zip(_BOUNDS, ("at least", "at most", "above", "below"), strict=True):
-        if key in schema:
+        beyond_use = key == "maximum" and schema.get(key, 0) > _LARGEST_USEFUL and found.validator != key
+        if key in schema and not beyond_use:
             words.append(f"{word} {schema[key]}")
     words.sort(key=lambda text: text.startswith(("at most", "below")))
     return " and ".join(words)

@@ -31,11 +31,15 @@ class Limits:
 
     def __str__(self) -> str:
         if self.low == self.high:
-            return str(self.low)
-        low = f"above {self.low}" if self.above else f"at least {self.low}"
+            return _text(self.low)
+        low = f"above {_text(self.low)}" if self.above else f"at least {_text(self.low)}"
         if self.high is None:
             return low
-        return f"{low} and {'below' if self.below else 'at most'} {self.high}"
+        return f"{low} and {'below' if self.below else 'at most'} {_text(self.high)}"
+
+
+def _text(number: Decimal) -> str:
+    return str(number).lower()
 
 
 def _limits(low: str, high: str | None = None, *, above: bool = False, below: bool = False) -> Limits:
@@ -45,7 +49,7 @@ def _limits(low: str, high: str | None = None, *, above: bool = False, below: bo
 LIMITS: Mapping[str, Limits] = MappingProxyType(
     {
         "version": _limits("1", "1"),
-        "batch_num": _limits("1", "4294967295"),
+        "batch_num": _limits("1"),
         "bn_update_config.bn_update_iterations": _limits("0", "1000", above=True, below=True),
         "bn_update_config.bn_moving_average_fraction": _limits("0", "1", above=True, below=True),
         "ifmr_quantize.num_bits": _limits("8", "16"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 from amctc.diagnostics import Collector
@@ -157,7 +158,8 @@ def _number(node: JsonNode | None) -> Said[float] | None:
     try:
         return Said(float(node.value), node.span)
     except OverflowError:
-        return Said(float("inf"), node.span)
+        # A whole number of hundreds of digits; where it is allowed at all, no larger one makes a difference.
+        return Said(sys.float_info.max if node.value > 0 else -sys.float_info.max, node.span)
 
 
 def _string(node: JsonNode | None) -> Said[str] | None:

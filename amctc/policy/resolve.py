@@ -206,7 +206,7 @@ class _Resolver:
         self._collector.add(
             Diagnostic(
                 "AM224",
-                f"the policy leaves none of the {count} layers that can be quantized",
+                f"no layer is left to quantize, of {count} that could be",
                 span=skip.span if skip is not None else None,
                 file=self._policy.source.name if self._policy.source is not None and skip is None else None,
                 help="let at least one layer be quantized",

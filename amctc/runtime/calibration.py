@@ -4,38 +4,79 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from amctc.dialects.table import op_def
 from amctc.ir import Graph, Value
+from amctc.quant.ifmr import IfmrSettings
 from amctc.quant.observer import IfmrObserver
 from amctc.runtime.executor import Executor
 
 
+@dataclass(frozen=True)
+class Reader:
+    """A value to be observed, with the settings of the observer and the layers' name for messages."""
+
+    value: Value
+    settings: IfmrSettings
+    name: str
+
+
 def observe_values(
     graph: Graph,
-    readers: Sequence[tuple[Value, IfmrObserver]],
+    readers: Sequence[Reader],
     batches: Iterable[Mapping[str, NDArray[np.float32]]],
     progress: Callable[[int], None] = lambda done: None,
-) -> None:
-    """Run the graph on every batch and show each observer its value.
+) -> list[IfmrObserver]:
+    """Run the graph on every batch and give one fed observer for each reader, in their order.
 
-    The observers of one batch are fed by a small pool of threads while the next batch runs, so at
+    A value that only holds elements of other values (the output of a Concat or a Reshape) is not
+    looked at itself: the observers of those values are merged instead, which gives the same state
+    bit for bit. The observers of one batch are fed by a thread while the next batch runs, so at
     most two batches of activations are alive. `progress` is told how many batches are done.
     """
-    values = list({value: None for value, _ in readers})
-    executor = Executor(graph, fetch=values)
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        pending: list[Future[None]] = []
+    sources = {reader: element_sources(reader.value) for reader in readers}
+    observers: dict[tuple[Value, IfmrSettings], IfmrObserver] = {}
+    for reader in readers:
+        for source in sources[reader]:
+            observers.setdefault((source, reader.settings), IfmrObserver(reader.settings, reader.name))
+    executor = Executor(graph, fetch=list(dict.fromkeys(value for value, _ in observers)))
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pending: Future[None] | None = None
         for done, feeds in enumerate(batches, start=1):
             fetched = executor.run(feeds)
-            for future in pending:
-                future.result()
-            arrays = [(observer, fetched[value]) for value, observer in readers]
-            # The largest first, so that the threads finish together.
-            arrays.sort(key=lambda pair: -pair[1].size)
-            pending = [pool.submit(observer.update, array) for observer, array in arrays]
+            if pending is not None:
+                pending.result()
+            pending = pool.submit(_feed, observers, fetched)
             progress(done)
-        for future in pending:
-            future.result()
+        if pending is not None:
+            pending.result()
+    return [_merged(reader, [observers[source, reader.settings] for source in sources[reader]]) for reader in readers]
+
+
+def element_sources(value: Value) -> tuple[Value, ...]:
+    """The values whose elements, taken together, are exactly the elements of this one, each as often."""
+    node = value.producer
+    row = op_def(node)
+    if row.identity:
+        return element_sources(node.inputs[0])
+    if not row.moves_data or len(node.outputs) != 1:
+        return (value,)
+    return tuple(source for given in node.inputs for source in element_sources(given))
+
+
+def _feed(
+    observers: Mapping[tuple[Value, IfmrSettings], IfmrObserver], fetched: Mapping[Value, NDArray[np.float32]]
+) -> None:
+    for (value, _), observer in observers.items():
+        observer.update(fetched[value])
+
+
+def _merged(reader: Reader, parts: Sequence[IfmrObserver]) -> IfmrObserver:
+    whole = IfmrObserver(reader.settings, reader.name)
+    for part in parts:
+        whole.merge(part)
+    return whole

@@ -1,0 +1,1 @@
+"""Readers that keep positions: prototext, `.proto` schemas, JSON."""

@@ -270,3 +270,7 @@ def test_every_real_prototxt_is_read_and_printed_back() -> None:
         tree = parse(path.read_text(encoding="utf-8"))
         assert tree.fields
         assert parse(print_prototext(tree)) == tree
+
+
+def test_a_long_malformed_number_is_refused_in_linear_time() -> None:
+    assert refused("a: " + "1" * 1_000_000 + "x").diagnostics[0].code == "AM101"

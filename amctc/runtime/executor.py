@@ -1,0 +1,152 @@
+"""Running a graph on arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from numpy.typing import ArrayLike, NDArray
+
+from amctc.diagnostics import did_you_mean, error
+from amctc.dialects.shapes import infer_shapes
+from amctc.dialects.table import op_def
+from amctc.ir import Graph, Value
+from amctc.ir.graph import Array, Shape
+from amctc.runtime.feeds import check_feeds
+from amctc.runtime.hostops import HOST_OPS, HostOp
+from amctc.runtime.lowering import lower_nodes
+from amctc.runtime.lowering.builder import unique_names
+from amctc.runtime.plan import HostStep, Segment, make_plan, needed_nodes
+from amctc.runtime.session import Session
+from amctc.runtime.types import element_types
+
+
+class Executor:
+    """Computes chosen values of a graph, batch after batch.
+
+    `fetch` are the values wanted (default: the graph's outputs); only what they depend on is run.
+    `shapes` replaces the declared shapes of inputs, by blob name. `threads` is the number of threads
+    of one op (default: all cores). `host_ops` come before the built-in ones. The graph and its
+    weights must not be changed while the executor is in use. Sessions are built for the shapes of
+    the first feeds; those of the last two shapes are kept, so a shorter last batch costs one
+    building, not one in every epoch.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        shapes: Mapping[str, Shape] | None = None,
+        fetch: Sequence[Value] | None = None,
+        threads: int | None = None,
+        host_ops: Sequence[HostOp] = (),
+    ) -> None:
+        self.graph = graph
+        self.fetch = tuple(graph.outputs if fetch is None else fetch)
+        self._threads = threads
+        self._given = dict(shapes or {})
+        self._declared = infer_shapes(graph, self._given)
+        self._dtypes = element_types(graph)
+        self._inputs = graph_inputs(graph)
+        self.steps = make_plan(graph, self.fetch, self._dtypes, (*host_ops, *HOST_OPS))
+        self._needed = {
+            value for node in needed_nodes(graph, self.fetch) if op_def(node).source for value in node.outputs
+        }
+        self._last_reader = _last_readers(self.steps)
+        self._built: dict[tuple[Shape, ...], _Program] = {}
+
+    def run(self, feeds: Mapping[str, ArrayLike]) -> dict[Value, NDArray[Any]]:
+        """The fetched values for one batch, keyed by value.
+
+        `feeds` holds an array for every input that is needed, by blob name: float32, or numbers that
+        float32 can hold. The batch may have another length than the model declares. Arrays of the
+        result may be those of the feeds, where an input itself is fetched. Raises `DiagnosticError`:
+        AM400 to AM404 for the feeds (see `check_feeds`), AM320 where the model does not fit the
+        batch, AM420 for missing weights, AM430 where an integer sum leaves 32 bits.
+        """
+        values: dict[Value, NDArray[Any]] = {**check_feeds(feeds, self._inputs, self._declared, self._needed)}
+        program = self._program(values)
+        wanted = set(self.fetch)
+        for number, step in enumerate(self.steps):
+            if isinstance(step, HostStep):
+                shapes = tuple(program.shapes[value] for value in step.outputs)
+                inputs = tuple(values[value] for value in step.inputs)
+                values.update(zip(step.outputs, step.op.run(step.node, inputs, shapes), strict=True))
+            else:
+                values.update(program.sessions[number].run(values))
+            for value in self._last_reader.get(number, ()):
+                if value not in wanted:
+                    del values[value]
+        return {value: values[value] for value in self.fetch}
+
+    def _program(self, fed: Mapping[Value, Array]) -> _Program:
+        key = tuple(array.shape for array in fed.values())
+        program = self._built.pop(key, None) or self._build(fed)
+        while len(self._built) > 1:
+            del self._built[next(iter(self._built))]
+        self._built[key] = program
+        return program
+
+    def _build(self, fed: Mapping[Value, Array]) -> _Program:
+        actual = {value.blob: array.shape for value, array in fed.items()}
+        shapes = infer_shapes(self.graph, {**self._given, **actual})
+        names = unique_names([*shapes])
+        sessions: dict[int, Session] = {}
+        for number, step in enumerate(self.steps):
+            if isinstance(step, Segment):
+                low = lower_nodes(step.nodes, shapes, self._dtypes, names)
+                sessions[number] = Session(low, step.inputs, step.outputs, self._threads)
+        return _Program(shapes, sessions)
+
+
+class _Program:
+    """What running needs for inputs of certain shapes."""
+
+    def __init__(self, shapes: Mapping[Value, Shape], sessions: Mapping[int, Session]) -> None:
+        self.shapes = shapes
+        self.sessions = sessions
+
+
+def run_graph(
+    graph: Graph,
+    feeds: Mapping[str, ArrayLike],
+    blobs: Sequence[str] | None = None,
+    *,
+    threads: int | None = None,
+    host_ops: Sequence[HostOp] = (),
+) -> dict[str, NDArray[Any]]:
+    """Run one batch and give every blob, or the chosen ones, by name.
+
+    A blob that is written in place holds its last value, as in Caffe. Raises `DiagnosticError`: AM408
+    for an unknown blob, and what `Executor.run` raises.
+    """
+    latest = blob_values(graph)
+    chosen = latest if blobs is None else {name: _blob(latest, name) for name in blobs}
+    found = Executor(graph, fetch=list(chosen.values()), threads=threads, host_ops=host_ops).run(feeds)
+    return {name: found[value] for name, value in chosen.items()}
+
+
+def graph_inputs(graph: Graph) -> dict[str, Value]:
+    """The inputs of the graph by blob name."""
+    return {value.blob: value for node in graph.nodes if op_def(node).source for value in node.outputs}
+
+
+def blob_values(graph: Graph) -> dict[str, Value]:
+    """The last value of every blob, in the order in which the blobs appear."""
+    return {value.blob: value for node in graph.nodes for value in node.outputs}
+
+
+def _blob(latest: Mapping[str, Value], name: str) -> Value:
+    if name not in latest:
+        raise error("AM408", f"the model has no blob `{name}`", help=did_you_mean(name, latest))
+    return latest[name]
+
+
+def _last_readers(steps: Sequence[Segment | HostStep]) -> dict[int, list[Value]]:
+    """After which step each value is read no more."""
+    last: dict[Value, int] = {}
+    for number, step in enumerate(steps):
+        last.update(dict.fromkeys([*step.inputs, *step.outputs], number))
+    found: dict[int, list[Value]] = {}
+    for value, number in last.items():
+        found.setdefault(number, []).append(value)
+    return found

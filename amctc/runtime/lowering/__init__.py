@@ -1,0 +1,39 @@
+"""From a graph to ONNX: one small rule an op."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from amctc.ir import Graph, Node, Value
+from amctc.ir.graph import Shape
+from amctc.runtime.lowering.builder import Lowering, unique_names
+from amctc.runtime.lowering.rules import RULES
+from amctc.runtime.types import element_types
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+__all__ = ["RULES", "Lowering", "lower", "lower_nodes"]
+
+
+def lower(graph: Graph, shapes: Mapping[Value, Shape], fetch: Sequence[Value] | None = None) -> ModelProto:
+    """The graph as one ONNX model of static shapes (opset 17), weights inside.
+
+    `fetch` are the outputs (default: those of the graph). ONNX names are `Value.name`. Raises KeyError
+    for an op without a rule and `DiagnosticError` for missing weights. A graph with host ops, and one
+    of more than 2 GiB, needs `amctc.runtime.executor.Executor` instead.
+    """
+    low = lower_nodes(graph.nodes, shapes, element_types(graph), unique_names([*shapes]))
+    sources = [value for node in graph.nodes if not node.inputs for value in node.outputs]
+    return low.model(sources, graph.outputs if fetch is None else fetch)
+
+
+def lower_nodes(
+    nodes: Iterable[Node], shapes: Mapping[Value, Shape], dtypes: Mapping[Value, str], names: Mapping[Value, str]
+) -> Lowering:
+    """Some nodes of a graph, in order, written into a fresh `Lowering`."""
+    low = Lowering(shapes, dtypes, names)
+    for node in nodes:
+        RULES[node.op](low, node)
+    return low

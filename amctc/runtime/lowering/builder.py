@@ -1,0 +1,208 @@
+"""What a lowering rule writes into: ONNX nodes and constants under names that do not clash."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amctc.diagnostics import DiagnosticError
+from amctc.dialects.shapes import node_error
+from amctc.ir import Node, Value
+from amctc.ir.graph import Array, Shape
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto, TensorProto
+
+OPSET = 17
+IR_VERSION = 8
+"""The ONNX format of opset 17; older than any ONNX Runtime this package allows."""
+
+SMALLEST_EXTERNAL = 4096
+"""Bytes from which on a constant is handed to ONNX Runtime beside the model instead of inside it."""
+
+Attribute: TypeAlias = int | float | str | Sequence[int] | Sequence[float]
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """One ONNX node."""
+
+    op_type: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attrs: Mapping[str, Attribute]
+
+
+@dataclass
+class Lowering:
+    """The ONNX graph of one segment while it is being written.
+
+    `shapes` and `dtypes` are those of every value that the segment touches. A value goes by
+    `Value.name`, made unique where a file has strange layer names.
+    """
+
+    shapes: Mapping[Value, Shape]
+    dtypes: Mapping[Value, str]
+    names: Mapping[Value, str]
+    nodes: list[Emitted] = field(default_factory=list)
+    constants: dict[str, Array] = field(default_factory=dict)
+    _taken: set[str] = field(default_factory=set)
+    _unsigned: dict[Value, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._taken.update(self.names.values())
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def name(self, value: Value) -> str:
+        """The ONNX name of a value."""
+        return self.names[value]
+
+    def shape(self, value: Value) -> Shape:
+        """The static shape of a value."""
+        return self.shapes[value]
+
+    def dtype(self, value: Value) -> str:
+        """The element type of a value: float32, int8, int16 or int32."""
+        return self.dtypes[value]
+
+    def inputs(self, node: Node) -> tuple[str, ...]:
+        """The ONNX names of a node's inputs."""
+        return tuple(self.name(value) for value in node.inputs)
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def emit(self, op_type: str, inputs: Sequence[str], output: str | None = None, **attrs: Attribute) -> str:
+        """Write a node of one output, named `output` or freshly, and give the output's name."""
+        result = output if output is not None else self.fresh(op_type.lower())
+        self.nodes.append(Emitted(op_type, tuple(inputs), (result,), attrs))
+        return result
+
+    def constant(self, array: Array, hint: str) -> str:
+        """A constant, kept as the very array where that is contiguous; `hint` becomes its name."""
+        name = self.fresh(hint)
+        self.constants[name] = array if array.flags.c_contiguous else np.ascontiguousarray(array)
+        return name
+
+    def scalar(self, value: float, hint: str) -> str:
+        """A float32 constant of no axes."""
+        return self.constant(np.array(value, np.float32), hint)
+
+    def reshape(self, source: str, shape: Shape, output: str | None = None) -> str:
+        """`source` under another static shape."""
+        target = self.constant(np.array(shape, np.int64), f"{source}.shape")
+        # allowzero: a dimension of 0 is a dimension of 0, not "copy".
+        return self.emit("Reshape", [source, target], output, allowzero=1)
+
+    def fresh(self, hint: str) -> str:
+        """A name that nothing in this graph has."""
+        name, count = hint, 0
+        while name in self._taken:
+            count += 1
+            name = f"{hint}.{count}"
+        self._taken.add(name)
+        return name
+
+    def remember_unsigned(self, value: Value, name: str) -> None:
+        """`name` holds an int8 value plus 128 as uint8 (see `unsigned`)."""
+        self._unsigned[value] = name
+
+    def unsigned(self, value: Value) -> str:
+        """An int8 value plus 128 as uint8, made once for all its readers.
+
+        ONNX Runtime multiplies uint8 by uint8 exactly on every CPU; its uint8 by int8 kernels
+        saturate intermediate 16-bit sums where the CPU lacks VNNI.
+        """
+        if value not in self._unsigned:
+            floats = self.emit("Cast", [self.name(value)], to=ONNX_TYPES["float32"])
+            shifted = self.emit("Add", [floats, self.scalar(128.0, "shift")])
+            self._unsigned[value] = self.emit("Cast", [shifted], to=ONNX_TYPES["uint8"])
+        return self._unsigned[value]
+
+    # -- the result ------------------------------------------------------------------------------
+
+    def model(self, inputs: Sequence[Value], outputs: Sequence[Value], external: bool = False) -> ModelProto:
+        """The finished model.
+
+        With `external`, constants of SMALLEST_EXTERNAL bytes or more are declared but not held; the
+        session is to be given them (`external_constants`).
+        """
+        from onnx import helper
+
+        apart = self.external_constants() if external else {}
+        graph = helper.make_graph(
+            [_onnx_node(node) for node in self.nodes],
+            "segment",
+            [self._declaration(value) for value in inputs],
+            [self._declaration(value) for value in outputs],
+            [_tensor(name, array, name in apart) for name, array in self.constants.items()],
+        )
+        return helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="amctc"
+        )
+
+    def external_constants(self) -> Mapping[str, Array]:
+        """The constants that a model made with `external` does not hold."""
+        return {name: array for name, array in self.constants.items() if array.nbytes >= SMALLEST_EXTERNAL}
+
+    def _declaration(self, value: Value) -> Any:
+        from onnx import helper
+
+        return helper.make_tensor_value_info(self.name(value), ONNX_TYPES[self.dtype(value)], self.shape(value))
+
+
+ONNX_TYPES: Mapping[str, int] = {
+    "float32": 1,
+    "uint8": 2,
+    "int8": 3,
+    "int16": 5,
+    "int32": 6,
+    "int64": 7,
+}
+"""numpy's names of element types to the numbers of onnx.TensorProto.DataType."""
+
+
+def weight_of(node: Node, role: str) -> NDArray[Any]:
+    """A weight of a node; `DiagnosticError` (AM420) where the layer has none."""
+    found = node.weights.get(role)
+    if found is None:
+        help = "give the weights file too: a layer without weights cannot be run"
+        raise DiagnosticError(node_error("AM420", node, f"has no {role}", help))
+    return found
+
+
+def unique_names(values: Sequence[Value]) -> dict[Value, str]:
+    """An ONNX name for each value: `Value.name`, numbered where two would be the same or one is empty."""
+    names: dict[Value, str] = {}
+    taken: set[str] = set()
+    for value in values:
+        wanted = value.name or "value"
+        name, count = wanted, 0
+        while name in taken:
+            count += 1
+            name = f"{wanted}.{count}"
+        taken.add(name)
+        names[value] = name
+    return names
+
+
+def _onnx_node(node: Emitted) -> NodeProto:
+    from onnx import helper
+
+    attrs: dict[str, Any] = dict(node.attrs)
+    return helper.make_node(node.op_type, node.inputs, node.outputs, **attrs)
+
+
+def _tensor(name: str, array: Array, external: bool) -> TensorProto:
+    from onnx import TensorProto, numpy_helper
+
+    if not external:
+        return numpy_helper.from_array(array, name)
+    tensor = TensorProto(name=name, data_type=ONNX_TYPES[array.dtype.name], dims=array.shape)
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="given-to-the-session")
+    return tensor

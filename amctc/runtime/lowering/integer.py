@@ -1,0 +1,163 @@
+"""Linear layers behind a Quantize: exact integer sums, int32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amctc.diagnostics import DiagnosticError
+from amctc.dialects.caffe.convolution import conv_geometry
+from amctc.dialects.caffe.inner_product import flat_sizes
+from amctc.dialects.shapes import node_error
+from amctc.dialects.table import op_def
+from amctc.dialects.traits import linear_trait
+from amctc.ir import Node, Value
+from amctc.ir.graph import Shape
+from amctc.quant.grid import grid_limits
+from amctc.runtime.lowering.builder import Lowering, weight_of
+from amctc.runtime.lowering.windows import conv_attributes, folded_shape
+
+INT32_MAX = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class IntegerLayer:
+    """The integers of one linear layer: (x - offset) times `weight`, in the layer's own layout, plus `bias`.
+
+    `bias` is [Cout] or None; `bits` are those of x.
+    """
+
+    weight: NDArray[np.int8]
+    bias: NDArray[np.int32] | None
+    offset: int
+    bits: int
+
+
+def reads_integers(low: Lowering, node: Node) -> bool:
+    """Whether the data input of a linear layer holds integers."""
+    return low.dtype(node.inputs[0]).startswith("int")
+
+
+def integer_layer(node: Node) -> IntegerLayer:
+    """The integers of a layer whose data input comes from a Quantize.
+
+    Raises `DiagnosticError` (AM431) where the weights are not int8, the bias is not int32, or no
+    Quantize says what the input means.
+    """
+    trait = linear_trait(node)
+    weight, bias = weight_of(node, trait.weight), node.weights.get(trait.bias)
+    if weight.dtype != np.int8:
+        raise _malformed(node, f"reads integers, but its {trait.weight} is {weight.dtype}, not int8")
+    if bias is not None and bias.dtype != np.int32:
+        raise _malformed(node, f"reads integers, but its {trait.bias} is {bias.dtype}, not int32")
+    quantize = producer_of(node.inputs[0])
+    offset, bits = quantize.attrs.get("offset"), quantize.attrs.get("bits")
+    if quantize.op != "quant.Quantize" or not isinstance(offset, int) or not isinstance(bits, int):
+        raise _malformed(node, f"reads integers, but `{quantize.name}` ({quantize.type}) gives no offset for them")
+    flat = None if bias is None else bias.reshape(-1).astype(np.int32, copy=False)
+    return IntegerLayer(weight, flat, offset, bits)
+
+
+def producer_of(value: Value) -> Node:
+    """The node that computes a value, seen through ops that only move elements."""
+    node = value.producer
+    while op_def(node).identity or op_def(node).moves_data:
+        node = node.inputs[0].producer
+    return node
+
+
+def largest_sum(node: Node) -> int:
+    """A bound on the magnitude of any sum (and partial sum) of an integer layer."""
+    layer = integer_layer(node)
+    rows = linear_trait(node).by_output_channel(node, layer.weight)
+    low, high = grid_limits(layer.bits)
+    reach = max(abs(low - layer.offset), abs(high - layer.offset))
+    weights = np.abs(rows.astype(np.int16)).reshape(rows.shape[0], -1).sum(axis=1, dtype=np.int64)
+    totals = weights * reach
+    if layer.bias is not None:
+        totals = totals + np.abs(layer.bias.astype(np.int64))
+    return int(totals.max(initial=0))
+
+
+def dequantized_weight(node: Node) -> NDArray[np.float32]:
+    """The weights a layer on float data computes with.
+
+    float32 as they are; int8 (quantized, the data not yet) times their scale, by output channel.
+    Raises `DiagnosticError` (AM432) for int8 without scales.
+    """
+    trait = linear_trait(node)
+    weight: NDArray[Any] = weight_of(node, trait.weight)
+    if weight.dtype == np.float32:
+        return weight
+    if weight.dtype.kind == "f":
+        return weight.astype(np.float32)
+    scale = node.quant.weight.scale if node.quant is not None and node.quant.weight is not None else None
+    if scale is None:
+        message = f"has {weight.dtype} weights without a scale, and its input is not quantized"
+        raise DiagnosticError(node_error("AM432", node, message))
+    rows = trait.by_output_channel(node, weight).astype(np.float32)
+    scaled = rows * scale.reshape((-1,) + (1,) * (rows.ndim - 1))
+    return trait.from_output_channel(node, scaled).astype(np.float32, copy=False)
+
+
+def convolve_integers(low: Lowering, node: Node) -> None:
+    """ConvInteger on 8-bit data; the padding is the offset, which means real zero."""
+    layer = integer_layer(node)
+    geometry = conv_geometry(node, low.shape(node.inputs[0]))
+    operands = _operands(low, node, layer, layer.weight)
+    bias = _bias(low, node, layer, (1, -1) + (1,) * len(geometry.kernel))
+    for source, target in zip(node.inputs, node.outputs, strict=True):
+        folded = folded_shape(low.shape(source), geometry.axis)
+        data = low.unsigned(source)
+        direct = folded == low.shape(source)
+        data = data if direct else low.reshape(data, folded)
+        output = low.name(target) if direct else low.fresh("sums")
+        sums = low.emit("ConvInteger", [data, *operands], None if bias else output, **conv_attributes(geometry))
+        _finish(low, sums, bias, output, target)
+
+
+def multiply_integers(low: Lowering, node: Node, transposed: bool) -> None:
+    """MatMulInteger on 8-bit data."""
+    layer = integer_layer(node)
+    matrix = layer.weight if transposed else layer.weight.T
+    operands = _operands(low, node, layer, matrix)
+    source = node.inputs[0]
+    _, rows, inner = flat_sizes(node, low.shape(source))
+    bias = _bias(low, node, layer, (1, -1))
+    data = low.unsigned(source)
+    flat = data if low.shape(source) == (rows, inner) else low.reshape(data, (rows, inner))
+    direct = low.shape(node.output) == (rows, matrix.shape[1])
+    output = low.name(node.output) if direct else low.fresh("sums")
+    sums = low.emit("MatMulInteger", [flat, *operands], None if bias else output)
+    _finish(low, sums, bias, output, node.output)
+
+
+def _operands(low: Lowering, node: Node, layer: IntegerLayer, weight: NDArray[np.int8]) -> list[str]:
+    """The weight and the two zero points; everything moved by 128 to uint8 (see `Lowering.unsigned`)."""
+    moved = (weight.astype(np.int16) + 128).astype(np.uint8)
+    return [
+        low.constant(moved, f"{node.name}.weight"),
+        low.constant(np.array(layer.offset + 128, np.uint8), f"{node.name}.x_zero"),
+        low.constant(np.array(128, np.uint8), f"{node.name}.w_zero"),
+    ]
+
+
+def _bias(low: Lowering, node: Node, layer: IntegerLayer, shape: Shape) -> str | None:
+    if layer.bias is None:
+        return None
+    return low.constant(layer.bias.reshape(shape), f"{node.name}.bias")
+
+
+def _finish(low: Lowering, sums: str, bias: str | None, output: str, target: Value) -> None:
+    """Add the bias into `output`, and give that the target's shape and name where it is another one."""
+    if bias is not None:
+        low.emit("Add", [sums, bias], output)
+    if output != low.name(target):
+        low.reshape(output, low.shape(target), low.name(target))
+
+
+def _malformed(node: Node, message: str) -> DiagnosticError:
+    return DiagnosticError(node_error("AM431", node, message))

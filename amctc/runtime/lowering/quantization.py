@@ -1,0 +1,76 @@
+"""The quant dialect: Quantize, Dequantize, AntiQuantize."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from amctc.ir import Node
+from amctc.ir.graph import Shape
+from amctc.quant.grid import grid_limits
+from amctc.runtime.lowering.builder import ONNX_TYPES, Lowering, weight_of
+
+
+def grid_of(node: Node) -> tuple[np.float32, int, int]:
+    """(scale, offset, bits) of a Quantize or AntiQuantize. Raises ValueError where they are missing."""
+    scale, offset, bits = node.attrs.get("scale"), node.attrs.get("offset"), node.attrs.get("bits")
+    if not isinstance(scale, int | float) or not isinstance(offset, int) or not isinstance(bits, int):
+        raise ValueError(f"{node.name!r} lacks scale, offset or bits")
+    return np.float32(scale), offset, bits
+
+
+def lower_quantize(low: Lowering, node: Node) -> None:
+    """clip(round_half_even(x * (1 / scale)) + offset), as integers or (`centered`) minus offset in float32."""
+    scale, offset, bits = grid_of(node)
+    lowest, highest = grid_limits(bits)
+    inverse = low.scalar(float(np.float32(1) / scale), f"{node.name}.inverse_scale")
+    steps = low.emit("Round", [low.emit("Mul", [low.name(node.inputs[0]), inverse])])
+    output = low.name(node.output)
+    if node.attrs.get("centered"):
+        # Clipping before the offset is added instead of after it saves adding and taking it away again.
+        low.emit("Clip", [steps, *_limits(low, node, lowest - offset, highest - offset)], output)
+        return
+    if offset:
+        steps = low.emit("Add", [steps, low.scalar(offset, f"{node.name}.offset")])
+    clipped = low.emit("Clip", [steps, *_limits(low, node, lowest, highest)])
+    low.emit("Cast", [clipped], output, to=ONNX_TYPES[low.dtype(node.output)])
+    if low.dtype(node.output) == "int8":
+        moved = low.emit("Add", [clipped, low.scalar(128.0, f"{node.name}.shift")])
+        low.remember_unsigned(node.output, low.emit("Cast", [moved], to=ONNX_TYPES["uint8"]))
+
+
+def _limits(low: Lowering, node: Node, lowest: int, highest: int) -> tuple[str, str]:
+    return low.scalar(lowest, f"{node.name}.lowest"), low.scalar(highest, f"{node.name}.highest")
+
+
+def lower_dequantize(low: Lowering, node: Node) -> None:
+    """float32(x) * deq_scale along axis 1."""
+    source = node.inputs[0]
+    factors = weight_of(node, "deq_scale").astype(np.float32, copy=False).reshape(-1)
+    spread = factors.reshape(deq_scale_shape(factors.size, len(low.shape(source))))
+    constant = low.constant(spread, f"{node.name}.deq_scale")
+    low.emit("Mul", [_as_float(low, node), constant], low.name(node.output))
+
+
+def deq_scale_shape(count: int, rank: int) -> Shape:
+    """The shape in which `count` factors are broadcast: along axis 1, or as one number."""
+    return () if count == 1 else (1, count) + (1,) * (rank - 2)
+
+
+def lower_anti_quantize(low: Lowering, node: Node) -> None:
+    """(q - offset) * scale; `centered`: the offset is off already."""
+    scale, offset, _ = grid_of(node)
+    floats = _as_float(low, node)
+    if offset and not node.attrs.get("centered"):
+        floats = low.emit("Sub", [floats, low.scalar(offset, f"{node.name}.offset")])
+    low.emit("Mul", [floats, low.scalar(float(scale), f"{node.name}.scale")], low.name(node.output))
+
+
+def _as_float(low: Lowering, node: Node) -> str:
+    source = node.inputs[0]
+    if low.dtype(source) == "float32":
+        return low.name(source)
+    return low.emit("Cast", [low.name(source)], to=ONNX_TYPES["float32"])
+
+
+def lower_observe(low: Lowering, node: Node) -> None:
+    """Nothing: calibration reads the value itself."""

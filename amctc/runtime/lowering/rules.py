@@ -1,0 +1,54 @@
+"""Which rule lowers which op."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TypeAlias
+
+from amctc.ir import Node
+from amctc.runtime.lowering import affine, elementwise, quantization
+from amctc.runtime.lowering.builder import Lowering
+from amctc.runtime.lowering.convolution import lower_convolution, lower_deconvolution
+from amctc.runtime.lowering.inner_product import lower_inner_product
+from amctc.runtime.lowering.pooling import lower_pooling
+
+Rule: TypeAlias = Callable[[Lowering, Node], None]
+
+
+def _source(low: Lowering, node: Node) -> None:
+    """Nothing: an input of the graph is fed."""
+
+
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        "caffe.Input": _source,
+        "caffe.Convolution": lower_convolution,
+        "caffe.DepthwiseConv": lower_convolution,
+        "caffe.Deconvolution": lower_deconvolution,
+        "caffe.InnerProduct": lower_inner_product,
+        "caffe.Pooling": lower_pooling,
+        "caffe.BatchNorm": affine.lower_batch_norm,
+        "caffe.Scale": affine.lower_scale,
+        "caffe.Bias": affine.lower_bias,
+        "caffe.ReLU": elementwise.lower_relu,
+        "caffe.PReLU": elementwise.lower_prelu,
+        "caffe.Sigmoid": elementwise.lower_sigmoid,
+        "caffe.TanH": elementwise.lower_tanh,
+        "caffe.AbsVal": elementwise.lower_absval,
+        "caffe.Power": elementwise.lower_power,
+        "caffe.Eltwise": elementwise.lower_eltwise,
+        "caffe.Concat": elementwise.lower_concat,
+        "caffe.Softmax": elementwise.lower_softmax,
+        "caffe.LRN": elementwise.lower_lrn,
+        "caffe.Flatten": elementwise.lower_reshape,
+        "caffe.Reshape": elementwise.lower_reshape,
+        "caffe.Split": elementwise.lower_identity,
+        "caffe.Dropout": elementwise.lower_identity,
+        "quant.Observe": quantization.lower_observe,
+        "quant.Quantize": quantization.lower_quantize,
+        "quant.Dequantize": quantization.lower_dequantize,
+        "quant.AntiQuantize": quantization.lower_anti_quantize,
+    }
+)
+"""Every op that ONNX can say. A node that a host op takes over is not lowered."""

@@ -1,0 +1,90 @@
+"""How a graph is cut: ONNX Runtime segments and host ops, in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from amctc.dialects.table import op_def
+from amctc.ir import Graph, Node, Value
+from amctc.runtime.hostops import HostOp
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Nodes that run in one ONNX Runtime session; `inputs` come from earlier steps, `outputs` are read later."""
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class HostStep:
+    """One node that Python runs."""
+
+    node: Node
+    op: HostOp
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        return self.node.inputs
+
+    @property
+    def outputs(self) -> tuple[Value, ...]:
+        return self.node.outputs
+
+
+def needed_nodes(graph: Graph, fetch: Iterable[Value]) -> list[Node]:
+    """The nodes that the fetched values depend on, in order."""
+    needed: set[Node] = set()
+    waiting = [value.producer for value in fetch]
+    while waiting:
+        node = waiting.pop()
+        if node not in needed:
+            needed.add(node)
+            waiting.extend(value.producer for value in node.inputs)
+    return [node for node in graph.nodes if node in needed]
+
+
+def make_plan(
+    graph: Graph, fetch: Sequence[Value], dtypes: Mapping[Value, str], host_ops: Sequence[HostOp]
+) -> tuple[Segment | HostStep, ...]:
+    """Steps that compute the fetched values, each after those it reads from.
+
+    A node's level grows by one wherever data pass from ONNX Runtime to a host op or back, so the
+    number of sessions is the smallest for the longest such chain. O(nodes + edges).
+    """
+    level: dict[Node, int] = {}
+    taken: dict[Node, HostOp] = {}
+    onnx: dict[int, list[Node]] = {}
+    host: dict[int, list[Node]] = {}
+    for node in needed_nodes(graph, fetch):
+        if op_def(node).source:
+            level[node] = 0
+            continue
+        op = next((op for op in host_ops if op.applies(node, dtypes)), None)
+        reached = max((level[value.producer] for value in node.inputs), default=0)
+        if op is not None:
+            taken[node] = op
+        # Even levels are ONNX Runtime's, odd ones the host's.
+        level[node] = reached if reached % 2 == (op is not None) else reached + 1
+        (host if op is not None else onnx).setdefault(level[node], []).append(node)
+    steps: list[Segment | HostStep] = []
+    for number in sorted({*onnx, *host}):
+        if number in onnx:
+            steps.append(_segment(onnx[number], set(fetch)))
+        steps.extend(HostStep(node, taken[node]) for node in host.get(number, ()))
+    return tuple(steps)
+
+
+def _segment(nodes: list[Node], fetched: set[Value]) -> Segment:
+    inside = set(nodes)
+    inputs = dict.fromkeys(v for node in nodes for v in node.inputs if v.producer not in inside)
+    outputs = [
+        value
+        for node in nodes
+        for value in node.outputs
+        if value in fetched or any(use.node not in inside for use in node.graph.uses(value))
+    ]
+    return Segment(tuple(nodes), tuple(inputs), tuple(outputs))
