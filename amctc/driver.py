@@ -23,7 +23,7 @@ from amctc.policy import explain as explain_policy
 from amctc.progress import Progress, Silent
 from amctc.registry import builtin_registry
 from amctc.runtime.datasets import Dataset, require_batches
-from amctc.runtime.executor import Executor
+from amctc.runtime.executor import Executor, blob_values, graph_inputs
 from amctc.runtime.labels import Labels
 from amctc.runtime.metrics import Accuracy
 from amctc.runtime.preprocess import Preprocess
@@ -147,27 +147,20 @@ def evaluate(
 
 def open_dataset(graph: Graph, data: Any, preprocess: str | None = None) -> Dataset:
     """Data for the inputs of a graph; see docs/data.md for what it may be."""
-    inputs = {value.blob: value.shape or () for value in graph_inputs(graph)}
+    inputs = {name: value.shape or () for name, value in graph_inputs(graph).items()}
     return Dataset.open(data, inputs=inputs, preprocess=Preprocess.parse(preprocess) if preprocess else None)
-
-
-def graph_inputs(graph: Graph) -> tuple[Value, ...]:
-    """The values that data must be given for."""
-    from amctc.dialects.table import op_def
-
-    return tuple(value for node in graph.nodes if op_def(node).source for value in node.outputs)
 
 
 def declared_batch(graph: Graph) -> int:
     """The first dimension of the first input as the model file says it."""
-    for value in graph_inputs(graph):
+    for value in graph_inputs(graph).values():
         if value.shape:
             return value.shape[0]
     return 1
 
 
 def _wanted(graph: Graph, blobs: Sequence[str] | None) -> dict[str, Value]:
-    by_name = {value.blob: value for node in graph.nodes for value in node.outputs}
+    by_name = blob_values(graph)
     if blobs is None:
         return {value.blob: value for value in graph.outputs}
     if list(blobs) == ["all"]:

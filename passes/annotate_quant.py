@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from amctc.diagnostics import error
-from amctc.ir import Graph, NodeQuant
+from amctc.dialects.shapes import node_error
+from amctc.dialects.traits import linear_trait
+from amctc.ir import Graph, Node, NodeQuant, WeightQuant
 from amctc.pipeline.context import Context
 from amctc.pipeline.pass_ import Pass
 
@@ -27,13 +29,27 @@ class AnnotateQuant(Pass):
             quant = policy.quant_of(node)
             if quant is None:
                 continue
+            if quant.weight is not None and (reason := _obstacle(node, quant.weight)):
+                help = "skip the layer: `skip_layers: ...`, or `quant_enable` false"
+                context.collector.add(node_error("AM511", node, reason, help))
+                continue
             node.quant = quant
             node.record(self.name, _words(quant), quant.rule)
             changed = True
-        if not changed:
+        if not changed and not context.collector.has_errors:
             help = "switch on at least one layer that can be quantized; `amctc ops` lists the types"
             raise error("AM510", "the policy leaves no layer of this model to quantize", help=help)
         return changed
+
+
+def _obstacle(node: Node, weight: WeightQuant) -> str | None:
+    """Why a layer with weights has no integer form that Dequantize can undo; None when it has one."""
+    if len(node.inputs) != 1:
+        return f"it has {len(node.inputs)} inputs, and integer weights go with the scale of one"
+    shape = node.output.shape
+    if weight.channel_wise and (shape is None or linear_trait(node).channel_axis(node, shape) != 1):
+        return "its output channels are not on axis 1, so they cannot have scales of their own"
+    return None
 
 
 def _words(quant: NodeQuant) -> str:

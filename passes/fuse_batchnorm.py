@@ -37,6 +37,9 @@ class FuseBatchNorm(RewritePass):
         linear = match.first
         if linear.weights.keys() < {"weight"}:
             return f"`{linear.name}` has no weights"
+        shape = linear.output.shape
+        if shape is None or linear_trait(linear).channel_axis(linear, shape) != 1:
+            return f"the output channels of `{linear.name}` are not on axis 1"
         shared = _shared_weights(linear)
         if shared is not None:
             return f"`{linear.name}` shares its weights with `{shared.name}`"

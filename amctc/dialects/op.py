@@ -40,17 +40,14 @@ ONE = Arity(1, 1)
 
 @dataclass(frozen=True)
 class Linear:
-    """The op is linear in its data input: weights times data, plus a bias for each output channel.
-
-    `out_axis` is the output-channel axis of the weight array as one sees it after `grouped` has
-    been undone: for Caffe's Deconvolution the array is [Cin, Cout/g, ...], so scaling by output
-    channel goes through `per_output_channel`.
-    """
+    """The op is linear in its data input: weights times data, plus a bias for each output channel."""
 
     weight: str
     bias: str
     out_channels: Callable[[Node], int]
     """Number of output channels."""
+    channel_axis: Callable[[Node, Shape], int]
+    """The axis of the output channels in the output, for an output of that shape."""
     by_output_channel: Callable[[Node, NDArray[np.generic]], NDArray[np.generic]]
     """The weight array as [Cout, everything else]; a view where possible."""
     from_output_channel: Callable[[Node, NDArray[np.generic]], NDArray[np.generic]]

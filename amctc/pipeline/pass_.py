@@ -65,7 +65,8 @@ class RewritePass(Pass):
         done: set[Node] = set()
         compiled: Pattern = parse_pattern(self.pattern)
         for node in graph.nodes:
-            if node in done or (match := compiled.match(graph, node)) is None:
+            # An earlier rewrite may have removed nodes of this snapshot.
+            if node in done or node.name not in graph or (match := compiled.match(graph, node)) is None:
                 continue
             done.update(match.nodes)
             if reason := self.check(match, context):

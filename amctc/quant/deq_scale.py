@@ -37,11 +37,7 @@ def pack_deq_scale(scale: ArrayLike, shift: ArrayLike = 0, offset_w: ArrayLike =
     if np.any((offsets < -128) | (offsets > 127)):
         raise ValueError("a weight offset is -128 to 127")
     low = np.ascontiguousarray(scales).view(np.uint32).reshape(scales.shape).astype(np.uint64)
-    word = (
-        low
-        | (shifts.astype(np.uint64) << np.uint64(32))
-        | ((offsets & 0xFF).astype(np.uint64) << np.uint64(40))
-    )
+    word = low | (shifts.astype(np.uint64) << np.uint64(32)) | ((offsets & 0xFF).astype(np.uint64) << np.uint64(40))
     return np.asarray(word, dtype=np.uint64)
 
 

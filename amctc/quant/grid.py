@@ -89,9 +89,7 @@ def fake_quantize(x: ArrayLike, scale: ArrayLike, offset: ArrayLike, bits: int) 
     return dequantize(quantize(x, scale, offset, bits), scale, offset)
 
 
-def scale_offset_from_range(
-    minimum: ArrayLike, maximum: ArrayLike, bits: int, with_offset: bool
-) -> QuantParams:
+def scale_offset_from_range(minimum: ArrayLike, maximum: ArrayLike, bits: int, with_offset: bool) -> QuantParams:
     """The grid that just holds `[minimum, maximum]` widened to include 0; one per element of the arguments.
 
     With offset: `scale = (max - min) / (2**b - 1)`, `offset = round(-2**(b-1) - min / scale)`. Without:

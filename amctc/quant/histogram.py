@@ -102,11 +102,7 @@ class Histogram:
             return
         self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
         magnitude = max(-self.minimum, self.maximum)
-        power = (
-            max(math.frexp(magnitude)[1], _LEAST_MAGNITUDE_EXPONENT)
-            if magnitude
-            else _LEAST_MAGNITUDE_EXPONENT
-        )
+        power = max(math.frexp(magnitude)[1], _LEAST_MAGNITUDE_EXPONENT) if magnitude else _LEAST_MAGNITUDE_EXPONENT
         exponent = power - self.bins.bit_length() + 1
         first = -(self.bins - 1) if self.minimum < 0 else 0
         size = -first + (self.bins if self.maximum > 0 else 1)

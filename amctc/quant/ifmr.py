@@ -44,9 +44,7 @@ class IfmrSettings:
             if not 0.5 < value <= 1:
                 raise _illegal(name, value, "a percentile is above 0.5 and at most 1")
         if not 0 < start < end < math.inf:
-            raise _illegal(
-                "search_range", self.search_range, "a search range starts above 0 and ends after its start"
-            )
+            raise _illegal("search_range", self.search_range, "a search range starts above 0 and ends after its start")
         if not 0 < self.search_step < math.inf:
             raise _illegal("search_step", self.search_step, "a search step is above 0")
         if (end - start) / self.search_step > MOST_CANDIDATES:

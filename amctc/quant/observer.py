@@ -49,9 +49,7 @@ class IfmrObserver:
     messages.
     """
 
-    def __init__(
-        self, settings: IfmrSettings | None = None, name: str = "", *, exact_limit: int = EXACT_LIMIT
-    ) -> None:
+    def __init__(self, settings: IfmrSettings | None = None, name: str = "", *, exact_limit: int = EXACT_LIMIT) -> None:
         self.settings = settings or IfmrSettings()
         self.name = name
         self.exact_limit = exact_limit

@@ -48,9 +48,7 @@ class Tail:
     def merge(self, other: Tail) -> None:
         """Take in everything `other` holds; both have the same capacity and side."""
         for part in other._parts:
-            self.add(
-                part.reshape(1, -1), part.max(keepdims=True) if self.largest else part.min(keepdims=True)
-            )
+            self.add(part.reshape(1, -1), part.max(keepdims=True) if self.largest else part.min(keepdims=True))
 
     def nth(self, rank: int) -> np.float32:
         """The `rank`-th most extreme value, 1 the most extreme; `rank` is at most the capacity and the

@@ -142,9 +142,7 @@ def _need_three_channels(step: Channels, array: NDArray[np.float32], axis: int) 
     if channels == 3:
         return
     message = f"`{step.name}` swaps the channels of colour images, the data have {_count(channels, 'channel')}"
-    raise error(
-        "AM447", message, step.span, help="leave `bgr` out, or say `layout=hwc` if the channels come last"
-    )
+    raise error("AM447", message, step.span, help="leave `bgr` out, or say `layout=hwc` if the channels come last")
 
 
 def _count(number: int, what: str) -> str:

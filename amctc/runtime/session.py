@@ -47,7 +47,7 @@ class Session:
     def run(self, values: Mapping[Value, Array]) -> dict[Value, Array]:
         """The segment's outputs for its inputs."""
         feeds = {
-            name: np.ascontiguousarray(values[value])
+            name: np.asarray(values[value], order="C")  # keeps a scalar a scalar, unlike ascontiguousarray
             for name, value in zip(self._input_names, self.inputs, strict=True)
         }
         found = self._session.run(self._output_names, feeds)

@@ -160,9 +160,7 @@ def _fill_map(entry: CheckedMessage, message: Message, name: str) -> None:
     value = entry.descriptor.fields_by_name["value"]
     if value.message_type is None:
         scalar = entry.value("value")
-        container[key] = (
-            scalar if value.enum_type is None else value.enum_type.values_by_name[str(scalar)].number
-        )
+        container[key] = scalar if value.enum_type is None else value.enum_type.values_by_name[str(scalar)].number
         return
     container[key].Clear()
     inner = entry.message("value")
@@ -190,8 +188,7 @@ def to_plain(checked: CheckedMessage) -> dict[str, Plain]:
                 result[name] = to_plain(merged)
             continue
         result[name] = tuple(
-            to_plain(entry.value) if isinstance(entry.value, CheckedMessage) else entry.value
-            for entry in found
+            to_plain(entry.value) if isinstance(entry.value, CheckedMessage) else entry.value for entry in found
         )
     for unknown in checked.unknown:
         first.setdefault(unknown.name, unknown.name_span.start)
@@ -207,9 +204,7 @@ def text_to_plain(message: TextMessage) -> dict[str, Plain]:
 def _unknown_plain(fields: tuple[TextField, ...]) -> dict[str, Plain]:
     gathered: dict[str, list[Plain]] = {}
     for entry in fields:
-        value = (
-            _plain_scalar(entry.value) if isinstance(entry.value, TextScalar) else text_to_plain(entry.value)
-        )
+        value = _plain_scalar(entry.value) if isinstance(entry.value, TextScalar) else text_to_plain(entry.value)
         gathered.setdefault(entry.name, []).append(value)
     return {name: values[0] if len(values) == 1 else tuple(values) for name, values in gathered.items()}
 

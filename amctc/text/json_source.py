@@ -193,9 +193,7 @@ def _string(source: SourceFile, token: Token) -> str:
     for match in _ESCAPE.finditer(text):
         if match["bad"] is not None:
             start = token_start(token) + match.start()
-            raise error(
-                "AM104", f"`{match[0]}` is not an escape sequence of JSON", source.span(start, start + 2)
-            )
+            raise error("AM104", f"`{match[0]}` is not an escape sequence of JSON", source.span(start, start + 2))
     decoded: str = json.loads(text)
     if any(0xD800 <= ord(char) < 0xE000 for char in decoded):
         raise error("AM104", "the string holds half a surrogate pair", token_span(source, token))
@@ -221,9 +219,7 @@ def _bad_character(text: str, at: int) -> Complaint:
     char = text[at]
     if char == "'":
         end = text.find("'", at + 1)
-        return Complaint(
-            "JSON strings are in double quotes", end + 1 if end >= 0 else at + 1, 'write `"..."`'
-        )
+        return Complaint("JSON strings are in double quotes", end + 1 if end >= 0 else at + 1, 'write `"..."`')
     if char == '"':
         line_end = text.find("\n", at)
         end = line_end if line_end >= 0 else len(text)

@@ -16,9 +16,7 @@ from amctc.text.syntax import token_span, token_start
 MAX_NUMBER_LENGTH = 400
 
 _SPECIAL_FLOATS = {"inf": math.inf, "infinity": math.inf, "nan": math.nan}
-_ESCAPE = re.compile(
-    r"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))", re.DOTALL
-)
+_ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))", re.DOTALL)
 _SIMPLE_ESCAPES = {
     "a": b"\a", "b": b"\b", "f": b"\f", "n": b"\n", "r": b"\r", "t": b"\t", "v": b"\v",
     "\\": b"\\", "'": b"'", '"': b'"', "?": b"?",
@@ -93,9 +91,7 @@ def _decode_string(source: SourceFile, token: Token) -> bytes:
             point = 0x10000 + ((high[0] - 0xD800) << 10) + (point - 0xDC00)
             high = None
         if point > 0x10FFFF or 0xD800 <= point < 0xE000 or high is not None:
-            raise error(
-                "AM104", f"`{match[0]}` is not a character", source.span(start, start + len(match[0]))
-            )
+            raise error("AM104", f"`{match[0]}` is not a character", source.span(start, start + len(match[0])))
         parts.append(chr(point).encode())
     parts.append(_utf8(source, body[done:], token_start(token) + 1 + done))
     return b"".join(parts)

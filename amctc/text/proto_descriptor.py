@@ -174,9 +174,7 @@ class DescriptorBuilder:
         field.type_name = f".{symbol.full_name}"
         return symbol
 
-    def _map_entry(
-        self, out: DescriptorProto, field: FieldDescriptorProto, decl: FieldDecl, scope: str
-    ) -> None:
+    def _map_entry(self, out: DescriptorProto, field: FieldDescriptorProto, decl: FieldDecl, scope: str) -> None:
         assert decl.map_key is not None
         name = "".join(part.capitalize() for part in str(decl.name).split("_")) + "Entry"
         entry = out.nested_type.add(name=name)
@@ -198,9 +196,7 @@ class DescriptorBuilder:
             elif option.name == "deprecated":
                 field.options.deprecated = self._boolean(option)
 
-    def _default(
-        self, field: FieldDescriptorProto, decl: FieldDecl, option: OptionDecl, symbol: Symbol | None
-    ) -> None:
+    def _default(self, field: FieldDescriptorProto, decl: FieldDecl, option: OptionDecl, symbol: Symbol | None) -> None:
         place = option.value.tokens[0]
         if decl.label == "repeated" or field.type == FieldDescriptorProto.TYPE_MESSAGE:
             self._report("AM125", f"`{decl.name}` cannot have a default: only single scalars can", place)
@@ -221,9 +217,7 @@ class DescriptorBuilder:
         names = [str(v.name) for v in enum.values]
         if word not in names:
             help = did_you_mean(word, names)
-            self._report(
-                "AM125", f"`{word}` is not a value of enum `{enum.name}`", value.tokens[0], help=help
-            )
+            self._report("AM125", f"`{word}` is not a value of enum `{enum.name}`", value.tokens[0], help=help)
             return names[0] if names else word
         return word
 
@@ -263,16 +257,12 @@ class DescriptorBuilder:
             first = numbers.setdefault(number, place)
             if first is not place and not alias:
                 related = (Label(token_span(self._source, first), "used here first"),)
-                self._report(
-                    "AM122", f"the number {number} is used twice in `{decl.name}`", place, related=related
-                )
+                self._report("AM122", f"the number {number} is used twice in `{decl.name}`", place, related=related)
             out.value.add(name=str(value.name), number=number)
         if not decl.values:
             self._report("AM123", f"the enum `{decl.name}` has no value", decl.name)
         elif self._file.syntax == "proto3" and out.value[0].number != 0:
-            self._report(
-                "AM123", f"the first value of `{decl.name}` must be 0 in proto3", decl.values[0].name
-            )
+            self._report("AM123", f"the first value of `{decl.name}` must be 0 in proto3", decl.values[0].name)
 
     def _reserved(self, out: DescriptorProto, decl: MessageDecl) -> None:
         for part in decl.reserved:
@@ -293,9 +283,7 @@ class DescriptorBuilder:
             if start is None or last is None:
                 continue
             if not 1 <= start <= last <= MAX_FIELD_NUMBER:
-                self._report(
-                    "AM124", f"{start} to {last} is not a range of field numbers", entry.start.tokens[0]
-                )
+                self._report("AM124", f"{start} to {last} is not a range of field numbers", entry.start.tokens[0])
                 continue
             yield start, last + 1
 
@@ -312,9 +300,7 @@ class DescriptorBuilder:
     def _boolean(self, option: OptionDecl) -> bool:
         word = constant_text(option.value)
         if word not in ("true", "false"):
-            self._report(
-                "AM125", f"`{option.name}` is `true` or `false`, not `{word}`", option.value.tokens[0]
-            )
+            self._report("AM125", f"`{option.name}` is `true` or `false`, not `{word}`", option.value.tokens[0])
         return word == "true"
 
     def _report(

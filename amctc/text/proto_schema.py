@@ -110,6 +110,4 @@ def _add(pool: DescriptorPool, descriptor: FileDescriptorProto) -> None:
         pool.FindFileByName(descriptor.name)
     except (TypeError, KeyError) as problem:
         # Everything that has a place is found before; what only protobuf knows is told without one.
-        raise error(
-            "AM129", f"protobuf refuses `{descriptor.name}`: {problem}", file=descriptor.name
-        ) from None
+        raise error("AM129", f"protobuf refuses `{descriptor.name}`: {problem}", file=descriptor.name) from None

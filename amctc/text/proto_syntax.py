@@ -269,9 +269,7 @@ def _bad_character(text: str, at: int) -> Complaint:
     char = text[at]
     if char in "\"'":
         end = text.find("\n", at)
-        return Complaint(
-            "a string is not closed on its line", end if end >= 0 else len(text), f"end it with {char}"
-        )
+        return Complaint("a string is not closed on its line", end if end >= 0 else len(text), f"end it with {char}")
     if text.startswith("/*", at):
         return Complaint("a comment is not closed", at + 2, "end it with `*/`")
     if char.isascii() and (char.isdigit() or char == "."):
@@ -298,9 +296,7 @@ _LANGUAGE = Language(
         expect("STRING", "a value", "NUMBER", "MINUS", "NAME"),
         expect("NUMBER", "a number", "MINUS", "MAX"),
         expect("NAME", "a name", "DOT", "SEMICOLON"),
-        *punctuation(
-            {"LBRACE": "{", "RBRACE": "}", "LSQB": "[", "RSQB": "]", "EQUAL": "=", "SEMICOLON": ";"}
-        ),
+        *punctuation({"LBRACE": "{", "RBRACE": "}", "LSQB": "[", "RSQB": "]", "EQUAL": "=", "SEMICOLON": ";"}),
         *punctuation(
             {"COMMA": ",", "DOT": ".", "TO": "to", "LESSTHAN": "<", "MORETHAN": ">", "LPAR": "(", "RPAR": ")"}
         ),

@@ -214,9 +214,7 @@ _LANGUAGE = Language(
         *punctuation({"_COMMA": ",", "RBRACE": "}", "RANGLE": ">", "RSQUARE": "]"}),
         expect("$END", "the end of the file"),
     ),
-    brackets=re.compile(
-        r""""[^"\\\n]*(?:\\[^\n][^"\\\n]*)*"|'[^'\\\n]*(?:\\[^\n][^'\\\n]*)*'|#[^\n]*|[{}<>\[\]]"""
-    ),
+    brackets=re.compile(r""""[^"\\\n]*(?:\\[^\n][^"\\\n]*)*"|'[^'\\\n]*(?:\\[^\n][^'\\\n]*)*'|#[^\n]*|[{}<>\[\]]"""),
     bad_character=_bad_character,
     bad_token=_bad_token,
 )

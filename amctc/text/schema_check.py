@@ -78,9 +78,7 @@ class _Checker:
             value = self._value(entry, field)
             if value is not None:
                 fields.append(
-                    CheckedField(
-                        entry.name, value, entry.value.span, entry.name_span, bool(field.is_repeated)
-                    )
+                    CheckedField(entry.name, value, entry.value.span, entry.name_span, bool(field.is_repeated))
                 )
         self._required(tree, descriptor)
         self._oneofs(fields, descriptor)
@@ -153,9 +151,7 @@ class _Checker:
             if known is not None:
                 return Symbol(known.name)
             numbers = ", ".join(f"{value.number} ({value.name})" for value in enum.values[:20])
-            self._report(
-                3, f"{scalar.value!r} is not a value of `{name}`", scalar.span, help=f"one of {numbers}"
-            )
+            self._report(3, f"{scalar.value!r} is not a value of `{name}`", scalar.span, help=f"one of {numbers}")
             return None
         word = identifier_of(scalar)
         if word is not None and word in enum.values_by_name:
@@ -165,9 +161,7 @@ class _Checker:
             quoted = scalar.kind == "string" and scalar.value in [n.encode() for n in names]
             help = "write it without quotes" if quoted else _choices(names)
             found = _FOUND[scalar.kind]
-            self._report(
-                1, f"`{name}` must be one word of its enum, but {found} was found", scalar.span, help=help
-            )
+            self._report(1, f"`{name}` must be one word of its enum, but {found} was found", scalar.span, help=help)
             return None
         help = did_you_mean(word, names) or did_you_mean(word.upper(), names) or _choices(names)
         self._report(3, f"`{word}` is not a value of `{name}`", scalar.span, help=help)

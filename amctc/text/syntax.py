@@ -123,9 +123,7 @@ def run_parser(parser: Lark, language: Language, source: SourceFile) -> Any:
     try:
         return parser.parse(source.text)  # pyright: ignore[reportUnknownMemberType]  # lark leaves it open
     except TooDeepError as problem:
-        raise error(
-            "AM103", f"nesting is deeper than {MAX_DEPTH} levels", token_span(source, problem.token)
-        ) from None
+        raise error("AM103", f"nesting is deeper than {MAX_DEPTH} levels", token_span(source, problem.token)) from None
     except UnexpectedToken as problem:
         token: Token = problem.token  # pyright: ignore[reportUnknownMemberType]
         accepted = problem.accepts or problem.expected or set()

@@ -73,7 +73,7 @@ def test_by_output_channel_puts_each_channels_weights_into_one_row(kind: str) ->
 
 
 def test_enable_bias_leaves_a_shared_parameter_alone() -> None:
-    shared = {"num_output": 2, "kernel_size": (1,), "bias_term": False}
+    shared: dict[str, Any] = {"num_output": 2, "kernel_size": (1,), "bias_term": False}
     graph = Graph("net")
     data = add_input(graph, (1, 2, 3, 3))
     nodes = [graph.add(n, "caffe.Convolution", [data.output], attrs={"convolution_param": shared}) for n in "ab"]

@@ -46,6 +46,4 @@ def loss_of(result: IfmrResult, options: IfmrSettings, data: NDArray[np.float32]
     """Mean squared error on all of `data` of the candidate that a search chose."""
     tried = make_candidates(options, np.float32(result.init_min), np.float32(result.init_max))
     chosen = slice(result.index, result.index + 1)
-    return float(
-        measure_losses(data, Candidates(tried.scales[chosen], tried.lows[chosen], tried.highs[chosen]))[0]
-    )
+    return float(measure_losses(data, Candidates(tried.scales[chosen], tried.lows[chosen], tried.highs[chosen]))[0])

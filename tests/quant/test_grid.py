@@ -75,9 +75,7 @@ def test_a_grid_per_channel_works_along_its_axis() -> None:
     st.integers(4, 16),
     st.booleans(),
 )
-def test_a_value_inside_its_range_moves_by_half_a_step_at_most(
-    data: list[float], bits: int, with_offset: bool
-) -> None:
+def test_a_value_inside_its_range_moves_by_half_a_step_at_most(data: list[float], bits: int, with_offset: bool) -> None:
     x = np.array(data, np.float32)
     params = scale_offset_from_range(x.min(), x.max(), bits, with_offset)
     back = fake_quantize(x, params.scale, params.offset, bits)

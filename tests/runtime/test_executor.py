@@ -210,6 +210,6 @@ def test_eltwise_in_place_reads_what_caffe_reads(
     attrs: dict[str, Any] = {"eltwise_param": {"operation": operation}}
     layer = graph.add("layer", "caffe.Eltwise", values, [blobs[place]], attrs=attrs)
     arrays = [random((5,), seed) for seed in range(3)]
-    feeds = dict(zip(blobs, arrays, strict=True))
+    feeds: dict[str, Array] = dict(zip(blobs, arrays, strict=True))
     found = Executor(graph, fetch=[layer.output]).run(feeds)[layer.output]
     np.testing.assert_allclose(found, expected(*arrays), rtol=1e-6)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError
 from amctc.ir import Graph, InputQuant, NodeQuant, WeightQuant
+from amctc.ir.graph import Array
 from amctc.quant.ifmr import IfmrSettings
 from amctc.runtime.executor import Executor, run_graph
 from amctc.runtime.plan import HostStep, make_plan
@@ -48,7 +49,7 @@ CONVOLUTIONS: dict[str, tuple[str, tuple[int, ...], dict[str, Any], tuple[int, .
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_a_convolution_of_integers_is_exact(name: str, bits: int, offset: int) -> None:
     kind, shape, parameter, weight_shape = CONVOLUTIONS[name]
-    weights = {
+    weights: dict[str, Array] = {
         "weight": random_int8(weight_shape),
         "bias": np.arange(parameter["num_output"], dtype=np.int32) * 1000 - 2000,
     }
@@ -68,14 +69,14 @@ def test_a_convolution_of_integers_is_exact(name: str, bits: int, offset: int) -
 def test_an_inner_product_of_integers_is_exact(
     parameter: dict[str, Any], shape: tuple[int, ...], weight_shape: tuple[int, ...], bits: int
 ) -> None:
-    weights = {"weight": random_int8(weight_shape), "bias": np.arange(5, dtype=np.int32)}
+    weights: dict[str, Array] = {"weight": random_int8(weight_shape), "bias": np.arange(5, dtype=np.int32)}
     param = {"inner_product_param": parameter}
     graph = quantized_layer("InnerProduct", shape, param, weights, offset=-7, bits=bits)
     _expect_float_layer(graph, "InnerProduct", param, shape, -7)
 
 
 def test_the_largest_integers_do_not_saturate() -> None:
-    weights = {"weight": np.full((4, 64, 3, 3), 127, np.int8)}
+    weights: dict[str, Array] = {"weight": np.full((4, 64, 3, 3), 127, np.int8)}
     parameter: dict[str, Any] = {"convolution_param": {"num_output": 4, "kernel_size": (3,), "bias_term": False}}
     graph = quantized_layer("Convolution", (1, 64, 4, 4), parameter, weights, scale=0.01, offset=-128)
     found = run_graph(graph, {"data": np.full((1, 64, 4, 4), 100, np.float32)}, ["out"])["out"]
@@ -84,7 +85,7 @@ def test_the_largest_integers_do_not_saturate() -> None:
 
 
 def test_a_sum_beyond_32_bits_names_the_layer() -> None:
-    weights = {"weight": np.full((1, 70000), 127, np.int8)}
+    weights: dict[str, Array] = {"weight": np.full((1, 70000), 127, np.int8)}
     parameter: dict[str, Any] = {"inner_product_param": {"num_output": 1, "bias_term": False}}
     graph = quantized_layer("InnerProduct", (1, 70000), parameter, weights, offset=-128)
     assert run_graph(graph, {"data": np.zeros((1, 70000))}, ["out"])["out"].tolist() == [[0]]
@@ -95,7 +96,7 @@ def test_a_sum_beyond_32_bits_names_the_layer() -> None:
 def test_only_what_onnx_runtime_cannot_do_exactly_is_a_host_op() -> None:
     for bits, kind, host in ((8, "Convolution", 0), (16, "Convolution", 1), (8, "Deconvolution", 1)):
         parameter: dict[str, Any] = {"convolution_param": {"num_output": 3, "kernel_size": (1,), "bias_term": False}}
-        weights = {"weight": random_int8((3, 3, 1, 1))}
+        weights: dict[str, Array] = {"weight": random_int8((3, 3, 1, 1))}
         graph = quantized_layer(kind, (1, 3, 2, 2), parameter, weights, bits=bits)
         executor = Executor(graph)
         assert sum(isinstance(step, HostStep) for step in executor.steps) == host
@@ -109,7 +110,7 @@ def test_weights_that_are_not_integers_are_refused_behind_a_quantize() -> None:
 
 
 def test_a_float_bias_is_refused_behind_a_quantize() -> None:
-    weights = {"weight": random_int8((2, 3)), "bias": random((2,))}
+    weights: dict[str, Array] = {"weight": random_int8((2, 3)), "bias": random((2,))}
     graph = quantized_layer("InnerProduct", (1, 3), {"inner_product_param": {"num_output": 2}}, weights)
     with pytest.raises(DiagnosticError, match=r"AM431.*its bias is float32, not int32"):
         run_graph(graph, {"data": random((1, 3))})
@@ -167,7 +168,7 @@ def test_dequantize_scales_each_channel_of_axis_1(shape: tuple[int, ...]) -> Non
 
 
 def test_integers_pass_through_ops_that_only_move_them() -> None:
-    weights = {"weight": random_int8((2, 12))}
+    weights: dict[str, Array] = {"weight": random_int8((2, 12))}
     graph = Graph("net")
     data = add_input(graph, (1, 3, 2, 2))
     quantize = graph.add("q", "quant.Quantize", [data.output], attrs={"scale": 0.1, "offset": 4, "bits": 8})

@@ -49,9 +49,7 @@ def parse(text: str) -> JsonNode:
         ('{"a": 1,\n "b": 2, "a": 3}', 2, 10, "the key `a` is there twice"),
     ],
 )
-def test_what_is_not_json_is_told_in_plain_words_where_it_is(
-    text: str, line: int, column: int, message: str
-) -> None:
+def test_what_is_not_json_is_told_in_plain_words_where_it_is(text: str, line: int, column: int, message: str) -> None:
     with pytest.raises(DiagnosticError) as caught:
         parse(text)
     (diagnostic,) = caught.value.diagnostics

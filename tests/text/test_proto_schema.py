@@ -196,9 +196,7 @@ def test_proto3_fields_need_no_label() -> None:
         ("# not this", (1, 1), "unexpected character `#`", "comments begin with `//`"),
     ],
 )
-def test_a_mistake_is_told_where_it_is(
-    text: str, place: tuple[int, int], message: str, help: str | None
-) -> None:
+def test_a_mistake_is_told_where_it_is(text: str, place: tuple[int, int], message: str, help: str | None) -> None:
     with pytest.raises(DiagnosticError) as caught:
         schema(text)
     (diagnostic,) = caught.value.diagnostics
@@ -221,9 +219,7 @@ def test_hostile_nesting_is_refused() -> None:
 
 def test_several_texts_see_the_names_of_those_before_them() -> None:
     base = SourceFile("dir/base.proto", "package p; message Base { optional int32 a = 1; }")
-    user = SourceFile(
-        "custom.proto", 'package p; import "base.proto"; message User { optional Base base = 1; }'
-    )
+    user = SourceFile("custom.proto", 'package p; import "base.proto"; message User { optional Base base = 1; }')
     made = parse_schema(base, user)
     assert made.descriptor("p.User").fields_by_name["base"].message_type is made.descriptor("p.Base")
     assert made.name == "base.proto+custom.proto"
@@ -290,13 +286,7 @@ def test_caffe_defaults_are_those_of_the_facts() -> None:
         4,
         5,
     ]
-    assert (
-        made.descriptor("caffe.V1LayerParameter")
-        .enum_types_by_name["LayerType"]
-        .values_by_name["RELU"]
-        .number
-        == 18
-    )
+    assert made.descriptor("caffe.V1LayerParameter").enum_types_by_name["LayerType"].values_by_name["RELU"].number == 18
 
 
 def test_a_written_net_is_read_again() -> None:
@@ -311,9 +301,7 @@ def test_a_written_net_is_read_again() -> None:
 
 def test_the_wire_view_gives_the_bytes_of_packed_floats() -> None:
     full = load_schema("caffe.proto").message("caffe.BlobProto")(data=[1.0, 2.0], double_data=[3.0], num=4)
-    wire: Any = (
-        load_schema("caffe_weights.proto").message("caffe_weights.Blob").FromString(full.SerializeToString())
-    )
+    wire: Any = load_schema("caffe_weights.proto").message("caffe_weights.Blob").FromString(full.SerializeToString())
     assert list(wire.data) == [b"\x00\x00\x80\x3f\x00\x00\x00\x40"]
     assert wire.num == 4
     assert type(full).FromString(wire.SerializeToString()) == full

@@ -158,9 +158,7 @@ def test_every_place_is_kept() -> None:
         ("a: " + "9" * 5000, 1, 4, "a number may have at most 400 characters"),
     ],
 )
-def test_a_mistake_is_told_in_plain_words_where_it_is(
-    text: str, line: int, column: int, message: str
-) -> None:
+def test_a_mistake_is_told_in_plain_words_where_it_is(text: str, line: int, column: int, message: str) -> None:
     (diagnostic,) = refused(text).diagnostics
     assert diagnostic.message == message
     assert diagnostic.span is not None

@@ -226,10 +226,7 @@ def test_two_members_of_a_oneof_are_a_warning_and_the_last_holds() -> None:
 
 
 def test_unknown_fields_are_kept_in_plain_values() -> None:
-    text = (
-        "i: 1 zoo: 2 new { a: 'x' a: 'y' } mode: FAST on: true zoo: -inf "
-        "m { more: .5 raw: '\\377' } off: false"
-    )
+    text = "i: 1 zoo: 2 new { a: 'x' a: 'y' } mode: FAST on: true zoo: -inf m { more: .5 raw: '\\377' } off: false"
     plain = to_plain(clean(text, unknown_fields="keep"))
     assert plain == {
         "i": 1,
@@ -361,9 +358,7 @@ def test_a_record_is_read_in_the_new_and_in_the_old_form() -> None:
     descriptor = load_schema("amct_record.proto").descriptor("amct_record.ScaleOffsetRecord")
     activation = "record_d { scale_d: 0.1 offset_d: -3 index: 0 }"
     new = f"record {{ key: 'a' value {{ scale_w: [.5, 1] offset_w: 0 {activation} }} }}"
-    old = (
-        "record { key: 'a' value: { scale_d: 0.1 offset_d: -3 channels: 3 height: 7 width: 8 scale_w: .5 } }"
-    )
+    old = "record { key: 'a' value: { scale_d: 0.1 offset_d: -3 channels: 3 height: 7 width: 8 scale_w: .5 } }"
     for text in (new, old):
         (entry,) = clean(text, descriptor).messages("record")
         assert entry.value("key") == "a"

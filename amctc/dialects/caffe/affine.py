@@ -94,9 +94,7 @@ def broadcast_axis(node: Node, field: str, shape: Shape, factor: Shape | None) -
     if factor is not None:
         axis = 0 if not factor else axis_of(param.axis, rank)
         if axis + len(factor) > rank or shape[axis : axis + len(factor)] != factor:
-            raise OpError(
-                f"the second input {describe(factor)} does not fit {describe(shape)} from axis {axis} on"
-            )
+            raise OpError(f"the second input {describe(factor)} does not fit {describe(shape)} from axis {axis} on")
         return axis, factor
     if param.num_axes < -1:
         raise OpError(f"`num_axes` must be -1 or more, not {param.num_axes}")
@@ -164,10 +162,9 @@ def _bias_coefficients(node: Node, channels: int) -> Coefficients:
 
 def _not_by_channel(node: Node, field: str) -> str | None:
     """Why a Scale or Bias is not one number a channel of axis 1, or None if it is."""
+    param, shape = params(node, field), node.inputs[0].shape
     if len(node.inputs) > 1:
         return "its second input is computed by another layer"
-    param = params(node, field)
-    shape = node.inputs[0].shape
     # Without shapes only `axis: 1` is certain; a negative axis depends on the number of axes.
     axis = param.axis if shape is None or param.axis >= 0 else param.axis + len(shape)
     if axis != 1:

@@ -35,8 +35,7 @@ def need_equal(shapes: tuple[Shape, ...]) -> None:
     for index, shape in enumerate(shapes):
         if shape != shapes[0]:
             raise OpError(
-                f"all inputs must have one shape: input 0 is {describe(shapes[0])}, "
-                f"input {index} is {describe(shape)}"
+                f"all inputs must have one shape: input 0 is {describe(shapes[0])}, input {index} is {describe(shape)}"
             )
 
 

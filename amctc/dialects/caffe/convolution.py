@@ -162,6 +162,10 @@ def _out_channels(node: Node) -> int:
     return int(params(node, PARAMETER).num_output)
 
 
+def _channel_axis(node: Node, shape: Shape) -> int:
+    return axis_of(params(node, PARAMETER).axis, len(shape))
+
+
 def _rows(node: Node, weight: NDArray[np.generic]) -> NDArray[np.generic]:
     return weight.reshape(weight.shape[0], -1)
 
@@ -195,8 +199,10 @@ def sums_dtype(node: Node) -> tuple[str, ...]:
     return (found,) * len(node.outputs)
 
 
-_LINEAR = Linear("weight", "bias", _out_channels, _rows, _from_rows, _enable_bias)
-_TRANSPOSED = Linear("weight", "bias", _out_channels, _transposed_rows, _from_transposed_rows, _enable_bias)
+_LINEAR = Linear("weight", "bias", _out_channels, _channel_axis, _rows, _from_rows, _enable_bias)
+_TRANSPOSED = Linear(
+    "weight", "bias", _out_channels, _channel_axis, _transposed_rows, _from_transposed_rows, _enable_bias
+)
 _QUANTIZABLE = Quantizable(on_by_default=True, weights=True, channel_wise=True)
 _MANY = Arity(1, None)
 

@@ -44,6 +44,10 @@ def _out_channels(node: Node) -> int:
     return int(params(node, PARAMETER).num_output)
 
 
+def _channel_axis(node: Node, shape: Shape) -> int:
+    return len(shape) - 1
+
+
 def _rows(node: Node, weight: NDArray[np.generic]) -> NDArray[np.generic]:
     return weight.T if params(node, PARAMETER).transpose else weight
 
@@ -66,7 +70,7 @@ INNER_PRODUCT_OPS: tuple[OpDef, ...] = (
         weight_shapes=_weight_shapes,
         parameter=PARAMETER,
         quantizable=Quantizable(on_by_default=True, weights=True),
-        linear=Linear("weight", "bias", _out_channels, _rows, _from_rows, _enable_bias),
+        linear=Linear("weight", "bias", _out_channels, _channel_axis, _rows, _from_rows, _enable_bias),
         dtypes=sums_dtype,
         notes="weight [N, K], with `transpose` [K, N]; the output has the axes before `axis` and N",
     ),

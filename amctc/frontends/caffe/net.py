@@ -8,11 +8,11 @@ from pathlib import Path
 
 from amctc.diagnostics import Collector, Diagnostic, Level, did_you_mean, error
 from amctc.source import SourceFile, Span
+from amctc.text.checked import CheckedMessage, to_plain
 from amctc.text.files import read_text
 from amctc.text.plain import Plain
 from amctc.text.proto_schema import load_schema
 from amctc.text.prototext import parse_prototext
-from amctc.text.checked import CheckedMessage, to_plain
 from amctc.text.schema_check import check_message
 
 _STRUCTURE = ("name", "type", "bottom", "top", "blobs")

@@ -85,7 +85,7 @@ class Lowering:
     def constant(self, array: Array, hint: str) -> str:
         """A constant, kept as the very array where that is contiguous; `hint` becomes its name."""
         name = self.fresh(hint)
-        self.constants[name] = array if array.flags.c_contiguous else np.ascontiguousarray(array)
+        self.constants[name] = np.asarray(array, order="C")
         return name
 
     def scalar(self, value: float, hint: str) -> str:
