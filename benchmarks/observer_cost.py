@@ -1,14 +1,16 @@
-"""What an activation observer costs: ns for each float32 value, beside a plain copy of the same array.
+"""What an activation observer costs: ns for each float32 value, beside a plain copy of the same arrays.
 
-Run `python benchmarks/observer_cost.py`. Each line is the best of several rounds, so that other load on the
-machine counts as little as possible; copy and observer take turns in every round.
+Run `python benchmarks/observer_cost.py` with the package installed. Each line is the best of several rounds, so
+that other load on the machine counts as little as possible; copy and observer take turns in every round.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +18,11 @@ from numpy.typing import NDArray
 from amctc.quant.ifmr import IfmrSettings
 from amctc.quant.observer import IfmrObserver
 
-COUNT = 4_000_000
-ROUNDS = 7
+FloatArray = NDArray[np.float32]
+
+SHAPES = [(1, 96, 111, 111), (1, 64, 55, 55), (1, 16, 55, 55)]
+BATCHES = 32
+ROUNDS = 5
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -26,43 +31,50 @@ def seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def inputs() -> dict[str, NDArray[np.float32]]:
+def inputs(shape: tuple[int, ...]) -> dict[str, list[FloatArray]]:
+    """Batches of each kind of data."""
     rng = np.random.default_rng(0)
-    normal = rng.standard_normal(COUNT, dtype=np.float32)
+    normal = [rng.standard_normal(shape, dtype=np.float32) for _ in range(BATCHES)]
     return {
         "normal": normal,
-        "relu": np.maximum(normal, 0),
-        "heavy": rng.standard_t(3, COUNT).astype(np.float32),
-        "image": rng.integers(0, 256, COUNT).astype(np.float32),
+        "relu": [np.maximum(batch, 0) for batch in normal],
+        "heavy": [rng.standard_t(3, shape).astype(np.float32) for _ in range(BATCHES)],
     }
 
 
-def observe(data: NDArray[np.float32], bits: int, batches: int = 4) -> IfmrObserver:
+def copy(batches: list[FloatArray]) -> None:
+    for batch in batches:
+        batch.copy()
+
+
+def observe(batches: list[FloatArray], bits: int) -> IfmrObserver:
     observer = IfmrObserver(IfmrSettings(bits=bits), "bench")
-    for batch in np.array_split(data, batches):
+    for batch in batches:
         observer.update(batch)
     return observer
 
 
+def in_two_threads(pool: ThreadPoolExecutor, batches: list[FloatArray], bits: int) -> None:
+    list(pool.map(partial(observe, bits=bits), (batches[::2], batches[1::2])))
+
+
 def main() -> None:
-    print(f"{COUNT} values in 4 batches; ns per value, one thread; search in ms")
-    print(f"{'input':8} {'bits':>4} {'copy':>7} {'observer':>9} {'two threads':>12} {'search':>8}")
-    for name, data in inputs().items():
-        target = np.empty_like(data)
-        halves = np.array_split(data, 2)
-        for bits in (8, 16):
-            copies, updates, pairs = [], [], []
-            with ThreadPoolExecutor(2) as pool:
-                for _ in range(ROUNDS):
-                    copies.append(seconds(lambda d=data, t=target: np.copyto(t, d)))  # type: ignore[misc]
-                    updates.append(seconds(lambda d=data, b=bits: observe(d, b)))  # type: ignore[misc]
-                    pairs.append(
-                        seconds(lambda h=halves, b=bits, p=pool: list(p.map(lambda x: observe(x, b, 2), h)))  # type: ignore[misc]
-                    )
-            observer = observe(data, bits)
-            search = min(seconds(observer.finish) for _ in range(ROUNDS))
-            copy, update, pair = (min(times) / COUNT * 1e9 for times in (copies, updates, pairs))
-            print(f"{name:8} {bits:4} {copy:7.2f} {update:9.2f} {pair:12.2f} {search * 1e3:8.2f}")
+    print(f"{BATCHES} batches; ns per value in one thread and in two; us per update; search in ms")
+    print(f"{'shape':18} {'input':8} {'bits':>4} {'copy':>7} {'one':>7} {'two':>7} {'update':>8} {'search':>8}")
+    for shape in SHAPES:
+        for name, batches in inputs(shape).items():
+            for bits in (8, 16):
+                copies, singles, pairs = [], [], []
+                with ThreadPoolExecutor(2) as pool:
+                    for _ in range(ROUNDS):
+                        copies.append(seconds(partial(copy, batches)))
+                        singles.append(seconds(partial(observe, batches, bits)))
+                        pairs.append(seconds(partial(in_two_threads, pool, batches, bits)))
+                search = min(seconds(observe(batches, bits).finish) for _ in range(ROUNDS)) * 1e3
+                values = BATCHES * math.prod(shape)
+                each = " ".join(f"{min(times) / values * 1e9:7.2f}" for times in (copies, singles, pairs))
+                text = "x".join(map(str, shape))
+                print(f"{text:18} {name:8} {bits:4} {each} {min(singles) / BATCHES * 1e6:8.1f} {search:8.2f}")
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ from amctc.text.proto_schema import load_schema
 
 
 def conv(name: str, bottom: str, outputs: int, kernel: int = 3, more: str = "", type: str = "Convolution") -> str:
-    parameter = f"num_output: {outputs} kernel_size: {kernel} {more}"
-    return f'layer {{ name: "{name}" type: "{type}" bottom: "{bottom}" top: "{name}" convolution_param {{ {parameter} }} }}\n'
+    """A convolution, named like its top."""
+    parameter = f"convolution_param {{ num_output: {outputs} kernel_size: {kernel} {more} }}"
+    return layer(name, type, bottom, name, parameter)
 
 
 def layer(name: str, type: str, bottoms: str, top: str, more: str = "") -> str:

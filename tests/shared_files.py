@@ -1,4 +1,4 @@
-"""Where the recorded figures and real models lie, beside the checkout; tests that need them skip where they are absent."""
+"""Where the recorded figures and real models lie, beside the checkout; tests that need them skip without."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def test_all_files_are_written_and_folders_made(tmp_path: Path) -> None:
 def test_a_failure_leaves_every_file_as_it_was_and_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "one").write_bytes(b"old")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(DiagnosticError, match="AM700.*cannot write this file: is a directory") as caught:
+    with pytest.raises(DiagnosticError, match=r"AM700.*cannot write this file: is a directory") as caught:
         write_files({tmp_path / "one": b"new", tmp_path / "folder": b"x"})
     assert str(tmp_path / "folder") in str(caught.value)
     assert (tmp_path / "one").read_bytes() == b"old"

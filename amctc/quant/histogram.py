@@ -17,24 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHUNK = 1 << 16
-"""Values that are counted at once: small enough for the cache, large against the histogram."""
+"""Values that are looked at or counted at once: small enough for the cache, large against the histogram."""
 
 # Values whose bins would be narrower share bin 0: no legal scale is anywhere near 2**-64, and 2**-exponent
 # stays finite.
 _LEAST_MAGNITUDE_EXPONENT = -64
 
 
-class Scratch:
-    """Buffers for the counting of one chunk; one for each thread that counts."""
-
-    def __init__(self, size: int) -> None:
-        self.scaled = np.empty(size, dtype=np.float32)
-        self.narrow = np.empty(size, dtype=np.int32)
-
-
 @dataclass(frozen=True, eq=False)
 class Density:
-    """Values spread evenly inside bins: `counts` (n,) int64, `edges` (n + 1,) float64 in rising order."""
+    """Values spread evenly inside bins: `counts` (n,) int64, `edges` (n + 1,) float64 in rising order.
+
+    The outer edges are the smallest and the largest value.
+    """
 
     counts: NDArray[np.int64]
     edges: NDArray[np.float64]
@@ -56,22 +51,29 @@ class Histogram:
         """Bytes that the counts take."""
         return self._counts.nbytes
 
-    def add(self, values: NDArray[np.float32], low: np.float32, high: np.float32, scratch: Scratch) -> None:
-        """Count finite `values` (one axis, no more than the scratch holds) that span `low` to `high`."""
+    def add(self, values: NDArray[np.float32], low: np.float32, high: np.float32, weight: int = 1) -> None:
+        """Count each of finite `values` (one axis) as `weight` values.
+
+        They stand for a stretch of the stream that spans `low` to `high`, which the histogram then covers.
+        """
         self._cover(float(low), float(high))
         factor = np.float32(math.ldexp(1.0, -self._exponent))
         lowest = int(low * factor)
-        if lowest == int(high * factor):
-            self._counts[lowest - self._first] += values.size
-            return
-        scaled, narrow = scratch.scaled[: values.size], scratch.narrow[: values.size]
-        np.multiply(values, factor, out=scaled)
-        np.copyto(narrow, scaled, casting="unsafe")  # truncates
-        if lowest:
-            np.subtract(narrow, np.int32(lowest), out=narrow)
-        counts = np.bincount(narrow)
         start = lowest - self._first
-        self._counts[start : start + counts.size] += counts
+        if lowest == int(high * factor):
+            self._counts[start] += values.size * weight
+            return
+        scaled = np.empty(min(values.size, CHUNK), dtype=np.float32)
+        numbers = np.empty(scaled.size, dtype=np.int32)
+        for done in range(0, values.size, CHUNK):
+            chunk = values[done : done + CHUNK]
+            scaled, numbers = scaled[: chunk.size], numbers[: chunk.size]
+            np.multiply(chunk, factor, out=scaled)
+            np.copyto(numbers, scaled, casting="unsafe")  # truncates
+            if lowest:
+                np.subtract(numbers, np.int32(lowest), out=numbers)
+            counts = np.bincount(numbers)
+            self._counts[start : start + counts.size] += counts * weight
 
     def merge(self, other: Histogram) -> None:
         """Take in the counts of `other`, which has as many bins and is left as it is."""
@@ -84,17 +86,27 @@ class Histogram:
         start = first + int(used[0]) - self._first
         self._counts[start : start + counts.size] += counts
 
-    def density(self) -> Density:
-        """The non-empty stretch of the histogram; its outer edges are the smallest and the largest value."""
-        used = np.flatnonzero(self._counts)
-        first, last = int(used[0]), int(used[-1])
+    def density(self, lowest: NDArray[np.float32], highest: NDArray[np.float32]) -> Density:
+        """The stretch of the histogram from the smallest to the largest value.
+
+        `lowest` and `highest` are the most extreme values of the stream, in rising order. They replace the
+        counts of the bins that they fill alone, so that these are right even if only part of the stream was
+        counted.
+        """
         width = math.ldexp(1.0, self._exponent)
+        counts = self._counts.copy()
+        below = np.trunc(lowest / width).astype(np.int64) - self._first
+        counts[: below[-1]] = 0
+        np.add.at(counts, below[below < below[-1]], 1)
+        above = np.trunc(highest / width).astype(np.int64) - self._first
+        counts[above[0] + 1 :] = 0
+        np.add.at(counts, above[above > above[0]], 1)
+        first, last = int(below[0]), int(above[-1])
         numbers = np.arange(first, last + 2, dtype=np.float64) + self._first
-        # Bin i is [i, i + 1) above 0 and (i - 1, i] below; bin 0 is both, so the lower edge of i <= 0 is i
-        # - 1.
+        # Bin i is [i, i + 1) above 0 and (i - 1, i] below; bin 0 is both, so the lower edge of i <= 0 is i - 1.
         edges = np.where(numbers <= 0, numbers - 1, numbers) * width
         edges[0], edges[-1] = self.minimum, self.maximum
-        return Density(self._counts[first : last + 1], edges)
+        return Density(counts[first : last + 1], edges)
 
     def _cover(self, low: float, high: float) -> None:
         """Make room for values from `low` to `high`: widen the bins, and take on the sides that are used."""

@@ -1,11 +1,13 @@
 """Streaming IFMR: sees the activations batch by batch, in constant memory, and merges with others of its
 kind.
 
-The result depends on the values alone. It is the same bit for bit however they are split into updates and
+The result depends on the samples alone. It is the same bit for bit however they are split into updates and
 merges and in whatever order they come.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from amctc.diagnostics import error
 from amctc.quant.density_loss import density_losses, density_quantile
 from amctc.quant.grid import check_scale
-from amctc.quant.histogram import CHUNK, Density, Histogram, Scratch
+from amctc.quant.histogram import CHUNK, Density, Histogram
 from amctc.quant.ifmr import (
     IfmrResult,
     IfmrSettings,
@@ -29,20 +31,25 @@ from amctc.quant.tails import Tail
 EXACT_LIMIT = 1 << 16
 """Up to this many values are kept as they are, and searched exactly."""
 
-TAIL_CAPACITY = 64
-"""How many values a percentile may cut off and still be found exactly."""
+PER_SAMPLE = 1 << 15
+"""At least this many values of a sample are counted for the search, if it has as many."""
 
-_BLOCK = 2048
+TAIL_CAPACITY = 64
+"""How many values are kept at either end: so many a percentile may cut off and still be found exactly."""
 
 
 class IfmrObserver:
     """Chooses the scale of one activation from a stream of float32 values.
 
-    Up to `exact_limit` values the search is `amctc.quant.ifmr.search` itself. Beyond, errors are measured
-    on a histogram of 8192 bins a side (16384 for more than 8 bits) as if values were spread evenly inside a
-    bin; see `density_loss`. The percentiles are exact while they cut off at most 64 values (6e7 values at
-    the default percentile); beyond, they are read from the histogram, and are off by less than a bin,
-    1/4096 of the largest magnitude for 8 bits.
+    Up to `exact_limit` values the search is `amctc.quant.ifmr.search` itself. Beyond, the extremes are those
+    of all values; the search measures errors on at least 32,768 values a sample (see `sample_stride`), and on
+    the 64 largest and the 64 smallest of all. They are counted in a histogram of 8192 bins a side (16384 for
+    more than 8 bits), and errors measured as if values were spread evenly inside a bin; see `density_loss`.
+    The percentiles are exact while they cut off at most 64 values (6e7 values at the default percentile);
+    beyond, they are read from the histogram. If it counted all values they are off by less than a bin, 1/4096
+    of the largest magnitude for 8 bits.
+
+    A sample is a sub-array along the first axis, or the whole array if it has fewer than two axes.
 
     An observer is fed by one thread at a time; different observers can be fed from different threads, and
     the work is done outside Python's lock. After an error it is of no further use. `name` is the layer, for
@@ -54,30 +61,33 @@ class IfmrObserver:
         self.name = name
         self.exact_limit = exact_limit
         self.count = 0
-        self._raw: list[NDArray[np.float32]] | None = []
+        # Samples `(n, values)` and the stride at which they are to be counted.
+        self._raw: list[tuple[NDArray[np.float32], int]] | None = []
         self._histogram = Histogram(1 << (13 if self.settings.bits == 8 else 14))
-        self._upper = Tail(_tail_capacity(self.settings.max_percentile, exact_limit), largest=True)
-        self._lower = Tail(_tail_capacity(self.settings.min_percentile, exact_limit), largest=False)
+        self._upper = Tail(TAIL_CAPACITY, largest=True)
+        self._lower = Tail(TAIL_CAPACITY, largest=False)
 
     @property
     def nbytes(self) -> int:
         """Bytes that what was seen takes; it has a bound that the amount of data does not change."""
-        raw = sum(part.nbytes for part in self._raw or ())
+        raw = sum(samples.nbytes for samples, _ in self._raw or ())
         return raw + self._histogram.nbytes + self._upper.nbytes + self._lower.nbytes
 
     def update(self, array: NDArray[np.floating]) -> None:
-        """Take in an array of any shape and float type, as float32. NaN or Inf is an error (AM404)."""
+        """Take in samples, an array of any shape and float type, as float32. NaN or Inf is an error (AM404)."""
         with np.errstate(over="ignore"):  # a float64 too large for float32 becomes Inf, which is reported
-            values = np.asarray(array, dtype=np.float32).ravel(order="K")
+            values = np.asarray(array, dtype=np.float32)
         if not values.size:
             return
+        stride = sample_stride(values.shape)
+        samples = values.reshape(len(values) if values.ndim > 1 else 1, -1)
         self.count += values.size
         if self._raw is not None and self.count <= self.exact_limit:
-            self._check_finite(values.min(), values.max())
-            self._raw.append(values.copy())
+            self._check_finite(samples.min(), samples.max())
+            self._raw.append((samples.copy(), stride))
             return
         self._spill()
-        self._count_values(values)
+        self._take_in(samples, stride)
 
     def merge(self, other: IfmrObserver) -> None:
         """Take in all that `other` has seen; it is left as it is. `ValueError` if its settings differ."""
@@ -89,8 +99,8 @@ class IfmrObserver:
             return
         self._spill()
         if other._raw is not None:
-            for values in other._raw:
-                self._count_values(values)
+            for samples, stride in other._raw:
+                self._take_in(samples, stride)
             return
         self._histogram.merge(other._histogram)
         self._upper.merge(other._upper)
@@ -113,8 +123,10 @@ class IfmrObserver:
             )
         if self._raw is not None:
             # In one order, so that sums do not depend on the order of arrival.
-            return search(np.sort(np.concatenate(self._raw)), self.settings, self.name)
-        density = self._histogram.density()
+            return search(
+                np.sort(np.concatenate([samples.reshape(-1) for samples, _ in self._raw])), self.settings, self.name
+            )
+        density = self._histogram.density(self._lower.values(), self._upper.values())
         upper = self._percentile(self._upper, self.settings.max_percentile, density)
         lower = self._percentile(self._lower, self.settings.min_percentile, density)
         initial = (min(lower, np.float32(0)), max(upper, np.float32(0)))
@@ -127,47 +139,61 @@ class IfmrObserver:
     def _range(self) -> tuple[float, float]:
         if self._raw is None:
             return self._histogram.minimum, self._histogram.maximum
-        return float(min(part.min() for part in self._raw)), float(max(part.max() for part in self._raw))
+        return (
+            float(min(samples.min() for samples, _ in self._raw)),
+            float(max(samples.max() for samples, _ in self._raw)),
+        )
 
     def _percentile(self, tail: Tail, percentile: float, density: Density) -> np.float32:
         rank = tail_rank(self.count, percentile)
         if rank <= tail.capacity:
             return tail.nth(rank)
-        return density_quantile(density, rank, tail.largest)
+        counted = int(density.counts.sum())  # not quite `self.count` where samples were not counted in full
+        return density_quantile(density, max(1, (rank * counted + self.count // 2) // self.count), tail.largest)
 
     def _spill(self) -> None:
-        """Give up the exact search: the values kept so far go into the histogram."""
+        """Give up the exact search: the samples kept so far go into the histogram."""
         raw, self._raw = self._raw, None
-        for values in raw or ():
-            self._count_values(values)
+        for samples, stride in raw or ():
+            self._take_in(samples, stride)
 
-    def _count_values(self, values: NDArray[np.float32]) -> None:
-        scratch = Scratch(min(values.size, CHUNK))
-        start = 0
-        while start < values.size:
-            chunk = values[start : start + CHUNK]
-            if chunk.size > _BLOCK:
-                chunk = chunk[: chunk.size - chunk.size % _BLOCK]
-            # Extremes per block tell the tails where to look: hardly any block holds a new one.
-            blocks = chunk.reshape(-1, min(chunk.size, _BLOCK))
-            lows, highs = blocks.min(axis=1), blocks.max(axis=1)
-            low, high = lows.min(), highs.max()
-            self._check_finite(low, high)
-            self._histogram.add(chunk, low, high, scratch)
-            self._upper.add(blocks, highs)
-            self._lower.add(blocks, lows)
-            start += chunk.size
+    def _take_in(self, samples: NDArray[np.float32], stride: int) -> None:
+        for values in samples if stride > 1 else samples.reshape(1, -1):
+            self._take_in_row(values, stride)
+
+    def _take_in_row(self, values: NDArray[np.float32], stride: int) -> None:
+        """Look at all values, and count every `stride`-th as `stride` values, from the first on."""
+        low = high = values[0]
+        counted = values if stride == 1 else np.empty(-(-values.size // stride), dtype=np.float32)
+        length = max(1, CHUNK // stride) * stride
+        for start in range(0, values.size, length):
+            chunk = values[start : start + length]
+            least, most = chunk.min(), chunk.max()
+            self._check_finite(least, most)
+            self._lower.add(chunk, least)
+            self._upper.add(chunk, most)
+            low, high = min(low, least), max(high, most)
+            if stride > 1:  # while the chunk is in the cache
+                picked = chunk[::stride]
+                counted[start // stride :][: picked.size] = picked
+        self._histogram.add(counted, low, high, stride)
 
     def _check_finite(self, low: np.float32, high: np.float32) -> None:
         # A NaN anywhere makes both of them NaN, an infinity is one of them.
-        if not (np.isfinite(low) and np.isfinite(high)):
+        if not (math.isfinite(low) and math.isfinite(high)):
             raise not_finite(self.name)
 
 
-def _tail_capacity(percentile: float, exact_limit: int) -> int:
-    """How many extreme values are worth keeping: 1 for the extreme itself, none if no stream could use
-    them.
+def sample_stride(shape: tuple[int, ...]) -> int:
+    """How far apart the values are that are counted of each sample of an array of this shape, in C order.
+
+    It is the largest stride that leaves at least `PER_SAMPLE` values (1 for fewer), and that has no factor in
+    common with the length of the last axis, so that every column of an image, or every channel if these come
+    last, has its share.
     """
-    if tail_rank(1 << 62, percentile) == 1:
-        return 1
-    return TAIL_CAPACITY if tail_rank(max(exact_limit, 1), percentile) <= TAIL_CAPACITY else 0
+    size = math.prod(shape[1:] if len(shape) > 1 else shape)
+    row = shape[-1] if len(shape) > 2 else 1
+    stride = max(1, size // PER_SAMPLE)
+    while math.gcd(stride, row) > 1:
+        stride -= 1
+    return stride

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,25 +36,24 @@ def observe_values(
 
     A value that only holds elements of other values (the output of a Concat or a Reshape) is not
     looked at itself: the observers of those values are merged instead, which gives the same state
-    bit for bit. The observers of one batch are fed by a thread while the next batch runs, so at
-    most two batches of activations are alive. `progress` is told how many batches are done.
+    bit for bit. One batch of activations is alive at a time, in arrays that the next batch reuses.
+    `progress` is told how many batches are done.
     """
     sources = {reader: element_sources(reader.value) for reader in readers}
     observers: dict[tuple[Value, IfmrSettings], IfmrObserver] = {}
     for reader in readers:
         for source in sources[reader]:
             observers.setdefault((source, reader.settings), IfmrObserver(reader.settings, reader.name))
-    executor = Executor(graph, fetch=list(dict.fromkeys(value for value, _ in observers)))
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        pending: Future[None] | None = None
+    executor = Executor(graph, fetch=list(dict.fromkeys(value for value, _ in observers)), reuse=True)
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for done, feeds in enumerate(batches, start=1):
             fetched = executor.run(feeds)
-            if pending is not None:
-                pending.result()
-            pending = pool.submit(_feed, observers, fetched)
+            work = [(observer, fetched[value]) for (value, _), observer in observers.items()]
+            # The largest first, so that the threads finish together.
+            work.sort(key=lambda pair: -pair[1].size)
+            for future in [pool.submit(observer.update, array) for observer, array in work]:
+                future.result()
             progress(done)
-        if pending is not None:
-            pending.result()
     return [_merged(reader, [observers[source, reader.settings] for source in sources[reader]]) for reader in readers]
 
 
@@ -66,13 +66,6 @@ def element_sources(value: Value) -> tuple[Value, ...]:
     if not row.moves_data or len(node.outputs) != 1:
         return (value,)
     return tuple(source for given in node.inputs for source in element_sources(given))
-
-
-def _feed(
-    observers: Mapping[tuple[Value, IfmrSettings], IfmrObserver], fetched: Mapping[Value, NDArray[np.float32]]
-) -> None:
-    for (value, _), observer in observers.items():
-        observer.update(fetched[value])
 
 
 def _merged(reader: Reader, parts: Sequence[IfmrObserver]) -> IfmrObserver:

@@ -29,7 +29,8 @@ class Executor:
     of one op (default: all cores). `host_ops` come before the built-in ones. The graph and its
     weights must not be changed while the executor is in use. Sessions are built for the shapes of
     the first feeds; those of the last two shapes are kept, so a shorter last batch costs one
-    building, not one in every epoch.
+    building, not one in every epoch. With `reuse` the arrays of a result are overwritten by the next
+    run.
     """
 
     def __init__(
@@ -39,7 +40,9 @@ class Executor:
         fetch: Sequence[Value] | None = None,
         threads: int | None = None,
         host_ops: Sequence[HostOp] = (),
+        reuse: bool = False,
     ) -> None:
+        self._reuse = reuse
         self.graph = graph
         self.fetch = tuple(graph.outputs if fetch is None else fetch)
         self._threads = threads
@@ -94,7 +97,7 @@ class Executor:
         for number, step in enumerate(self.steps):
             if isinstance(step, Segment):
                 low = lower_nodes(step.nodes, shapes, self._dtypes, names)
-                sessions[number] = Session(low, step.inputs, step.outputs, self._threads)
+                sessions[number] = Session(low, step.inputs, step.outputs, self._threads, self._reuse)
         return _Program(shapes, sessions)
 
 

@@ -36,7 +36,8 @@ def quant_layer(node: Node, *, fake: bool) -> CaffeLayer:
             return CaffeLayer("AntiQuant", {"quant_param": _parameter(node, _number(node, "scale"), fake)}, ())
         case "quant.Dequantize":
             return _dequant(node, fake)
-    raise ValueError(f"{node.op} has no Caffe form")
+        case _:
+            raise ValueError(f"{node.op} has no Caffe form")
 
 
 def _parameter(node: Node, scale: float, fake: bool) -> dict[str, Plain]:

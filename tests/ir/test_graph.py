@@ -91,7 +91,7 @@ def test_verify_names_a_cycle() -> None:
     graph, (a, b, c) = chain("a", "b", "c")
     graph.add("d", "caffe.Eltwise", [c.output, a.output])
     graph.set_input(Use(b, 0), graph.node("d").output)
-    with pytest.raises(InvalidGraph, match="cycle: .*b -> "):
+    with pytest.raises(InvalidGraph, match=r"cycle: .*b -> "):
         verify(graph)
 
 

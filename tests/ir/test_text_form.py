@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError
-from amctc.ir import Graph, InputQuant, NodeQuant, Origin, Provenance, WeightQuant
+from amctc.ir import Graph, InputQuant, NodeQuant, Origin, Provenance, Value, WeightQuant
 from amctc.ir.parser import parse_graph
 from amctc.ir.printer import plain_text, print_graph
 from amctc.quant.ifmr import IfmrSettings
@@ -25,12 +26,19 @@ PLAINS: st.SearchStrategy[Plain] = st.recursive(
     lambda inner: st.lists(inner, max_size=3).map(tuple) | st.dictionaries(KEYS, inner, max_size=3),
     max_leaves=8,
 )
+
+
+def array_of(seed: int, size: tuple[int, ...], dtype: str) -> NDArray[np.generic]:
+    return np.asarray(np.random.default_rng(seed).normal(scale=50, size=size)).astype(dtype)
+
+
 ARRAYS = st.builds(
-    lambda seed, size, dtype: (np.random.default_rng(seed).normal(size=size) * 50).astype(dtype),
+    array_of,
     st.integers(0, 1000),
     st.sampled_from([(3,), (2, 3), (5, 4, 4), (0,), (1, 1, 1, 1)]),
     st.sampled_from(["float32", "int8", "int32", "float64"]),
 )
+SHAPES: st.SearchStrategy[tuple[int, ...]] = st.lists(st.integers(0, 9), max_size=4).map(tuple)
 QUANTS = st.builds(
     NodeQuant,
     inputs=st.just((InputQuant(0, IfmrSettings(bits=12, search_range=(0.5, 1.5)), 0.125, -3),)),
@@ -43,9 +51,9 @@ QUANTS = st.builds(
 def graphs(draw: st.DrawFn) -> Graph:
     graph = Graph(draw(NAMES))
     graph.attrs = draw(st.dictionaries(KEYS, PLAINS, max_size=2))
-    values = []
+    values: list[Value] = []
     for name in draw(st.lists(NAMES, min_size=1, max_size=6, unique=True)):
-        inputs = draw(st.lists(st.sampled_from(values), max_size=3)) if values else []
+        inputs: list[Value] = draw(st.lists(st.sampled_from(values), max_size=3)) if values else []
         node = graph.add(
             name,
             draw(st.sampled_from(["caffe.Convolution", "onnx.Conv", "quant.Quantize"])),
@@ -55,16 +63,17 @@ def graphs(draw: st.DrawFn) -> Graph:
             weights=draw(st.dictionaries(KEYS, ARRAYS, max_size=2)),
             provenance=Provenance(
                 draw(st.none() | st.builds(Origin, NAMES, st.integers(1, 10**6))),
-                absorbed=draw(st.lists(NAMES, max_size=2).map(tuple)),
+                absorbed=tuple(draw(st.lists(NAMES, max_size=2))),
                 inserted=draw(st.booleans()),
             ),
         )
         if draw(st.booleans()):
             node.record(draw(NAMES), draw(NAMES), draw(st.none() | NAMES))
-        if inputs and draw(st.booleans()):
+        annotated = draw(st.booleans())
+        if inputs and annotated:
             node.quant = draw(QUANTS)
         for value in node.outputs:
-            value.shape = draw(st.none() | st.lists(st.integers(0, 9), max_size=4).map(tuple))
+            value.shape = draw(st.none() | SHAPES)
             value.dtype = draw(st.sampled_from(["float32", "int8"]))
         values.extend(node.outputs)
     graph.outputs = draw(st.lists(st.sampled_from(values), max_size=2, unique=True))

@@ -38,7 +38,9 @@ POLICIES = {
     "symmetric": "activation_offset: false",
     "12 bits": "common_config { ifmr_quantize { num_bits: 12 } }",
     "one scale": "common_config { arq_quantize { channel_wise: false } }",
-    "ReLU in place is quantized": "override_layer_types { layer_type: 'ReLU' calibration_config { ifmr_quantize { } } }",
+    "ReLU in place is quantized": (
+        "override_layer_types { layer_type: 'ReLU' calibration_config { ifmr_quantize { } } }"
+    ),
     "no fusion": "do_fusion: false",
     "left-over BatchNorm is quantized": (
         "do_fusion: false override_layer_types { layer_type: 'BatchNorm' calibration_config { ifmr_quantize { } } }"

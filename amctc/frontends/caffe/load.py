@@ -12,7 +12,8 @@ from amctc.dialects.op import OpDef
 from amctc.dialects.shapes import annotate_shapes, node_error
 from amctc.dialects.table import op_def, op_table
 from amctc.frontends.caffe.net import LayerDef, NetDef, read_net
-from amctc.frontends.caffe.quant_layers import QUANT_LAYERS, quant_node
+from amctc.frontends.caffe.quant_layers import QUANT_LAYERS, attach_deq_scale, quant_node
+from amctc.frontends.caffe.shared_parameters import shared_parameter_clashes
 from amctc.frontends.caffe.weights import read_weights
 from amctc.ir import Graph, Node, Origin, Provenance, Value
 from amctc.ir.graph import Array, Shape
@@ -43,6 +44,7 @@ def load_caffe(model: str | Path, weights: str | Path | None = None, collector: 
     graph = _build(net, own)
     own.raise_errors()
     shapes = annotate_shapes(graph)
+    own.extend(shared_parameter_clashes(graph, shapes))
     if weights is not None:
         _attach_weights(graph, read_weights(weights), shapes, str(weights), own)
     own.raise_errors()
@@ -198,8 +200,6 @@ def _attach_weights(
 
 
 def _attach_quant_weights(node: Node, blobs: tuple[Array, ...], file: str, collector: Collector) -> None:
-    from amctc.frontends.caffe.quant_layers import attach_deq_scale
-
     if node.op != "quant.Dequantize":
         return
     if not blobs:

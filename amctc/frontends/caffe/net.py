@@ -149,7 +149,8 @@ def _legacy_inputs(net: CheckedMessage, source: SourceFile) -> LayerDef | None:
     if len(shapes) != len(names):
         message = f"{len(names)} inputs need as many `input_shape` values, there are {len(shapes)}"
         raise error("AM303", message, span, help="give `input_shape { dim: … }` for every `input`")
-    parameter: dict[str, Plain] = {"shape": tuple({"dim": shape} for shape in shapes)}
+    dimensions: list[Plain] = [{"dim": shape} for shape in shapes]
+    parameter: dict[str, Plain] = {"shape": tuple(dimensions)}
     return LayerDef("input", "Input", (), names, {"input_param": parameter}, span, span, span)
 
 

@@ -55,7 +55,7 @@ def _read_bytes(path: str | Path) -> bytes:
 def _blob(blob: Any, layer: str, index: int, path: str | Path) -> Array:
     array = _numbers(blob)
     shape = _shape(blob, array.size)
-    if math.prod(shape) != array.size:
+    if min(shape, default=1) < 0 or math.prod(shape) != array.size:
         message = f"blob {index} of layer `{layer}` has the shape {list(shape)} but {array.size} numbers"
         raise error("AM312", message, file=str(path), help="the file is damaged or was cut off")
     return array.reshape(shape)

@@ -1,0 +1,115 @@
+"""Reading `.npy` and `.npz` files of others: numbers only, nothing unpickled, sizes checked before memory is taken."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from amctc.diagnostics import DiagnosticError, error
+
+# Deflate cannot pack tighter than 1032:1; an entry that claims more lies about its size.
+_MAX_PACKING = 1032
+_NUMBERS = "biuf"
+_KINDS = {"O": "Python objects", "c": "complex numbers", "U": "text", "S": "text", "V": "records"}
+
+
+def number_type_error(dtype: np.dtype[Any], what: str, file: str | None) -> DiagnosticError | None:
+    """AM442 for anything but booleans, integers and floats, which become float32; None for those."""
+    if dtype.kind in _NUMBERS:
+        return None
+    kind = _KINDS.get(dtype.kind, str(dtype))
+    return error("AM442", f"{what} holds {kind}, not numbers", file=file, help="save it as float32 or uint8")
+
+
+def open_npy(path: Path) -> NDArray[Any]:
+    """The array of a `.npy` file, mapped from disk: its pages are read when they are used.
+
+    Raises `DiagnosticError`: AM441 for a damaged file, AM442 for one that does not hold numbers.
+    """
+    try:
+        with path.open("rb") as file:
+            _check_header(file, path.stat().st_size, f"`{path}`", path)
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, MemoryError) as problem:
+        raise _damaged(path, problem) from None
+
+
+def npz_names(path: Path) -> tuple[str, ...]:
+    """The names of the arrays in an `.npz` file, in its order. Raises `DiagnosticError` (AM441)."""
+    with _open_zip(path) as archive:
+        return tuple(_entries(archive))
+
+
+def read_npz(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+    """The named arrays of an `.npz` file, which must have them; the others are not looked at.
+
+    Raises `DiagnosticError`: AM441 for a damaged file, AM442 for an array that does not hold numbers.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    with _open_zip(path) as archive:
+        entries = _entries(archive)
+        for name in names:
+            try:
+                arrays[name] = _read_entry(archive, entries[name], name, path)
+            except (
+                OSError, ValueError, EOFError, MemoryError, RuntimeError, zlib.error, zipfile.BadZipFile,
+            ) as problem:  # fmt: skip
+                raise _damaged(path, problem) from None
+    return arrays
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except zipfile.BadZipFile as problem:
+        raise _damaged(path, problem) from None
+    except (OSError, ValueError, RuntimeError) as problem:
+        raise _damaged(path, problem) from None
+
+
+def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    return {
+        entry.filename.removesuffix(".npy"): entry for entry in archive.infolist() if entry.filename.endswith(".npy")
+    }
+
+
+def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str, path: Path) -> NDArray[Any]:
+    # The packed size too is only claimed, but it cannot be more than the file.
+    packed = min(entry.compress_size, path.stat().st_size)
+    if entry.file_size > packed * _MAX_PACKING:
+        raise ValueError(f"the array `{name}` claims {entry.file_size} bytes, which cannot be")
+    with archive.open(entry) as file:
+        _check_header(file, entry.file_size, f"`{name}`", path)
+    with archive.open(entry) as file:
+        array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
+    return array
+
+
+def _check_header(file: IO[bytes], size: int, what: str, path: Path) -> None:
+    """Refuse what is not numbers (AM442), and (`ValueError`) a shape that needs more than `size` bytes."""
+    version = npy.read_magic(file)
+    if version == (1, 0):
+        shape, _, dtype = npy.read_array_header_1_0(file)
+    elif version == (2, 0):
+        shape, _, dtype = npy.read_array_header_2_0(file)
+    else:
+        raise ValueError(f"version {version[0]}.{version[1]} of the npy format is not read")
+    problem = number_type_error(dtype, what, str(path))
+    if problem is not None:
+        raise problem
+    if any(side < 0 for side in shape) or math.prod(shape) * dtype.itemsize > size:
+        raise ValueError(f"{what} has the shape {shape} but only {size} bytes")
+
+
+def _damaged(path: Path, problem: Exception) -> DiagnosticError:
+    reason = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
+    reason = reason.split("\n", 1)[0].rstrip(".")
+    return error("AM441", f"`{path}` cannot be read: {reason[:1].lower()}{reason[1:]}", file=str(path))

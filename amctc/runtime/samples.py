@@ -1,0 +1,129 @@
+"""The shapes and values of samples: what a network's input takes, and what is wrong with what was given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amctc.diagnostics import DiagnosticError, error
+from amctc.runtime.arrays import number_type_error
+from amctc.runtime.preprocess import Preprocess
+
+Floats = NDArray[np.float32]
+Batch = dict[str, Floats]
+
+
+@dataclass(frozen=True)
+class SampleShape:
+    """The shape of one sample of an input, without the batch axis.
+
+    A side of 0 or less is free. `sides` None means that the model states no shape.
+    """
+
+    input: str
+    sides: tuple[int, ...] | None
+
+    @staticmethod
+    def of_input(name: str, declared: tuple[int, ...], free: bool = False) -> SampleShape:
+        """From the declared shape of an input, batch axis included; `free` keeps only the rank."""
+        if not declared:
+            return SampleShape(name, None)
+        return SampleShape(name, tuple(0 if free else side for side in declared[1:]))
+
+    @property
+    def is_fixed(self) -> bool:
+        return self.sides is not None and all(side > 0 for side in self.sides)
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        if self.sides is None:
+            return True
+        return len(self.sides) == len(shape) and all(
+            side <= 0 or side == found for side, found in zip(self.sides, shape, strict=True)
+        )
+
+    def check(self, shape: tuple[int, ...], what: str, file: str | None = None, help: str | None = None) -> None:
+        """Raise `DiagnosticError` (AM402) with the expected and the found shape if they differ."""
+        if self.fits(shape):
+            return
+        message = f"input `{self.input}` takes samples of shape {self}, {what} {shape_text(shape)}"
+        raise error("AM402", message, file=file, help=help)
+
+    def __str__(self) -> str:
+        return shape_text(self.sides or ())
+
+
+def shape_text(sides: tuple[int, ...]) -> str:
+    """A shape as in Python, free sides as `?`."""
+    words = [str(side) if side > 0 else "?" for side in sides]
+    return f"({', '.join(words)}{',' if len(words) == 1 else ''})"
+
+
+def to_floats(array: NDArray[Any]) -> Floats:
+    """A float32 copy; what float32 cannot hold becomes infinite, and `check_finite` tells it."""
+    with np.errstate(over="ignore"):
+        return np.array(array, np.float32, order="C")
+
+
+def check_type(array: NDArray[Any], what: str, file: str | None = None) -> None:
+    """Raise `DiagnosticError` (AM442) for anything but booleans, integers and floats."""
+    problem = number_type_error(array.dtype, what, file)
+    if problem is not None:
+        raise problem
+
+
+def check_finite(batch: Floats, input: str, first: int, file: str | None = None) -> None:
+    """Raise `DiagnosticError` (AM404) that names the sample if a batch [samples, …] holds NaN or Inf.
+
+    `first` is the number of the batch's first sample in the whole data set, counted from 0.
+    """
+    if np.isfinite(batch).all():
+        return
+    bad = np.argwhere(~np.isfinite(batch))[0]
+    value = float(batch[tuple(bad)])
+    raise error(
+        "AM404",
+        f"sample {first + int(bad[0])} of input `{input}` holds {value} as float32",
+        file=file,
+        help="samples are counted from 0; mend or remove it",
+    )
+
+
+def prepare(batch: Batch, preprocess: Preprocess | None, first: int, file: str | None = None) -> Batch:
+    """Preprocess a batch of arrays in place and check that it is finite.
+
+    With one input it is preprocessed whatever it is; with several, those of rank 4 are the images.
+    """
+    prepared: Batch = {}
+    for name, floats in batch.items():
+        images = len(batch) == 1 or floats.ndim == 4
+        prepared[name] = preprocess.batch_array(floats) if preprocess is not None and images else floats
+        check_finite(prepared[name], name, first, file)
+    return prepared
+
+
+def common_count(counts: Mapping[str, int], file: str | None = None) -> int:
+    """The number of samples all inputs share. Raises AM443 where they differ and AM440 for none."""
+    if len(set(counts.values())) > 1:
+        words = ", ".join(f"`{name}` has {count}" for name, count in counts.items())
+        raise error("AM443", f"the inputs differ in their number of samples: {words}", file=file)
+    count = next(iter(counts.values()))
+    if count == 0:
+        raise error("AM440", "the data hold no samples", file=file)
+    return count
+
+
+def sample_bytes(shape: SampleShape) -> int:
+    """Bytes of one float32 sample of a fixed shape."""
+    return math.prod(shape.sides or ()) * 4
+
+
+def missing_input(name: str, present: tuple[str, ...], file: str | None, help: str) -> DiagnosticError:
+    """AM400: the data lack an input of the model."""
+    held = ", ".join(f"`{key}`" for key in present[:20]) or "nothing"
+    more = f" and {len(present) - 20} more" if len(present) > 20 else ""
+    return error("AM400", f"the data lack the input `{name}`; they hold {held}{more}", file=file, help=help)
