@@ -75,7 +75,6 @@ def compile(
     dataset = open_dataset(graph, data, preprocess)
     calibration = _calibration(graph, dataset, resolved.batch_num, batch_size, report)
     context = Context(resolved, calibration, collector)
-    report.begin("compile", len(steps.passes))
     timings = steps.run(graph, context, started=lambda step: report.begin(step.name, _batches(step.name, calibration)))
     report.end()
     files: dict[Path, bytes] = {}

@@ -37,9 +37,10 @@ def open_npy(path: Path) -> NDArray[Any]:
     try:
         with path.open("rb") as file:
             _check_header(file, path.stat().st_size, f"`{path}`", path)
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, MemoryError) as problem:
         raise _damaged(path, problem) from None
+    return array
 
 
 def npz_names(path: Path) -> tuple[str, ...]:
@@ -69,9 +70,7 @@ def read_npz(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
 def _open_zip(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except zipfile.BadZipFile as problem:
-        raise _damaged(path, problem) from None
-    except (OSError, ValueError, RuntimeError) as problem:
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError) as problem:
         raise _damaged(path, problem) from None
 
 

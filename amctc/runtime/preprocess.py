@@ -63,7 +63,10 @@ class Preprocess:
 
     @property
     def layout(self) -> Literal["chw", "hwc"]:
-        return next((step.order for step in self.steps if isinstance(step, Layout)), "chw")
+        for step in self.steps:
+            if isinstance(step, Layout):
+                return step.order
+        return "chw"
 
     def image_array(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """What the steps after the pixel steps make of an image.

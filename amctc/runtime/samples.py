@@ -127,3 +127,12 @@ def missing_input(name: str, present: tuple[str, ...], file: str | None, help: s
     held = ", ".join(f"`{key}`" for key in present[:20]) or "nothing"
     more = f" and {len(present) - 20} more" if len(present) > 20 else ""
     return error("AM400", f"the data lack the input `{name}`; they hold {held}{more}", file=file, help=help)
+
+
+def check_array_shape(array: NDArray[Any], shape: SampleShape, file: str | None) -> None:
+    """Refuse (AM402) an array whose first axis is not samples, or whose samples do not fit the input."""
+    if array.ndim == 0:
+        message = f"the array of input `{shape.input}` is a single number; its first axis must be the samples"
+        raise error("AM402", message, file=file)
+    help = f"the whole array is {shape_text(array.shape)}; its first axis is the samples"
+    shape.check(array.shape[1:], "the array holds", file, help)

@@ -1,0 +1,184 @@
+"""Calibration and evaluation data: opened from whatever a user has, read batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amctc.diagnostics import DiagnosticError, error
+from amctc.runtime.data_files import open_path
+from amctc.runtime.iterables import IterableSource
+from amctc.runtime.preprocess import Preprocess
+from amctc.runtime.samples import Batch, SampleShape, check_array_shape, check_type, common_count, missing_input
+from amctc.runtime.sources import ArraySource, ImageSource, Source
+
+Data = str | PathLike[str] | NDArray[Any] | Mapping[str, Any] | Iterable[Any]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples for the inputs of a model, or a slice of them; nothing is decoded before it is asked for.
+
+    `start` and `stop` bound the slice in samples of `source`; `stop` None is its end.
+    """
+
+    source: Source
+    start: int = 0
+    stop: int | None = None
+
+    @staticmethod
+    def open(
+        data: Data,
+        *,
+        inputs: Mapping[str, tuple[int, ...]],
+        preprocess: Preprocess | None = None,
+        free_shape: bool = False,
+    ) -> Dataset:
+        """Data for the inputs of a model.
+
+        `data` is a path (`.npz`, `.npy`, `.bin`, an image, a folder, a glob, or a comma-separated list
+        of `.bin` files), an array or a mapping of arrays whose first axis is samples, or an iterable
+        of samples or batches. `inputs` maps each input blob to its declared shape, batch axis
+        included: the batch axis need not match, sides of 0 or less are free, and `()` says that the
+        shape is not known. `free_shape` frees all sides and keeps only the rank.
+
+        Raises `DiagnosticError`: AM400 an input is missing, AM402 a shape, AM440 nothing found,
+        AM441 an unreadable file, AM442 a type, AM443 inputs of different length, AM445 Pillow is
+        missing, AM447 a preprocessing step that does not fit the data.
+        """
+        if not inputs:
+            raise error("AM400", "the model has no inputs to give data to")
+        shapes = {name: SampleShape.of_input(name, sides, free_shape) for name, sides in inputs.items()}
+        if isinstance(data, str | PathLike):
+            return Dataset(open_path(str(data), shapes, preprocess))
+        if preprocess is not None:
+            preprocess.check_arrays()
+        if isinstance(data, np.ndarray):
+            data = _named(data, shapes)
+        if isinstance(data, Mapping):
+            return Dataset(_array_source(data, shapes, preprocess))
+        return Dataset(IterableSource(data, shapes, preprocess))
+
+    @property
+    def count(self) -> int | None:
+        """Number of samples, or None where only reading to the end would tell."""
+        total = self.source.count
+        if total is None:
+            return None
+        stop = total if self.stop is None else min(self.stop, total)
+        return max(0, stop - self.start)
+
+    def __len__(self) -> int:
+        """Number of samples. Raises `DiagnosticError` (AM446) where it is not known; see `count`."""
+        if self.count is None:
+            raise error(
+                "AM446",
+                "the number of samples is not known before the data have been read",
+                help="give a list, an array or a file",
+            )
+        return self.count
+
+    def __bool__(self) -> bool:
+        return True
+
+    @property
+    def path(self) -> Path | None:
+        """The `.npz` or `.npy` file the samples are from, if it is one."""
+        return self.source.path if isinstance(self.source, ArraySource) else None
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The paths of the image files, in order; None for data that are not images."""
+        if not isinstance(self.source, ImageSource):
+            return None
+        return tuple(path.as_posix() for path in self.source.paths[self.start : self.stop])
+
+    def select(self, start: int, stop: int | None = None) -> Dataset:
+        """The samples from `start` up to `stop` (excluded) of this view; reads nothing.
+
+        Both count from 0; a bound past the end is the end, as in a slice of a list.
+        """
+        if start < 0 or (stop is not None and stop < 0):
+            raise ValueError(f"a selection starts and stops at 0 or more, not at {start} and {stop}")
+        bounds = [bound for bound in (self.stop, None if stop is None else self.start + stop) if bound is not None]
+        return Dataset(self.source, self.start + start, min(bounds, default=None))
+
+    def batches(self, batch_size: int, limit: int | None = None, *, exact: bool = False) -> Iterator[Batch]:
+        """Batches that map each input to float32 [samples, …]; the arrays belong to the caller.
+
+        At most `limit` batches are given. The last may be shorter, unless `exact`: then a shorter one
+        is left out, and fewer than `limit` batches are an error (AM403). Only one batch is held.
+
+        Raises `DiagnosticError` while reading: AM402 a shape, AM404 NaN or Inf, AM444 an unreadable
+        image, AM446 an iterator that has been read, AM447 a preprocessing step that does not fit,
+        AM448 a batch size under 1.
+        """
+        if batch_size < 1:
+            raise error(
+                "AM448",
+                f"the batch size must be at least 1, not {batch_size}",
+                help="say one with `--batch-size`",
+            )
+        stop = self.stop
+        if limit is not None:
+            last = self.start + limit * batch_size
+            stop = last if stop is None else min(stop, last)
+        return self._read(batch_size, stop, limit if exact else None, exact)
+
+    def _read(self, size: int, stop: int | None, wanted: int | None, exact: bool) -> Iterator[Batch]:
+        full, samples = 0, 0
+        for batch in self.source.batches(self.start, stop, size):
+            length = len(next(iter(batch.values())))
+            samples += length
+            if exact and length < size:
+                break
+            full += 1
+            yield batch
+        if wanted is not None and full < wanted:
+            raise _too_few(samples, size, wanted)
+
+
+def require_batches(dataset: Dataset, batch_size: int, batch_num: int) -> None:
+    """Refuse (`DiagnosticError`, AM403) data with fewer than `batch_num` whole batches.
+
+    Data of unknown length pass; reading them with `batches(…, limit=batch_num, exact=True)` tells.
+    """
+    if dataset.count is not None and dataset.count < batch_size * batch_num:
+        raise _too_few(dataset.count, batch_size, batch_num)
+
+
+def _too_few(samples: int, size: int, batches: int) -> DiagnosticError:
+    batch_words = f"{batches} batch{'es' if batches != 1 else ''} of {size} sample{'s' if size != 1 else ''}"
+    sample_words = f"{samples} sample{'s' if samples != 1 else ''}"
+    return error(
+        "AM403",
+        f"the policy asks for {batch_words}, the data holds only {sample_words}",
+        help=f"give at least {size * batches} samples, or lower `batch_num` or the batch size",
+    )
+
+
+def _named(data: NDArray[Any], shapes: Mapping[str, SampleShape]) -> dict[str, NDArray[Any]]:
+    if len(shapes) > 1:
+        names = ", ".join(f"`{name}`" for name in shapes)
+        raise error("AM400", f"one array cannot feed the inputs {names}", help="give a dict by input name")
+    return {next(iter(shapes)): data}
+
+
+def _array_source(
+    data: Mapping[str, Any], shapes: Mapping[str, SampleShape], preprocess: Preprocess | None
+) -> ArraySource:
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, shape in shapes.items():
+        if name not in data:
+            raise missing_input(name, tuple(map(str, data)), None, "give one array for each input")
+        arrays[name] = np.asarray(data[name])
+        check_type(arrays[name], f"the array of input `{name}`")
+        check_array_shape(arrays[name], shape, None)
+    count = common_count({name: len(array) for name, array in arrays.items()})
+    return ArraySource(arrays, count, preprocess)

@@ -1,0 +1,129 @@
+"""Samples out of a Python iterable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amctc.diagnostics import error
+from amctc.runtime.preprocess import Preprocess
+from amctc.runtime.samples import (
+    Batch,
+    Floats,
+    SampleShape,
+    check_type,
+    missing_input,
+    prepare,
+    shape_text,
+    to_floats,
+)
+
+
+class IterableSource:
+    """A Python iterable of arrays, or of dicts of them by input name; an item is a sample or a batch.
+
+    An item whose rank is that of the input's declared shape is a batch [samples, …]; with one axis
+    less it is a sample. An iterator can be read only once; anything else is asked anew each time.
+    """
+
+    def __init__(
+        self, items: Iterable[Any], shapes: Mapping[str, SampleShape], preprocess: Preprocess | None = None
+    ) -> None:
+        self.items = items
+        self.shapes = shapes
+        self.preprocess = preprocess
+        self.spent = False
+        # Looking at the shapes of a list is cheap; anything else might compute its items.
+        self.count = self._count(items) if isinstance(items, list | tuple) else None
+
+    def batches(self, start: int, stop: int | None, size: int) -> Iterator[Batch]:
+        held: list[dict[str, Floats]] = []
+        reached = start
+        for number, sample in enumerate(self._samples(start, stop), start=start):
+            if held:
+                for name, array in sample.items():
+                    self._check_alike(number, name, held[0][name].shape, array.shape)
+            held.append(sample)
+            if len(held) == size:
+                yield self._joined(held, reached)
+                reached, held = number + 1, []
+        if held:
+            yield self._joined(held, reached)
+
+    def _joined(self, held: list[dict[str, Floats]], first: int) -> Batch:
+        batch = {name: np.stack([sample[name] for sample in held]) for name in self.shapes}
+        return prepare(batch, self.preprocess, first)
+
+    def _samples(self, start: int, stop: int | None) -> Iterator[dict[str, Floats]]:
+        number = 0
+        if stop is not None and stop <= start:
+            return
+        for item in self._fresh():
+            arrays = self._arrays(item, number)
+            counts = {name: self._samples_in(name, array, number) for name, array in arrays.items()}
+            if len(set(counts.values())) > 1:
+                words = ", ".join(f"`{name}` has {count or 'one'}" for name, count in counts.items())
+                raise error(
+                    "AM443", f"item with sample {number}: the inputs differ in their number of samples: {words}"
+                )
+            count = next(iter(counts.values()))
+            for row in range(1 if count is None else count):
+                if number >= start:
+                    yield {name: to_floats(a if count is None else a[row]) for name, a in arrays.items()}
+                number += 1
+                # Asked before the next item is taken, so that an iterator is not read past `stop`.
+                if stop is not None and number >= stop:
+                    return
+
+    def _fresh(self) -> Iterator[Any]:
+        iterator = iter(self.items)
+        if iterator is self.items:
+            if self.spent:
+                raise error(
+                    "AM446",
+                    "the data come from an iterator, which can be read only once, and it has been read",
+                    help="give a list, or an object whose `__iter__` starts anew",
+                )
+            self.spent = True
+        return iterator
+
+    def _arrays(self, item: Any, number: int) -> dict[str, NDArray[Any]]:
+        if isinstance(item, Mapping):
+            present = tuple(str(key) for key in item)
+            for name in self.shapes:
+                if name not in item:
+                    help = f"sample {number}: give one array for each input"
+                    raise missing_input(name, present, None, help)
+            arrays = {name: np.asarray(item[name]) for name in self.shapes}
+        elif len(self.shapes) == 1:
+            arrays = {next(iter(self.shapes)): np.asarray(item)}
+        else:
+            names = ", ".join(f"`{name}`" for name in self.shapes)
+            raise error("AM400", f"sample {number} is a single array, the model has the inputs {names}",
+                        help="give a dict by input name")  # fmt: skip
+        for name, array in arrays.items():
+            check_type(array, f"sample {number} of input `{name}`")
+        return arrays
+
+    def _samples_in(self, name: str, array: NDArray[Any], number: int) -> int | None:
+        """How many samples an item holds, or None for a sample that has no batch axis."""
+        shape = self.shapes[name]
+        batched = shape.sides is not None and array.ndim == len(shape.sides) + 1
+        shape.check(array.shape[1:] if batched else array.shape, f"sample {number} has")
+        return array.shape[0] if batched else None
+
+    def _check_alike(self, number: int, name: str, first: tuple[int, ...], shape: tuple[int, ...]) -> None:
+        if first != shape:
+            message = f"sample {number} of input `{name}` is {shape_text(shape)}, those before it {shape_text(first)}"
+            raise error("AM402", message)
+
+    def _count(self, items: list[Any] | tuple[Any, ...]) -> int:
+        count = 0
+        for item in items:
+            name, array = next(iter(self._arrays(item, count).items()))
+            found = self._samples_in(name, array, count)
+            count += 1 if found is None else found
+        return count
