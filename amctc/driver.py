@@ -17,7 +17,7 @@ from amctc.ir import Graph, Value
 from amctc.output import output_paths, write_files
 from amctc.passes import PIPELINES
 from amctc.pipeline.context import Calibration, Context, Refusal
-from amctc.pipeline.pipeline import Pipeline, Timing, parse_pipeline
+from amctc.pipeline.pipeline import Pipeline, Timing, check_complete, parse_pipeline
 from amctc.policy import ExplainRow, Policy, ResolvedPolicy, not_yet_available, resolve, to_json
 from amctc.policy import explain as explain_policy
 from amctc.progress import Progress, Silent
@@ -181,7 +181,9 @@ def _target(name: str) -> Any:
 
 def _pipeline(text: str | None) -> Pipeline:
     written = PIPELINES.get(text or "ptq", text or "")
-    return parse_pipeline(SourceFile("--pipeline", written), builtin_registry())
+    pipeline = parse_pipeline(SourceFile("--pipeline", written), builtin_registry())
+    check_complete(pipeline)
+    return pipeline
 
 
 def _refuse_quantized(graph: Graph, file: str) -> None:

@@ -21,6 +21,7 @@ class AnnotateQuant(Pass):
     """
 
     name: ClassVar[str] = "annotate-quant"
+    needs_after: ClassVar[tuple[str, ...]] = ("insert-quant",)
 
     def run(self, graph: Graph, context: Context) -> bool:
         policy = context.need_policy()

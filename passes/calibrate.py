@@ -23,8 +23,7 @@ class Calibrate(Pass):
     """
 
     name: ClassVar[str] = "calibrate"
-    after: ClassVar[tuple[str, ...]] = ("observe",)
-    before: ClassVar[tuple[str, ...]] = ("insert-quant", "quantize-bias")
+    needs_before: ClassVar[tuple[str, ...]] = ("observe",)
 
     def run(self, graph: Graph, context: Context) -> bool:
         calibration = context.need_calibration()

@@ -26,7 +26,7 @@ class InsertQuant(Pass):
     """
 
     name: ClassVar[str] = "insert-quant"
-    after: ClassVar[tuple[str, ...]] = ("calibrate", "quantize-weights", "quantize-bias")
+    needs_before: ClassVar[tuple[str, ...]] = ("quantize-weights", "calibrate", "quantize-bias")
 
     def run(self, graph: Graph, context: Context) -> bool:
         annotated = [node for node in graph.nodes if node.quant is not None]

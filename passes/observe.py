@@ -21,8 +21,8 @@ class Observe(Pass):
     """
 
     name: ClassVar[str] = "observe"
-    after: ClassVar[tuple[str, ...]] = ("annotate-quant",)
-    before: ClassVar[tuple[str, ...]] = ("calibrate",)
+    needs_before: ClassVar[tuple[str, ...]] = ("annotate-quant",)
+    needs_after: ClassVar[tuple[str, ...]] = ("calibrate",)
 
     def run(self, graph: Graph, context: Context) -> bool:
         groups: dict[tuple[Value, IfmrSettings], list[tuple[Node, int]]] = {}

@@ -20,8 +20,8 @@ class QuantizeBias(Pass):
     """Turn the bias of every layer with quantized weights into int32: round(bias / (scale_d * scale_w))."""
 
     name: ClassVar[str] = "quantize-bias"
-    after: ClassVar[tuple[str, ...]] = ("quantize-weights", "calibrate")
-    before: ClassVar[tuple[str, ...]] = ("insert-quant",)
+    needs_before: ClassVar[tuple[str, ...]] = ("quantize-weights", "calibrate")
+    needs_after: ClassVar[tuple[str, ...]] = ("insert-quant",)
 
     def run(self, graph: Graph, context: Context) -> bool:
         changed = False

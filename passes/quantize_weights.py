@@ -25,7 +25,8 @@ class QuantizeWeights(Pass):
     """
 
     name: ClassVar[str] = "quantize-weights"
-    after: ClassVar[tuple[str, ...]] = ("annotate-quant",)
+    needs_before: ClassVar[tuple[str, ...]] = ("annotate-quant",)
+    needs_after: ClassVar[tuple[str, ...]] = ("insert-quant",)
     before: ClassVar[tuple[str, ...]] = ("observe", "calibrate")
 
     def run(self, graph: Graph, context: Context) -> bool:

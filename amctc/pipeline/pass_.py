@@ -15,12 +15,15 @@ class Pass(ABC):
     """One rewrite of the graph: a frozen dataclass whose fields are its options.
 
     `name` is kebab-case and never changes. `after` and `before` name passes that must come earlier
-    or later in any pipeline that has both. The first paragraph of the docstring is the help text.
+    or later in any pipeline that has both; `needs_before` and `needs_after` name passes that a whole
+    pipeline must have earlier or later. The first paragraph of the docstring is the help text.
     """
 
     name: ClassVar[str]
     after: ClassVar[tuple[str, ...]] = ()
     before: ClassVar[tuple[str, ...]] = ()
+    needs_before: ClassVar[tuple[str, ...]] = ()
+    needs_after: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def run(self, graph: Graph, context: Context) -> bool:

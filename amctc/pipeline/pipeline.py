@@ -88,12 +88,23 @@ def check_order(steps: Sequence[tuple[Pass, Span | None]]) -> None:
     first = {step.name: place for place, (step, _) in reversed(list(enumerate(steps)))}
     last = {step.name: place for place, (step, _) in enumerate(steps)}
     for place, (step, span) in enumerate(steps):
-        for name in step.after:
+        for name in (*step.after, *step.needs_before):
             if first.get(name, place) > place:
                 raise error("AM504", f"`{step.name}` must come after `{name}`", span)
-        for name in step.before:
+        for name in (*step.before, *step.needs_after):
             if last.get(name, place) < place:
                 raise error("AM504", f"`{step.name}` must come before `{name}`", span)
+
+
+def check_complete(pipeline: Pipeline) -> None:
+    """Raise `DiagnosticError` (AM505) when a pass is there without one that it needs."""
+    present = {step.name for step in pipeline.passes}
+    for step in pipeline.passes:
+        for names, where in ((step.needs_before, "before"), (step.needs_after, "after")):
+            for name in names:
+                if name not in present:
+                    help = "`amctc passes` lists the passes; leave `--pipeline` out for the usual ones"
+                    raise error("AM505", f"`{step.name}` needs `{name}` {where} it", help=help)
 
 
 @cache

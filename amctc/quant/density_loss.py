@@ -82,9 +82,13 @@ def _inner_errors(density: Density, grids: Grids) -> Array:
 
 
 def errors_by_cells(counts: Array, edges: Array, grids: Grids) -> Array:
-    """Summed squared error of each grid on `counts` (n,) between `edges` (n + 1,), `O(grids * cells)`."""
+    """Summed squared error of each grid on `counts` (n,) between `edges` (n + 1,), which are equally far apart.
+
+    `O(grids * cells)`.
+    """
     left, right = edges[:-1], edges[1:]
-    evenly = counts / (right - left)
+    width = edges[1] - edges[0]
+    evenly = counts / width
     # From the first edge to each. Edges are multiples of a power of two, so that the sums of 0 and 1 are exact.
     zeroth = np.concatenate(([0.0], np.cumsum(counts)))
     first = np.concatenate(([0.0], np.cumsum(counts * ((left + right) / 2))))
@@ -98,7 +102,7 @@ def errors_by_cells(counts: Array, edges: Array, grids: Grids) -> Array:
         # Grids differ in their number of cells: the cells past the last one of a grid go to its last level.
         levels = np.minimum(numbers, part.highs) * part.steps
         ends = np.clip((numbers[:, :-1] + 0.5) * part.steps, edges[0], edges[-1])
-        bins = np.minimum(np.searchsorted(edges, ends, side="right") - 1, counts.size - 1)
+        bins = np.minimum(((ends - edges[0]) / width).astype(np.intp), counts.size - 1)
         bin_starts = edges[bins]
         inside = (ends - bin_starts) * evenly[bins]
         zeroth_in = _between(zeroth[bins] + inside, zeroth[-1])

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-CHUNK = 1 << 16
-"""Values that are looked at or counted at once: small enough for the cache, large against the histogram."""
+CHUNK = 1 << 14
+"""Values that are best counted at once: large against the histogram, small enough for the cache."""
 
 # Values whose bins would be narrower share bin 0: no legal scale is anywhere near 2**-64, and 2**-exponent
 # stays finite.
@@ -28,7 +28,7 @@ _LEAST_MAGNITUDE_EXPONENT = -64
 class Density:
     """Values spread evenly inside bins: `counts` (n,) int64, `edges` (n + 1,) float64 in rising order.
 
-    The outer edges are the smallest and the largest value.
+    The outer edges are the smallest and the largest value, the others are equally far apart.
     """
 
     counts: NDArray[np.int64]
@@ -63,17 +63,14 @@ class Histogram:
         if lowest == int(high * factor):
             self._counts[start] += values.size * weight
             return
-        scaled = np.empty(min(values.size, CHUNK), dtype=np.float32)
-        numbers = np.empty(scaled.size, dtype=np.int32)
-        for done in range(0, values.size, CHUNK):
-            chunk = values[done : done + CHUNK]
-            scaled, numbers = scaled[: chunk.size], numbers[: chunk.size]
-            np.multiply(chunk, factor, out=scaled)
-            np.copyto(numbers, scaled, casting="unsafe")  # truncates
-            if lowest:
-                np.subtract(numbers, np.int32(lowest), out=numbers)
-            counts = np.bincount(numbers)
-            self._counts[start : start + counts.size] += counts * weight
+        scaled = np.multiply(values, factor)
+        numbers = scaled.astype(np.int32)  # truncates
+        if lowest:
+            np.subtract(numbers, np.int32(lowest), out=numbers)
+        counts = np.bincount(numbers)
+        if weight > 1:
+            np.multiply(counts, weight, out=counts)
+        self._counts[start : start + counts.size] += counts
 
     def merge(self, other: Histogram) -> None:
         """Take in the counts of `other`, which has as many bins and is left as it is."""
@@ -101,12 +98,15 @@ class Histogram:
         above = np.trunc(highest / width).astype(np.int64) - self._first
         counts[above[0] + 1 :] = 0
         np.add.at(counts, above[above > above[0]], 1)
-        first, last = int(below[0]), int(above[-1])
-        numbers = np.arange(first, last + 2, dtype=np.float64) + self._first
-        # Bin i is [i, i + 1) above 0 and (i - 1, i] below; bin 0 is both, so the lower edge of i <= 0 is i - 1.
-        edges = np.where(numbers <= 0, numbers - 1, numbers) * width
+        counts = counts[below[0] : above[-1] + 1]
+        first, last = int(below[0]) + self._first, int(above[-1]) + self._first
+        if first < 0 < last:  # bin 0 is cut at 0, so that all are equally wide
+            middle = counts[-first] // 2
+            counts = np.concatenate((counts[:-first], [middle, counts[-first] - middle], counts[1 - first :]))
+        # Bin i is [i, i + 1) above 0 and (i - 1, i] below.
+        edges = (np.arange(counts.size + 1, dtype=np.float64) + (first - 1 if first < 0 else first)) * width
         edges[0], edges[-1] = self.minimum, self.maximum
-        return Density(counts[first : last + 1], edges)
+        return Density(counts, edges)
 
     def _cover(self, low: float, high: float) -> None:
         """Make room for values from `low` to `high`: widen the bins, and take on the sides that are used."""

@@ -34,8 +34,14 @@ EXACT_LIMIT = 1 << 16
 PER_SAMPLE = 1 << 15
 """At least this many values of a sample are counted for the search, if it has as many."""
 
+SAMPLED_PERCENTILE = 0.99999
+"""Percentiles from here on are found at the ends; below, every value is counted, so that they come out right."""
+
 TAIL_CAPACITY = 64
 """How many values are kept at either end: so many a percentile may cut off and still be found exactly."""
+
+# Large against the cost of a call, small enough for the cache.
+_BLOCK = 1 << 16
 
 
 class IfmrObserver:
@@ -46,8 +52,8 @@ class IfmrObserver:
     the 64 largest and the 64 smallest of all. They are counted in a histogram of 8192 bins a side (16384 for
     more than 8 bits), and errors measured as if values were spread evenly inside a bin; see `density_loss`.
     The percentiles are exact while they cut off at most 64 values (6e7 values at the default percentile);
-    beyond, they are read from the histogram. If it counted all values they are off by less than a bin, 1/4096
-    of the largest magnitude for 8 bits.
+    beyond, they are read from the histogram. With a percentile below 0.99999 all values are counted, and it is
+    off by less than a bin, 1/4096 of the largest magnitude for 8 bits.
 
     A sample is a sub-array along the first axis, or the whole array if it has fewer than two axes.
 
@@ -61,6 +67,7 @@ class IfmrObserver:
         self.name = name
         self.exact_limit = exact_limit
         self.count = 0
+        self._sampled = min(self.settings.max_percentile, self.settings.min_percentile) >= SAMPLED_PERCENTILE
         # Samples `(n, values)` and the stride at which they are to be counted.
         self._raw: list[tuple[NDArray[np.float32], int]] | None = []
         self._histogram = Histogram(1 << (13 if self.settings.bits == 8 else 14))
@@ -79,7 +86,7 @@ class IfmrObserver:
             values = np.asarray(array, dtype=np.float32)
         if not values.size:
             return
-        stride = sample_stride(values.shape)
+        stride = sample_stride(values.shape) if self._sampled else 1
         samples = values.reshape(len(values) if values.ndim > 1 else 1, -1)
         self.count += values.size
         if self._raw is not None and self.count <= self.exact_limit:
@@ -163,20 +170,19 @@ class IfmrObserver:
 
     def _take_in_row(self, values: NDArray[np.float32], stride: int) -> None:
         """Look at all values, and count every `stride`-th as `stride` values, from the first on."""
-        low = high = values[0]
-        counted = values if stride == 1 else np.empty(-(-values.size // stride), dtype=np.float32)
-        length = max(1, CHUNK // stride) * stride
+        length = CHUNK * stride
         for start in range(0, values.size, length):
             chunk = values[start : start + length]
-            least, most = chunk.min(), chunk.max()
-            self._check_finite(least, most)
-            self._lower.add(chunk, least)
-            self._upper.add(chunk, most)
-            low, high = min(low, least), max(high, most)
-            if stride > 1:  # while the chunk is in the cache
-                picked = chunk[::stride]
-                counted[start // stride :][: picked.size] = picked
-        self._histogram.add(counted, low, high, stride)
+            ends = [self._look_at(chunk[i : i + _BLOCK]) for i in range(0, chunk.size, _BLOCK)]
+            low, high = min(low for low, _ in ends), max(high for _, high in ends)
+            self._histogram.add(chunk[::stride], low, high, stride)
+
+    def _look_at(self, block: NDArray[np.float32]) -> tuple[np.float32, np.float32]:
+        low, high = block.min(), block.max()
+        self._check_finite(low, high)
+        self._lower.add(block, low)
+        self._upper.add(block, high)
+        return low, high
 
     def _check_finite(self, low: np.float32, high: np.float32) -> None:
         # A NaN anywhere makes both of them NaN, an infinity is one of them.

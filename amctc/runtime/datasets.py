@@ -63,6 +63,10 @@ class Dataset:
             data = _named(data, shapes)
         if isinstance(data, Mapping):
             return Dataset(_array_source(data, shapes, preprocess))
+        # Asked like this, because an object that is a sequence by `__getitem__` alone is iterable too.
+        if not hasattr(data, "__iter__") and not hasattr(data, "__getitem__"):
+            message = f"data of the type `{type(data).__name__}` are neither a path, an array nor an iterable"
+            raise error("AM440", message)
         return Dataset(IterableSource(data, shapes, preprocess))
 
     @property

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError, error
 from amctc.runtime.preprocess import PixelStep, Preprocess
-from amctc.runtime.preprocess_steps import CenterCrop, Method, Resize, ResizeShort
+from amctc.runtime.preprocess_steps import CenterCrop, Channels, Method, Resize, ResizeShort
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,10 +26,10 @@ _EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", 
 def read_image(path: Path, preprocess: Preprocess) -> NDArray[np.float32]:
     """A preprocessed image, float32 [channels, height, width], or [height, width, channels] for `layout=hwc`.
 
-    The file is decoded to 8-bit RGB (alpha dropped, EXIF orientation ignored), or to luma for
-    `gray`. Pillow resamples with `reducing_gap` off, and so antialiases when it makes an image
-    smaller. Raises `DiagnosticError`: AM444 for a file that is not a readable JPEG, PNG, BMP or PPM
-    image or has over `MAX_PIXELS` pixels, AM445 without Pillow, AM447 where a step does not fit.
+    The file is decoded to 8-bit RGB (alpha dropped, EXIF orientation ignored). Pillow resamples with
+    `reducing_gap` off, and so antialiases when it makes an image smaller. Raises `DiagnosticError`:
+    AM444 for a file that is not a readable JPEG, PNG, BMP or PPM image or has over `MAX_PIXELS`
+    pixels, AM445 without Pillow, AM447 where a step does not fit.
     """
     return preprocess.image_array(_pixels(path, preprocess))
 
@@ -56,7 +56,7 @@ def _pixels(path: Path, preprocess: Preprocess) -> NDArray[np.uint8]:
             if image.mode not in _EIGHT_BIT_MODES:
                 raise _unreadable(path, f"its pixels are not 8-bit (Pillow's mode {image.mode})")
             image.load()
-            result = _colours(image, "L" if preprocess.is_gray else "RGB")
+            result = _rgb(image)
             for step in preprocess.pixel_steps:
                 result = _apply(path, result, step)
             array = np.asarray(result, np.uint8)
@@ -69,10 +69,10 @@ def _pixels(path: Path, preprocess: Preprocess) -> NDArray[np.uint8]:
     return array.reshape(array.shape[0], array.shape[1], -1)
 
 
-def _colours(image: Image, mode: str) -> Image:
+def _rgb(image: Image) -> Image:
     if image.mode in ("P", "PA") and "transparency" in image.info:
         image = image.convert("RGBA")  # straight to RGB, Pillow would warn about the transparency it loses
-    return image.convert(mode)
+    return image.convert("RGB")
 
 
 def _apply(path: Path, image: Image, step: PixelStep) -> Image:
@@ -83,6 +83,8 @@ def _apply(path: Path, image: Image, step: PixelStep) -> Image:
             short = min(image.size)
             width, height = (side * size // short for side in image.size)
             return _resized(path, image, (width, height), method)
+        case Channels():
+            return image.convert("L")
         case CenterCrop(width=width, height=height):
             left, top = (image.width - width) // 2, (image.height - height) // 2
             if left < 0 or top < 0:

@@ -66,9 +66,7 @@ class IterableSource:
             counts = {name: self._samples_in(name, array, number) for name, array in arrays.items()}
             if len(set(counts.values())) > 1:
                 words = ", ".join(f"`{name}` has {count or 'one'}" for name, count in counts.items())
-                raise error(
-                    "AM443", f"item with sample {number}: the inputs differ in their number of samples: {words}"
-                )
+                raise error("AM443", f"from sample {number} on the inputs differ in their number of samples: {words}")
             count = next(iter(counts.values()))
             for row in range(1 if count is None else count):
                 if number >= start:

@@ -26,7 +26,7 @@ from amctc.runtime.preprocess_steps import (
 )
 from amctc.source import SourceFile
 
-PixelStep = Resize | ResizeShort | CenterCrop
+PixelStep = Resize | ResizeShort | CenterCrop | Channels
 
 _APPLY: dict[str, Callable[..., object]] = {"mean": np.subtract, "std": np.divide, "scale": np.multiply}
 
@@ -54,8 +54,13 @@ class Preprocess:
 
     @property
     def pixel_steps(self) -> tuple[PixelStep, ...]:
-        """The steps that work on the 8-bit image, in order; `gray` is told by `is_gray`."""
-        return tuple(step for step in self.steps if isinstance(step, Resize | ResizeShort | CenterCrop))
+        """The steps that work on the 8-bit image, in order; of `Channels` only `gray` is among them."""
+        return tuple(
+            step
+            for step in self.steps
+            if isinstance(step, Resize | ResizeShort | CenterCrop)
+            or (isinstance(step, Channels) and step.order == "gray")
+        )
 
     @property
     def is_gray(self) -> bool:

@@ -80,10 +80,15 @@ def _bad_character(text: str, at: int) -> Complaint:
 
 
 def _bad_token(source: SourceFile, token: Token, accepted: Collection[str]) -> DiagnosticError | None:
-    if token.type != "$END":
+    if set(accepted) == {"NAME"} and not source.text[: token_start(token)].rstrip().endswith("@"):
+        wanted = "a step"
+    elif token.type == "$END":
+        wanted = "a value"
+    else:
         return None
+    if token.type != "$END":
+        return error("AM101", f"expected {wanted}, found `{token[:40]}`", token_span(source, token))
     end = len(source.text.rstrip())
-    wanted = "a step" if "_EQUALS" not in accepted and "NUMBER" not in accepted else "a value"
     return error("AM101", f"expected {wanted}, found the end of the text", source.span(end, end))
 
 

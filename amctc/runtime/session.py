@@ -12,6 +12,9 @@ from amctc.ir.graph import Array
 from amctc.runtime.lowering.builder import Lowering
 
 _ERRORS_ONLY = 3
+_UNFAITHFUL_FUSIONS = ["ConvMulFusion"]
+"""Optimizations that change results: this one multiplies a convolution's weights by a factor behind it, so that the
+sums of a fake-quant model would no longer be those of integers."""
 
 
 class Session:
@@ -49,7 +52,10 @@ class Session:
         model = low.model(inputs, outputs, external=True)
         self._buffers = {v: np.empty(low.shape(v), low.dtype(v)) for v in outputs} if reuse else {}
         self._session: Any = ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            model.SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=_UNFAITHFUL_FUSIONS,
         )
 
     def run(self, values: Mapping[Value, Array]) -> dict[Value, Array]:

@@ -15,7 +15,7 @@ from amctc.ir import Graph, Use
 from amctc.passes import PIPELINES
 from amctc.pipeline.context import Context
 from amctc.pipeline.pass_ import Pass
-from amctc.pipeline.pipeline import PassFailure, Pipeline, parse_pipeline
+from amctc.pipeline.pipeline import PassFailure, Pipeline, check_complete, parse_pipeline
 from amctc.registry import Entry, RegistrationError, Registry, builtin_registry
 from amctc.source import SourceFile
 
@@ -134,6 +134,14 @@ def test_a_pass_that_breaks_the_graph_is_named() -> None:
 def test_the_built_in_pipelines_keep_the_order_that_their_passes_ask_for() -> None:
     for text in PIPELINES.values():
         assert str(parse_pipeline(SourceFile("built-in", text), builtin_registry())) == text
+
+
+def test_a_whole_pipeline_has_what_its_passes_need() -> None:
+    for text in PIPELINES.values():
+        check_complete(parse_pipeline(SourceFile("built-in", text), builtin_registry()))
+    short = parse_pipeline(SourceFile("p", "annotate-quant,quantize-weights"), builtin_registry())
+    with pytest.raises(DiagnosticError, match=r"AM505.*`annotate-quant` needs `insert-quant` after it"):
+        check_complete(short)
 
 
 def test_every_built_in_pass_is_in_a_built_in_pipeline() -> None:

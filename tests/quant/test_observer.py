@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError
 from amctc.quant.ifmr import IfmrSettings, search
-from amctc.quant.observer import IfmrObserver
+from amctc.quant.observer import IfmrObserver, sample_stride
 
 FloatArray = NDArray[np.float32]
 
@@ -57,15 +57,59 @@ def test_the_result_does_not_depend_on_split_order_or_merging(
     assert pool[0].finish() == whole
 
 
-def test_long_streams_do_not_depend_on_the_split_either() -> None:
-    values = np.random.default_rng(5).standard_t(3, 300_001).astype(np.float32)
-    whole = observe(values, IfmrSettings())
-    ends = observe(np.sort(values[:99_999]), IfmrSettings())
-    rest = observe(values[200_000:], IfmrSettings())
-    rest.update(values[99_999:200_000][::-1])
-    ends.merge(rest)
-    assert ends.finish() == whole.finish()
-    assert not whole.finish().exact
+@settings(max_examples=15, deadline=None)
+@given(st.data(), st.integers(0, 2**32 - 1), st.sampled_from([0, 150_000, 1 << 20]))
+def test_large_samples_are_counted_alike_however_they_are_batched(
+    data: st.DataObject, seed: int, exact_limit: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    sizes = np.array([1, 9, 1e-3, 2]).reshape(4, 1, 1, 1)
+    large = (rng.standard_t(3, (4, 3, 150, 150)) * sizes).astype(np.float32)
+    small = np.maximum(rng.standard_normal((6, 700), dtype=np.float32), 0)
+    whole = observe(large, IfmrSettings(), exact_limit)
+    whole.update(small)
+    samples = [large[i : i + 1] for i in range(4)] + [small[i : i + 1] for i in range(6)]
+    pool = [observe(samples[i], IfmrSettings(), exact_limit) for i in data.draw(st.permutations(range(10)))]
+    while len(pool) > 1:
+        target = pool.pop(data.draw(st.integers(0, len(pool) - 1)))
+        target.merge(pool.pop())
+        pool.append(target)
+    assert pool[0].finish() == whole.finish()
+    assert pool[0].finish().exact == (exact_limit == 1 << 20)
+
+
+def test_the_layout_in_memory_does_not_matter() -> None:
+    values = np.random.default_rng(5).standard_normal((2, 40, 41, 50)).astype(np.float32)
+    turned = np.ascontiguousarray(values.transpose(3, 2, 1, 0)).transpose(3, 2, 1, 0)
+    assert observe(turned, IfmrSettings()).finish() == observe(values, IfmrSettings()).finish()
+
+
+@pytest.mark.parametrize(
+    ("shape", "stride"),
+    [
+        ((1, 96, 111, 111), 35),  # 36 has a factor in common with 111
+        ((8, 64, 55, 55), 4),
+        ((1, 16, 55, 55), 1),
+        ((16, 1 << 17), 4),  # no rows
+        ((1 << 17,), 4),
+        ((3, 90_000, 10), 27),
+        ((5, 1, 90_000, 1), 2),
+        ((), 1),
+    ],
+)
+def test_the_stride_leaves_enough_values_and_meets_every_column(shape: tuple[int, ...], stride: int) -> None:
+    assert sample_stride(shape) == stride
+
+
+def test_values_that_are_not_counted_still_set_the_ends_and_their_errors() -> None:
+    values = np.random.default_rng(6).standard_normal((4, 1 << 17)).astype(np.float32)
+    values[:, 1:30:4] = np.linspace(20, 30, 32, dtype=np.float32).reshape(4, 8)
+    values[0, 2] = -7
+    options = IfmrSettings(max_percentile=1.0, min_percentile=1.0, search_range=(0.1, 1.3))
+    result, exact = observe(values, options).finish(), search(values, options)
+    assert (result.init_min, result.init_max) == (-7, 30)
+    assert abs(result.index - exact.index) <= 1
+    assert result.loss == pytest.approx(exact.loss, rel=0.01)
 
 
 def test_merging_leaves_the_other_observer_as_it_is() -> None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from amctc.quant.ifmr import IfmrSettings, search
-from amctc.quant.observer import IfmrObserver
+from amctc.quant.observer import IfmrObserver, sample_stride
 from tests.quant.ifmr_cases import loss_of, recorded_cases
 from tests.shared_files import needs_golden
 
 COUNT = 2_000_000
 
 
-def samples(name: str) -> NDArray[np.float32]:
+def samples(name: str, count: int = COUNT) -> NDArray[np.float32]:
     rng = np.random.default_rng(7)
-    normal = rng.standard_normal(COUNT, dtype=np.float32)
+    normal = rng.standard_normal(count, dtype=np.float32)
     match name:
         case "normal":
             return normal
@@ -25,9 +27,9 @@ def samples(name: str) -> NDArray[np.float32]:
         case "relu6":
             return np.clip(normal * 4, 0, 6)
         case "heavy":
-            return rng.standard_t(3, COUNT).astype(np.float32)
+            return rng.standard_t(3, count).astype(np.float32)
         case _:
-            return rng.integers(0, 256, COUNT).astype(np.float32) - np.float32(103.94)
+            return rng.integers(0, 256, count).astype(np.float32) - np.float32(103.94)
 
 
 # Integers on a 16-bit grid are left out: nearly every candidate misses all of them by part of a step, and
@@ -45,7 +47,7 @@ def test_two_million_values_are_searched_as_well_as_exactly(name: str, bits: int
     data = samples(name)
     options = IfmrSettings(bits=bits, with_offset=with_offset)
     observer = IfmrObserver(options)
-    for batch in np.array_split(data, 5):
+    for batch in np.split(data.reshape(100, -1), 5):
         observer.update(batch)
     result, exact = observer.finish(), search(data, options)
     assert not result.exact
@@ -54,6 +56,26 @@ def test_two_million_values_are_searched_as_well_as_exactly(name: str, bits: int
     assert loss_of(result, options, data) <= 1.001 * exact.loss
     if name != "image":
         assert result.loss == pytest.approx(exact.loss, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("shape", "stride", "bound"), [((16, 1 << 17), 4, 1.001), ((1, 1 << 20), 32, 1.005)], ids=["batch", "one"]
+)
+@pytest.mark.parametrize("with_offset", [True, False])
+@pytest.mark.parametrize("name", ["normal", "relu", "relu6", "heavy"])
+def test_a_part_of_the_values_is_enough_to_search(
+    name: str, with_offset: bool, shape: tuple[int, int], stride: int, bound: float
+) -> None:
+    data = samples(name, math.prod(shape)).reshape(shape)
+    options = IfmrSettings(with_offset=with_offset)
+    observer = IfmrObserver(options)
+    observer.update(data)
+    result, exact = observer.finish(), search(data, options)
+    assert sample_stride(shape) == stride
+    assert (result.init_min, result.init_max) == (exact.init_min, exact.init_max)
+    assert loss_of(result, options, data.reshape(-1)) <= bound * exact.loss
+    if stride == 4:
+        assert abs(result.index - exact.index) <= 1
 
 
 @pytest.mark.parametrize("percentile", [0.9999, 0.99])

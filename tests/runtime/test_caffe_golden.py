@@ -23,7 +23,6 @@ TOLERANCE = 2e-6
 
 LEFT_TO_THE_FRONTEND = {
     "Reject__unknown_field": "unknown fields are kept and warned of",
-    "Reject__weight_shared_shape_differs": "shared weights are read as each layer's own",
 }
 
 
