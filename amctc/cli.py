@@ -94,13 +94,13 @@ def explain(
     """Say what each layer gets from the policy, and the rule that gave it."""
     from amctc import driver
     from amctc.policy import explain_to_json
-    from amctc.terminal import print_json, table
+    from amctc.terminal import as_json, print_json, table
 
     rows = driver.explain(model, weights, policy=policy, layer=layer)
     if json:
         print_json(explain_to_json(rows))
         return
-    cells = [(row.layer or "", row.type or "", row.field, str(row.value), row.rule_text) for row in rows]
+    cells = [(row.layer or "", row.type or "", row.field, as_json(row.value), row.rule_text) for row in rows]
     table(["layer", "type", "field", "value", "because of"], cells)
 
 

@@ -6,6 +6,7 @@ import platform
 import sys
 import tempfile
 import traceback
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,9 +24,17 @@ def write_report(failure: BaseException) -> Path:
         "",
         *traceback.format_exception(failure),
     ]
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="amctc-crash-", suffix=".txt", dir=".", delete=False, encoding="utf-8"
-    ) as file:
+    path = _write(lines)
+    sys.stderr.write(f"error: amctc failed: {failure}\n  this is a bug of amctc; the report is in {path}\n")
+    return path
+
+
+def _write(lines: Sequence[str]) -> Path:
+    """Into the working folder, or into that of temporary files when the former cannot be written."""
+    try:
+        handle, name = tempfile.mkstemp(".txt", "amctc-crash-", ".", text=True)
+    except OSError:
+        handle, name = tempfile.mkstemp(".txt", "amctc-crash-", text=True)
+    with open(handle, "w", encoding="utf-8") as file:
         file.write("\n".join(lines))
-    sys.stderr.write(f"error: amctc failed: {failure}\n  this is a bug of amctc; the report is in {file.name}\n")
-    return Path(file.name)
+    return Path(name)

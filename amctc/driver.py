@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.diagnostics import Collector, Diagnostic, did_you_mean, error
+from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, did_you_mean, error
+from amctc.dialects.shapes import node_error
+from amctc.dialects.table import op_def
 from amctc.frontends import load_model
 from amctc.ir import Graph, Value
 from amctc.output import output_paths, write_files
@@ -68,6 +70,7 @@ def compile(
     steps = _pipeline(pipeline)
     graph = load_model(model, weights, collector)
     _refuse_quantized(graph, str(model))
+    _require_weights(graph)
     resolved = resolve(policy if isinstance(policy, Policy) else Policy.from_file(policy), graph)
     collector.extend(resolved.warnings)
     collector.extend(not_yet_available(resolved))
@@ -196,6 +199,14 @@ def _refuse_quantized(graph: Graph, file: str) -> None:
             origin = node.origin
             span = origin.span if origin is not None else None
             raise error("AM332", message, span, file=file, help=help)
+
+
+def _require_weights(graph: Graph) -> None:
+    for node in graph.nodes:
+        wanted = op_def(node).weight_shapes(node, tuple(value.shape or () for value in node.inputs))
+        if wanted and not node.weights:
+            help = "give the weights file too, after the model"
+            raise DiagnosticError(node_error("AM420", node, "has no weights", help))
 
 
 def _calibration(

@@ -45,6 +45,7 @@ def write_files(files: Mapping[Path, bytes]) -> None:
 def output_paths(prefix: str | Path, endings: Mapping[str, bytes]) -> dict[Path, bytes]:
     """Whole paths: `PREFIX_ending`, or `ending` alone in the folder when the prefix ends in a slash."""
     text = str(prefix)
-    if text.endswith(("/", os.sep)) or Path(text).is_dir():
+    # Path.is_dir would raise for a name that is too long; write_files tells that better.
+    if text.endswith(("/", os.sep)) or os.path.isdir(text):
         return {Path(text) / ending: data for ending, data in endings.items()}
     return {Path(f"{text}_{ending}"): data for ending, data in endings.items()}

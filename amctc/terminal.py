@@ -19,6 +19,11 @@ def say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
 
 
+def as_json(value: bool | int | float | str) -> str:
+    """A value as a JSON layer config would write it."""
+    return json.dumps(value, ensure_ascii=False)
+
+
 def print_json(content: object) -> None:
     say(json.dumps(content, indent=2, ensure_ascii=False))
 

@@ -1,30 +1,180 @@
-"""Write the command-line reference: what `amctc` says of its verbs, passes, targets and ops, in Markdown."""
+"""Write docs/reference.md from what the program says of itself: commands, policy fields, passes, targets and ops."""
 
 from __future__ import annotations
 
-import os
-import subprocess
+import inspect
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-VERBS = ("compile", "check", "explain", "config", "convert", "run", "eval", "compare", "print", "merge-proto")
-TABLES = ("passes", "targets", "ops")
-HEAD = "# Reference\n\nWritten by `make docs`; do not edit.\n"
+from google.protobuf.descriptor import FieldDescriptor
+from typer.main import get_command
+from typer.testing import CliRunner
 
+from amctc import diagnostics
+from amctc.catalog import PassRow, describe_ops, describe_passes, describe_targets
+from amctc.cli import app
+from amctc.passes import PIPELINES
+from amctc.policy.limits import LIMITS
+from amctc.policy.read_cfg import CFG_MESSAGE, CFG_SCHEMA
+from amctc.policy.settings import ACTIVATION_OFFSET, ARQ_BITS, BATCH_NUM, DO_FUSION, IFMR, UPDATE_BN
+from amctc.registry import builtin_registry
+from amctc.text.proto_schema import load_schema
 
-def said(*arguments: str) -> str:
-    """What `amctc` prints for these arguments, 100 columns wide and without colours."""
-    environment = os.environ | {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
-    script = Path(sys.executable).with_name("amctc")
-    done = subprocess.run([script, *arguments], capture_output=True, text=True, check=True, env=environment)
-    return "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
+HEAD = """\
+# Reference
+
+Written by `make docs` from what the program says of itself; do not edit. A test says when it is out of date.
+
+"""
+
+TYPES = {
+    FieldDescriptor.TYPE_BOOL: "bool",
+    FieldDescriptor.TYPE_STRING: "string",
+    FieldDescriptor.TYPE_FLOAT: "float",
+    FieldDescriptor.TYPE_UINT32: "uint32",
+}
+
+DEFAULTS: dict[str, object] = {
+    "AMCTConfig.batch_num": BATCH_NUM,
+    "AMCTConfig.activation_offset": ACTIVATION_OFFSET,
+    "AMCTConfig.do_fusion": DO_FUSION,
+    "AMCTConfig.update_bn": UPDATE_BN,
+    "FMRQuantize.search_range_start": IFMR.search_range[0],
+    "FMRQuantize.search_range_end": IFMR.search_range[1],
+    "FMRQuantize.search_step": IFMR.search_step,
+    "FMRQuantize.max_percentile": IFMR.max_percentile,
+    "FMRQuantize.min_percentile": IFMR.min_percentile,
+    "FMRQuantize.num_bits": IFMR.bits,
+    "ARQuantize.channel_wise": "that of the layer type",
+    "ARQuantize.num_bits": ARQ_BITS,
+}
+"""What holds where a field is not written; other fields have the default of the schema, or none."""
+
+LIMIT_NAMES = {
+    "AMCTConfig": "",
+    "BnUpdateConfig": "bn_update_config.",
+    "ARQuantize": "arq_quantize.",
+    "FMRQuantize": "ifmr_quantize.",
+    "SNQuantize": "snq_quantize.",
+}
 
 
 def reference() -> str:
     """The whole text of the reference."""
-    calls = [("--help",), *((verb, "--help") for verb in VERBS), *((table,) for table in TABLES)]
-    sections = [f"## amctc {' '.join(call)}\n\n```\n{said(*call)}\n```\n" for call in calls]
-    return "\n".join([HEAD, *sections])
+    sections = (*_commands(), *_policy(), *_passes(), *_targets(), *_ops(), _codes())
+    return HEAD + "\n".join(sections)
+
+
+def _commands() -> Iterator[str]:
+    yield "## Commands\n"
+    yield "Exit status: 0 done; 1 the input is wrong, and no file was touched; 2 wrong usage; 70 a bug of amctc.\n"
+    group: Any = get_command(app)
+    for name in group.commands:
+        shown = CliRunner().invoke(app, [name, "--help"], prog_name="amctc", terminal_width=100).stdout
+        lines = [line.rstrip() for line in shown.strip().splitlines()]
+        yield f"### amctc {name}\n\n```text\n" + "\n".join(lines) + "\n```\n"
+
+
+def _policy() -> Iterator[str]:
+    yield "## Policy fields\n"
+    yield (
+        "The messages of a .cfg policy, from `grammar/proto/amct_caffe_ptq.proto`; [policies](policies.md) explains\n"
+        "them. A JSON layer config is described by `grammar/schema/amct_caffe_ptq.schema.json`.\n"
+    )
+    schema = load_schema(CFG_SCHEMA)
+    root = schema.descriptor(CFG_MESSAGE)
+    for name in _message_names(root):
+        message = schema.descriptor(f"{root.file.package}.{name}")
+        rows = [_field(name, field) for field in message.fields]
+        yield f"### {name}\n\n" + _table(("field", "type", "times", "range", "default"), rows)
+
+
+def _message_names(message: Any) -> list[str]:
+    """The message and those in it, each once, in the order in which they are met."""
+    found = [message.name]
+    for field in message.fields:
+        if field.message_type is not None:
+            found += _message_names(field.message_type)
+    return list(dict.fromkeys(found))
+
+
+def _field(message: str, field: Any) -> tuple[str, ...]:
+    kind = field.message_type.name if field.message_type is not None else TYPES[field.type]
+    times = "any number" if field.is_repeated else "one" if field.is_required else "none or one"
+    oneof = field.containing_oneof
+    if oneof is not None:
+        times += f", of `{oneof.name}`"
+    limits = LIMITS.get(LIMIT_NAMES.get(message, f"{message}.") + field.name)
+    default = DEFAULTS.get(f"{message}.{field.name}", field.default_value if field.has_default_value else None)
+    return f"`{field.name}`", kind, times, str(limits or ""), "" if default is None else _word(default)
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _passes() -> Iterator[str]:
+    yield "## Passes\n"
+    for name, text in PIPELINES.items():
+        yield f"The pipeline `{name}` is `{text}`.\n"
+    yield "[Passes](passes.md) says how they work and how to write one.\n"
+    for row in describe_passes():
+        yield f"### {row.name}\n\n" + "\n".join(_pass(row))
+
+
+def _pass(row: PassRow) -> Iterator[str]:
+    kind = builtin_registry().passes[row.name].load()
+    yield (inspect.getdoc(kind) or "") + "\n"
+    pattern = getattr(kind, "pattern", None)
+    if pattern is not None:
+        yield f"Pattern: `{pattern}`\n"
+    order = [
+        f"{word} {', '.join(f'`{name}`' for name in names)}"
+        for word, names in (
+            ("after", kind.after),
+            ("before", kind.before),
+            ("needs before it", kind.needs_before),
+            ("needs after it", kind.needs_after),
+        )
+        if names
+    ]
+    if order:
+        yield f"Order: {'; '.join(order)}.\n"
+    if row.options:
+        yield _table(
+            ("option", "type", "default"), [(f"`{opt.name}`", opt.type, f"`{opt.default}`") for opt in row.options]
+        )
+    else:
+        yield "It has no options.\n"
+
+
+def _targets() -> Iterator[str]:
+    yield "## Targets\n"
+    yield "[Files](files.md) says what each file holds, [targets](targets.md) how a target is written.\n"
+    yield _table(("target", "what it writes"), [(f"`{name}`", summary) for name, summary in describe_targets()])
+
+
+def _ops() -> Iterator[str]:
+    yield "## Ops\n"
+    yield (
+        "`data`: whether the data of such layers are quantized by default, only if asked (see\n"
+        "[policies](policies.md)), or not at all. `weights`: the finest scale that their weights may have.\n"
+    )
+    rows = [(f"`{op.name}`", op.data, op.weights, op.inputs, op.outputs, op.summary, op.notes) for op in describe_ops()]
+    yield _table(("op", "data", "weights", "inputs", "outputs", "what it is", "notes"), rows)
+
+
+def _codes() -> str:
+    return f"## Diagnostic codes\n\n{inspect.getdoc(diagnostics)}\n"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -97,9 +98,12 @@ def check_order(steps: Sequence[tuple[Pass, Span | None]]) -> None:
 
 
 def check_complete(pipeline: Pipeline) -> None:
-    """Raise `DiagnosticError` (AM505) when a pass is there without one that it needs."""
-    present = {step.name for step in pipeline.passes}
+    """Raise `DiagnosticError` (AM505) when a pass is there without one that it needs, or twice and needs some."""
+    present = Counter(step.name for step in pipeline.passes)
     for step in pipeline.passes:
+        if present[step.name] > 1 and (step.needs_before or step.needs_after):
+            # Quantizing what is quantized already would give a wrong network.
+            raise error("AM505", f"`{step.name}` stands in the pipeline {present[step.name]} times, once is enough")
         for names, where in ((step.needs_before, "before"), (step.needs_after, "after")):
             for name in names:
                 if name not in present:

@@ -65,7 +65,6 @@ def read_net(path: str | Path, collector: Collector) -> NetDef:
         load_schema("caffe.proto").descriptor("caffe.NetParameter"),
         collector,
         unknown_fields="keep",
-        code="AM110",
     )
     collector.raise_errors()
     collector.extend(_unknown_fields(net))
