@@ -86,6 +86,9 @@ def errors_by_cells(counts: Array, edges: Array, grids: Grids) -> Array:
 
     `O(grids * cells)`.
     """
+    # Moments around the middle, so that little cancels out where values are few and far from 0.
+    middle = edges[edges.size // 2]
+    edges = edges - middle
     left, right = edges[:-1], edges[1:]
     width = edges[1] - edges[0]
     evenly = counts / width
@@ -100,8 +103,8 @@ def errors_by_cells(counts: Array, edges: Array, grids: Grids) -> Array:
         part = grids[start : start + block]
         numbers = part.lows + np.arange(cells)
         # Grids differ in their number of cells: the cells past the last one of a grid go to its last level.
-        levels = np.minimum(numbers, part.highs) * part.steps
-        ends = np.clip((numbers[:, :-1] + 0.5) * part.steps, edges[0], edges[-1])
+        levels = np.minimum(numbers, part.highs) * part.steps - middle
+        ends = np.clip((numbers[:, :-1] + 0.5) * part.steps - middle, edges[0], edges[-1])
         bins = np.minimum(((ends - edges[0]) / width).astype(np.intp), counts.size - 1)
         bin_starts = edges[bins]
         inside = (ends - bin_starts) * evenly[bins]

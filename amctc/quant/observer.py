@@ -31,7 +31,7 @@ from amctc.quant.tails import Tail
 EXACT_LIMIT = 1 << 16
 """Up to this many values are kept as they are, and searched exactly."""
 
-PER_SAMPLE = 1 << 15
+PER_SAMPLE = 1 << 14
 """At least this many values of a sample are counted for the search, if it has as many."""
 
 SAMPLED_PERCENTILE = 0.99999
@@ -48,7 +48,7 @@ class IfmrObserver:
     """Chooses the scale of one activation from a stream of float32 values.
 
     Up to `exact_limit` values the search is `amctc.quant.ifmr.search` itself. Beyond, the extremes are those
-    of all values; the search measures errors on at least 32,768 values a sample (see `sample_stride`), and on
+    of all values; the search measures errors on at least 16,384 values a sample (see `sample_stride`), and on
     the 64 largest and the 64 smallest of all. They are counted in a histogram of 8192 bins a side (16384 for
     more than 8 bits), and errors measured as if values were spread evenly inside a bin; see `density_loss`.
     The percentiles are exact while they cut off at most 64 values (6e7 values at the default percentile);
@@ -169,13 +169,23 @@ class IfmrObserver:
             self._take_in_row(values, stride)
 
     def _take_in_row(self, values: NDArray[np.float32], stride: int) -> None:
-        """Look at all values, and count every `stride`-th as `stride` values, from the first on."""
-        length = CHUNK * stride
-        for start in range(0, values.size, length):
-            chunk = values[start : start + length]
-            ends = [self._look_at(chunk[i : i + _BLOCK]) for i in range(0, chunk.size, _BLOCK)]
-            low, high = min(low for low, _ in ends), max(high for _, high in ends)
-            self._histogram.add(chunk[::stride], low, high, stride)
+        """Look at all values, and count every `stride`-th as `stride` values, from the first on.
+
+        Each block is read from memory once: what is counted of it is gathered while it is in the cache.
+        """
+        picked = np.empty(-(-values.size // stride), np.float32)
+        low = high = values[0]
+        for start in range(0, values.size, _BLOCK):
+            block = values[start : start + _BLOCK]
+            least, largest = self._look_at(block)
+            low, high = min(low, least), max(high, largest)
+            if stride > 1:
+                first = -(-start // stride)
+                chosen = block[first * stride - start :: stride]
+                picked[first : first + chosen.size] = chosen
+        counted = picked if stride > 1 else values
+        for start in range(0, counted.size, CHUNK):
+            self._histogram.add(counted[start : start + CHUNK], low, high, stride)
 
     def _look_at(self, block: NDArray[np.float32]) -> tuple[np.float32, np.float32]:
         low, high = block.min(), block.max()

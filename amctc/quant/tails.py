@@ -63,6 +63,9 @@ def _extremes(values: NDArray[np.float32], count: int, largest: bool) -> NDArray
     """A copy of the `count` largest (or smallest) of `values`, in no order."""
     if values.size <= count:
         return values.copy()
+    extreme = values.max() if largest else values.min()
+    if np.count_nonzero(values == extreme) >= count:  # zeros after a ReLU: many equal values are slow to partition
+        return np.full(count, extreme)
     if largest:
         return np.partition(values, values.size - count)[-count:].copy()
     return np.partition(values, count - 1)[:count].copy()

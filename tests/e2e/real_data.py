@@ -79,10 +79,15 @@ def crops(count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         image = Image.open(path).convert("RGB")
         left, top = (image.width - 224) // 2, (image.height - 224) // 2
         crop = image.crop((left, top, left + 224, top + 224))
-        half = np.asarray(crop.resize((112, 112), Image.Resampling.BICUBIC), np.float32) / 255
-        large.append((np.asarray(crop, np.float32) / 255).transpose(2, 0, 1))
+        half = _unit(crop.resize((112, 112), Image.Resampling.BICUBIC))
+        large.append(_unit(crop).transpose(2, 0, 1))
         small.append(np.pad(half, ((8, 8), (8, 8), (0, 0)), mode="edge").transpose(2, 0, 1))
     return np.stack(large), np.stack(small)
+
+
+def _unit(image: Image.Image) -> NDArray[np.float32]:
+    """The pixels in 0 … 1, [H, W, C]."""
+    return np.asarray(image, np.float32) / np.float32(255)
 
 
 def _shuffled(path: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

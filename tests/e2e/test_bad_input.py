@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from amctc.text.proto_schema import load_schema
 from tests.e2e.command import ENDINGS, POLICY, Outcome, amctc, contents, succeed
 from tests.nets import conv, data, layer, write_net
 
@@ -101,6 +103,17 @@ def cut_off(given: Inputs) -> Inputs:
     return given
 
 
+def cut_off_inside_a_blob(given: Inputs) -> Inputs:
+    """A whole message, whose first blob ends in the middle of a number."""
+    assert given.weights is not None
+    message: Any = load_schema("caffe_weights.proto").message("caffe_weights.Net")()
+    message.ParseFromString(given.weights.read_bytes())
+    blob = message.layer[0].blobs[0]
+    blob.data[0] = blob.data[0][:-2] + b"\x07"
+    given.weights.write_bytes(message.SerializeToString())
+    return given
+
+
 def no_weights(given: Inputs) -> Inputs:
     return replace(given, weights=None)
 
@@ -180,6 +193,7 @@ MODELS = {
     "missing caffemodel": Case(missing("weights"), "AM310", "xnet.caffemodel", "no such file"),
     "no caffemodel given": Case(no_weights, "AM420", "net.prototxt:3:", "give the weights file"),
     "truncated caffemodel": Case(cut_off, "AM311", "net.caffemodel", "damaged or cut off"),
+    "a blob that is cut off": Case(cut_off_inside_a_blob, "AM312", "net.caffemodel", "blob 0 of layer `conv1`"),
     "text for a caffemodel": Case(a_prototxt_for_weights, "AM311", "net.prototxt", "not a readable caffemodel"),
     "blob shapes do not fit": Case(
         edit("num_output: 4", "num_output: 6"), "AM314", "net.prototxt:3:", "shape [6, 3, 3, 3]"

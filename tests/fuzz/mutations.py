@@ -1,4 +1,4 @@
-"""Damage for valid texts and files: parts are taken away, repeated, exchanged, put in, or everything behind is cut off."""
+"""Damage for valid texts and files: parts are cut out, repeated, exchanged or put in, or all behind them is cut off."""
 
 from __future__ import annotations
 

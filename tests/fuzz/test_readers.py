@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,7 @@ def npz_samples() -> tuple[bytes, ...]:
 
 
 @contextlib.contextmanager
-def read_or_refused() -> Iterator[None]:
+def read_or_refused() -> Generator[None, None, None]:
     """Only a `DiagnosticError` that can be shown may come out of the body."""
     try:
         yield

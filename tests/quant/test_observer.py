@@ -87,13 +87,13 @@ def test_the_layout_in_memory_does_not_matter() -> None:
 @pytest.mark.parametrize(
     ("shape", "stride"),
     [
-        ((1, 96, 111, 111), 35),  # 36 has a factor in common with 111
-        ((8, 64, 55, 55), 4),
-        ((1, 16, 55, 55), 1),
-        ((16, 1 << 17), 4),  # no rows
-        ((1 << 17,), 4),
-        ((3, 90_000, 10), 27),
-        ((5, 1, 90_000, 1), 2),
+        ((1, 96, 111, 111), 71),  # 72 has a factor in common with 111
+        ((8, 64, 55, 55), 9),  # 11 and 10 have factors in common with 55
+        ((1, 16, 55, 55), 2),
+        ((16, 1 << 17), 8),  # no rows
+        ((1 << 17,), 8),
+        ((3, 90_000, 10), 53),
+        ((5, 1, 90_000, 1), 5),
         ((), 1),
     ],
 )

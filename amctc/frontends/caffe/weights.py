@@ -23,7 +23,7 @@ def read_weights(path: str | Path) -> Mapping[str, tuple[Array, ...]]:
 
     Arrays are float32, float64 (`double_data`), int8, int32 or uint64, as stored, in the blob's own
     shape. Raises `DiagnosticError`: AM310 unreadable file, AM311 not a caffemodel, AM312 a blob whose
-    numbers do not fill its shape.
+    numbers are cut off or do not fill its shape.
     """
     data = _read_bytes(path)
     message: Any = load_schema("caffe_weights.proto").message("caffe_weights.Net")()
@@ -53,11 +53,16 @@ def _read_bytes(path: str | Path) -> bytes:
 
 
 def _blob(blob: Any, layer: str, index: int, path: str | Path) -> Array:
-    array = _numbers(blob)
+    help = "the file is damaged or was cut off"
+    try:
+        array = _numbers(blob)
+    except (DecodeError, ValueError):
+        message = f"blob {index} of layer `{layer}` ends in the middle of a number"
+        raise error("AM312", message, file=str(path), help=help) from None
     shape = _shape(blob, array.size)
     if min(shape, default=1) < 0 or math.prod(shape) != array.size:
         message = f"blob {index} of layer `{layer}` has the shape {list(shape)} but {array.size} numbers"
-        raise error("AM312", message, file=str(path), help="the file is damaged or was cut off")
+        raise error("AM312", message, file=str(path), help=help)
     return array.reshape(shape)
 
 
