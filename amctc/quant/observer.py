@@ -32,7 +32,7 @@ EXACT_LIMIT = 1 << 16
 """Up to this many values are kept as they are, and searched exactly."""
 
 PER_SAMPLE = 1 << 14
-"""At least this many values of a sample are counted for the search, if it has as many."""
+"""At least this many values of a sample are counted for the search, if it has as many and nothing else is asked."""
 
 SAMPLED_PERCENTILE = 0.99999
 """Percentiles from here on are found at the ends; below, every value is counted, so that they come out right."""
@@ -40,15 +40,15 @@ SAMPLED_PERCENTILE = 0.99999
 TAIL_CAPACITY = 64
 """How many values are kept at either end: so many a percentile may cut off and still be found exactly."""
 
-# Large against the cost of a call, small enough for the cache.
-_BLOCK = 1 << 16
+_BLOCK = 1 << 12
+"""Extremes are taken of so many values at a time, to know where the tails have to look."""
 
 
 class IfmrObserver:
     """Chooses the scale of one activation from a stream of float32 values.
 
     Up to `exact_limit` values the search is `amctc.quant.ifmr.search` itself. Beyond, the extremes are those
-    of all values; the search measures errors on at least 16,384 values a sample (see `sample_stride`), and on
+    of all values; the search measures errors on at least `per_sample` values a sample (see `sample_stride`), and on
     the 64 largest and the 64 smallest of all. They are counted in a histogram of 8192 bins a side (16384 for
     more than 8 bits), and errors measured as if values were spread evenly inside a bin; see `density_loss`.
     The percentiles are exact while they cut off at most 64 values (6e7 values at the default percentile);
@@ -62,10 +62,18 @@ class IfmrObserver:
     messages.
     """
 
-    def __init__(self, settings: IfmrSettings | None = None, name: str = "", *, exact_limit: int = EXACT_LIMIT) -> None:
+    def __init__(
+        self,
+        settings: IfmrSettings | None = None,
+        name: str = "",
+        *,
+        exact_limit: int = EXACT_LIMIT,
+        per_sample: int = PER_SAMPLE,
+    ) -> None:
         self.settings = settings or IfmrSettings()
         self.name = name
         self.exact_limit = exact_limit
+        self.per_sample = per_sample
         self.count = 0
         self._sampled = min(self.settings.max_percentile, self.settings.min_percentile) >= SAMPLED_PERCENTILE
         # Samples `(n, values)` and the stride at which they are to be counted.
@@ -86,7 +94,7 @@ class IfmrObserver:
             values = np.asarray(array, dtype=np.float32)
         if not values.size:
             return
-        stride = sample_stride(values.shape) if self._sampled else 1
+        stride = sample_stride(values.shape, self.per_sample) if self._sampled else 1
         samples = values.reshape(len(values) if values.ndim > 1 else 1, -1)
         self.count += values.size
         if self._raw is not None and self.count <= self.exact_limit:
@@ -98,7 +106,8 @@ class IfmrObserver:
 
     def merge(self, other: IfmrObserver) -> None:
         """Take in all that `other` has seen; it is left as it is. `ValueError` if its settings differ."""
-        if (other.settings, other.exact_limit) != (self.settings, self.exact_limit):
+        mine, theirs = ((o.settings, o.exact_limit, o.per_sample) for o in (self, other))
+        if mine != theirs:
             raise ValueError("observers with different settings cannot be merged")
         self.count += other.count
         if self._raw is not None and other._raw is not None and self.count <= self.exact_limit:
@@ -169,29 +178,22 @@ class IfmrObserver:
             self._take_in_row(values, stride)
 
     def _take_in_row(self, values: NDArray[np.float32], stride: int) -> None:
-        """Look at all values, and count every `stride`-th as `stride` values, from the first on.
-
-        Each block is read from memory once: what is counted of it is gathered while it is in the cache.
-        """
-        picked = np.empty(-(-values.size // stride), np.float32)
-        low = high = values[0]
-        for start in range(0, values.size, _BLOCK):
-            block = values[start : start + _BLOCK]
-            least, largest = self._look_at(block)
-            low, high = min(low, least), max(high, largest)
-            if stride > 1:
-                first = -(-start // stride)
-                chosen = block[first * stride - start :: stride]
-                picked[first : first + chosen.size] = chosen
-        counted = picked if stride > 1 else values
+        """Look at all values, and count every `stride`-th as `stride` values, from the first on."""
+        whole = values.size - values.size % _BLOCK
+        parts = [part for part in (values[:whole].reshape(-1, _BLOCK), values[whole:].reshape(1, -1)) if part.size]
+        ends = [self._look_at(part) for part in parts]
+        low, high = min(low for low, _ in ends), max(high for _, high in ends)
+        counted = values[::stride]
         for start in range(0, counted.size, CHUNK):
             self._histogram.add(counted[start : start + CHUNK], low, high, stride)
 
-    def _look_at(self, block: NDArray[np.float32]) -> tuple[np.float32, np.float32]:
-        low, high = block.min(), block.max()
+    def _look_at(self, blocks: NDArray[np.float32]) -> tuple[np.float32, np.float32]:
+        """The least and the largest of `blocks` (n, m); the tails look into the blocks that have news for them."""
+        lows, highs = blocks.min(axis=1), blocks.max(axis=1)
+        low, high = lows.min(), highs.max()
         self._check_finite(low, high)
-        self._lower.add(block, low)
-        self._upper.add(block, high)
+        self._lower.add(blocks, lows)
+        self._upper.add(blocks, highs)
         return low, high
 
     def _check_finite(self, low: np.float32, high: np.float32) -> None:
@@ -200,16 +202,16 @@ class IfmrObserver:
             raise not_finite(self.name)
 
 
-def sample_stride(shape: tuple[int, ...]) -> int:
+def sample_stride(shape: tuple[int, ...], per_sample: int = PER_SAMPLE) -> int:
     """How far apart the values are that are counted of each sample of an array of this shape, in C order.
 
-    It is the largest stride that leaves at least `PER_SAMPLE` values (1 for fewer), and that has no factor in
+    It is the largest stride that leaves at least `per_sample` values (1 for fewer), and that has no factor in
     common with the length of the last axis, so that every column of an image, or every channel if these come
     last, has its share.
     """
     size = math.prod(shape[1:] if len(shape) > 1 else shape)
     row = shape[-1] if len(shape) > 2 else 1
-    stride = max(1, size // PER_SAMPLE)
+    stride = max(1, size // per_sample)
     while math.gcd(stride, row) > 1:
         stride -= 1
     return stride

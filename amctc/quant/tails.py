@@ -26,14 +26,16 @@ class Tail:
         """Bytes that the kept values take."""
         return sum(part.nbytes for part in self._parts)
 
-    def add(self, values: NDArray[np.float32], extreme: np.float32) -> None:
-        """Take in `values` (one axis); `extreme` is the largest (smallest) of them."""
-        kept = values
+    def add(self, blocks: NDArray[np.float32], extremes: NDArray[np.float32]) -> None:
+        """Take in `blocks` (n, m) of values; `extremes` (n,) are the largest (smallest) of each block."""
+        kept = blocks.reshape(-1)
         if self._bound is not None:
             # Nothing at or within the bound can enter: `capacity` values at least as extreme are held already.
-            if not (extreme > self._bound if self.largest else extreme < self._bound):
+            reached = self._beyond(extremes, self._bound)
+            if not reached.any():
                 return
-            kept = values[values > self._bound if self.largest else values < self._bound]
+            kept = blocks[reached].reshape(-1)
+            kept = kept[self._beyond(kept, self._bound)]
         self._parts.append(_extremes(kept, self.capacity, self.largest))
         self._size += self._parts[-1].size
         if self._size > 2 * self.capacity or (self._bound is None and self._size >= self.capacity):
@@ -42,7 +44,7 @@ class Tail:
     def merge(self, other: Tail) -> None:
         """Take in everything `other` holds; both have the same capacity and side."""
         for part in other._parts:
-            self.add(part, part.max() if self.largest else part.min())
+            self.add(part.reshape(1, -1), part.max(keepdims=True) if self.largest else part.min(keepdims=True))
 
     def values(self) -> NDArray[np.float32]:
         """All values held, from the smallest to the largest: the most extreme `capacity`, or all there were."""
@@ -51,6 +53,9 @@ class Tail:
     def nth(self, rank: int) -> np.float32:
         """The `rank`-th most extreme value, 1 the most extreme; `rank` is at most the capacity and the count."""
         return np.float32(self.values()[-rank if self.largest else rank - 1])
+
+    def _beyond(self, values: NDArray[np.float32], bound: np.float32) -> NDArray[np.bool_]:
+        return np.asarray(values > bound if self.largest else values < bound)
 
     def _prune(self) -> None:
         values = _extremes(np.concatenate(self._parts), self.capacity, self.largest)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from amctc.diagnostics import DiagnosticError
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Value
-from amctc.quant.ifmr import IfmrSettings
+from amctc.quant.ifmr import IfmrResult, IfmrSettings
 from amctc.quant.observer import IfmrObserver
 from amctc.runtime.executor import Executor
 
@@ -26,35 +27,65 @@ class Reader:
     name: str
 
 
+SEARCHED = 1 << 18
+"""Each search is to see at least this many values of a tensor, over all samples, if it has as many."""
+
+LEAST_OF_A_SAMPLE = 1 << 13
+"""And at least this many of each sample."""
+
+
 def observe_values(
     graph: Graph,
     readers: Sequence[Reader],
     batches: Iterable[Mapping[str, NDArray[np.float32]]],
+    batch_num: int,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[IfmrObserver]:
     """Run the graph on every batch and give one fed observer for each reader, in their order.
 
     A value that only holds elements of other values (the output of a Concat or a Reshape) is not
-    looked at itself: the observers of those values are merged instead, which gives the same state
-    bit for bit. One batch of activations is alive at a time, in arrays that the next batch reuses.
+    looked at itself: the observers of those values are merged instead. One batch of activations is
+    alive at a time, in arrays that the next batch reuses. `batch_num` is the number of batches to
+    come; with the size of the first it decides how much of a sample the searches look at.
     `progress` is told how many batches are done.
     """
     sources = {reader: element_sources(reader.value) for reader in readers}
+    wanted = dict.fromkeys((source, reader.settings) for reader in readers for source in sources[reader])
+    names = {(source, reader.settings): reader.name for reader in reversed(readers) for source in sources[reader]}
+    executor = Executor(graph, fetch=list(dict.fromkeys(value for value, _ in wanted)), reuse=True)
     observers: dict[tuple[Value, IfmrSettings], IfmrObserver] = {}
-    for reader in readers:
-        for source in sources[reader]:
-            observers.setdefault((source, reader.settings), IfmrObserver(reader.settings, reader.name))
-    executor = Executor(graph, fetch=list(dict.fromkeys(value for value, _ in observers)), reuse=True)
+    per_sample = LEAST_OF_A_SAMPLE
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for done, feeds in enumerate(batches, start=1):
             fetched = executor.run(feeds)
+            if not observers:
+                samples = batch_num * max(len(array) for array in feeds.values())
+                per_sample = max(LEAST_OF_A_SAMPLE, SEARCHED // samples)
+                observers = {key: IfmrObserver(key[1], names[key], per_sample=per_sample) for key in wanted}
             work = [(observer, fetched[value]) for (value, _), observer in observers.items()]
             # The largest first, so that the threads finish together.
             work.sort(key=lambda pair: -pair[1].size)
             for future in [pool.submit(observer.update, array) for observer, array in work]:
                 future.result()
             progress(done)
-    return [_merged(reader, [observers[source, reader.settings] for source in sources[reader]]) for reader in readers]
+    return [
+        _merged(IfmrObserver(reader.settings, reader.name, per_sample=per_sample), parts)
+        for reader in readers
+        for parts in ([observers[source, reader.settings] for source in sources[reader]],)
+    ]
+
+
+def finish_all(observers: Sequence[IfmrObserver]) -> list[IfmrResult | DiagnosticError]:
+    """Search all scales, on all cores; what an observer refuses stands in its place."""
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        return list(pool.map(_finish, observers))
+
+
+def _finish(observer: IfmrObserver) -> IfmrResult | DiagnosticError:
+    try:
+        return observer.finish()
+    except DiagnosticError as mistake:
+        return mistake
 
 
 def element_sources(value: Value) -> tuple[Value, ...]:
@@ -68,8 +99,7 @@ def element_sources(value: Value) -> tuple[Value, ...]:
     return tuple(source for given in node.inputs for source in element_sources(given))
 
 
-def _merged(reader: Reader, parts: Sequence[IfmrObserver]) -> IfmrObserver:
-    whole = IfmrObserver(reader.settings, reader.name)
+def _merged(whole: IfmrObserver, parts: Sequence[IfmrObserver]) -> IfmrObserver:
     for part in parts:
         whole.merge(part)
     return whole

@@ -193,6 +193,6 @@ def observed_bytes(graph: Graph, count: int) -> int:
     rng = np.random.default_rng(0)
     batches = ({"data": rng.normal(size=(2, 3, 64, 64)).astype(np.float32)} for _ in range(count))
     readers = [Reader(node.output, IfmrSettings(), node.name) for node in graph.nodes]
-    observers = observe_values(graph, readers, batches)
+    observers = observe_values(graph, readers, batches, count)
     assert all(observer.count > EXACT_LIMIT for observer in observers)
     return sum(observer.nbytes for observer in observers)
