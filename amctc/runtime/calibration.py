@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +27,8 @@ class Reader:
     name: str
 
 
-_Key: TypeAlias = tuple[Value, IfmrSettings]
-
-SEARCHED = 1 << 18
+SEARCHED = 1 << 20
 """Each search is to see at least this many values of a tensor, over all samples, if it has as many."""
-
-LANES = 2
-"""How many batches are computed and observed side by side; each holds the activations of one batch."""
 
 LEAST_OF_A_SAMPLE = 1 << 13
 """And at least this many of each sample."""
@@ -51,66 +44,35 @@ def observe_values(
     """Run the graph on every batch and give one fed observer for each reader, in their order.
 
     A value that only holds elements of other values (the output of a Concat or a Reshape) is not
-    looked at itself: the observers of those values are merged instead. The batches are shared out
-    among a few lanes, each with a session, observers and activations of its own, so that one lane
-    can observe while another computes; observers merge exactly, so the result does not depend on
-    who got which batch. `batch_num` is the number of batches to come; with the size of the first it
-    decides how much of a sample the searches look at. `progress` is told how many batches are done.
+    looked at itself: the observers of those values are merged instead. One batch of activations is
+    alive at a time, in arrays that the next batch reuses. `batch_num` is the number of batches to
+    come; with the size of the first it decides how much of a sample the searches look at.
+    `progress` is told how many batches are done.
     """
     sources = {reader: element_sources(reader.value) for reader in readers}
-    wanted = {(source, reader.settings): reader.name for reader in readers for source in sources[reader]}
-    feeds = _Shared(batches, batch_num, progress)
-    cores = os.cpu_count() or 1
-    lanes = min(LANES, batch_num, cores)
-    with ThreadPoolExecutor(max_workers=lanes) as pool:
-        running = [pool.submit(_run_lane, graph, wanted, feeds, max(1, cores // lanes)) for _ in range(lanes)]
-        observed = [lane.result() for lane in running]
+    wanted = dict.fromkeys((source, reader.settings) for reader in readers for source in sources[reader])
+    names = {(source, reader.settings): reader.name for reader in reversed(readers) for source in sources[reader]}
+    executor = Executor(graph, fetch=list(dict.fromkeys(value for value, _ in wanted)), reuse=True)
+    observers: dict[tuple[Value, IfmrSettings], IfmrObserver] = {}
+    per_sample = LEAST_OF_A_SAMPLE
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for done, feeds in enumerate(batches, start=1):
+            fetched = executor.run(feeds)
+            if not observers:
+                samples = batch_num * max(len(array) for array in feeds.values())
+                per_sample = max(LEAST_OF_A_SAMPLE, SEARCHED // samples)
+                observers = {key: IfmrObserver(key[1], names[key], per_sample=per_sample) for key in wanted}
+            work = [(observer, fetched[value]) for (value, _), observer in observers.items()]
+            # The largest first, so that the threads finish together.
+            work.sort(key=lambda pair: -pair[1].size)
+            for future in [pool.submit(observer.update, array) for observer, array in work]:
+                future.result()
+            progress(done)
     return [
-        _merged(
-            reader, feeds.per_sample, [lane[source, reader.settings] for lane in observed for source in sources[reader]]
-        )
+        _merged(IfmrObserver(reader.settings, reader.name, per_sample=per_sample), parts)
         for reader in readers
+        for parts in ([observers[source, reader.settings] for source in sources[reader]],)
     ]
-
-
-class _Shared:
-    """The batches, handed out one at a time to whichever lane asks."""
-
-    def __init__(
-        self, batches: Iterable[Mapping[str, NDArray[np.float32]]], batch_num: int, progress: Callable[[int], None]
-    ) -> None:
-        self._batches = iter(batches)
-        self._lock = threading.Lock()
-        self._progress = progress
-        self._done = 0
-        first = next(self._batches, None)
-        self._waiting = first
-        samples = batch_num * max((len(array) for array in first.values()), default=1) if first is not None else 1
-        self.per_sample = max(LEAST_OF_A_SAMPLE, SEARCHED // samples)
-
-    def take(self) -> Mapping[str, NDArray[np.float32]] | None:
-        """The next batch, or None when there are no more."""
-        with self._lock:
-            given, self._waiting = self._waiting, None
-            return given if given is not None else next(self._batches, None)
-
-    def tell(self) -> None:
-        """One more batch is done."""
-        with self._lock:
-            self._done += 1
-            self._progress(self._done)
-
-
-def _run_lane(graph: Graph, wanted: Mapping[_Key, str], feeds: _Shared, threads: int) -> dict[_Key, IfmrObserver]:
-    """Run batches until there are none left; gives what was observed of them."""
-    observers = {key: IfmrObserver(key[1], name, per_sample=feeds.per_sample) for key, name in wanted.items()}
-    executor = Executor(graph, fetch=list(dict.fromkeys(value for value, _ in wanted)), threads=threads, reuse=True)
-    while (batch := feeds.take()) is not None:
-        fetched = executor.run(batch)
-        for (value, _), observer in observers.items():
-            observer.update(fetched[value])
-        feeds.tell()
-    return observers
 
 
 def finish_all(observers: Sequence[IfmrObserver]) -> list[IfmrResult | DiagnosticError]:
@@ -137,8 +99,7 @@ def element_sources(value: Value) -> tuple[Value, ...]:
     return tuple(source for given in node.inputs for source in element_sources(given))
 
 
-def _merged(reader: Reader, per_sample: int, parts: Sequence[IfmrObserver]) -> IfmrObserver:
-    whole = IfmrObserver(reader.settings, reader.name, per_sample=per_sample)
+def _merged(whole: IfmrObserver, parts: Sequence[IfmrObserver]) -> IfmrObserver:
     for part in parts:
         whole.merge(part)
     return whole
