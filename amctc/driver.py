@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, did_you_mean, error
+from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level, did_you_mean, error
 from amctc.dialects.shapes import node_error
 from amctc.dialects.table import op_def
 from amctc.frontends import load_model
@@ -25,7 +25,7 @@ from amctc.policy import explain as explain_policy
 from amctc.progress import Progress, Silent
 from amctc.registry import builtin_registry
 from amctc.runtime.datasets import Dataset, require_batches
-from amctc.runtime.executor import Executor, blob_values, graph_inputs
+from amctc.runtime.executor import Executor, blob_values, find_blob, graph_inputs
 from amctc.runtime.labels import Labels
 from amctc.runtime.metrics import Accuracy
 from amctc.runtime.preprocess import Preprocess
@@ -80,6 +80,9 @@ def compile(
     context = Context(resolved, calibration, collector)
     timings = steps.run(graph, context, started=lambda step: report.begin(step.name, _batches(step.name, calibration)))
     report.end()
+    if all(node.quant is None for node in graph.nodes):
+        message = f"the pipeline `{steps}` quantizes nothing; the files hold the float model"
+        collector.add(Diagnostic("AM506", message, level=Level.WARNING))
     files: dict[Path, bytes] = {}
     for emitter in targets:
         files |= output_paths(output, emitter.emit(graph))
@@ -167,11 +170,7 @@ def _wanted(graph: Graph, blobs: Sequence[str] | None) -> dict[str, Value]:
         return {value.blob: value for value in graph.outputs}
     if list(blobs) == ["all"]:
         return by_name
-    for name in blobs:
-        if name not in by_name:
-            help = did_you_mean(name, by_name) or "`--blobs all` writes every blob"
-            raise error("AM803", f"the model has no blob named `{name}`", help=help)
-    return {name: by_name[name] for name in blobs}
+    return {name: find_blob(by_name, name) for name in blobs}
 
 
 def _target(name: str) -> Any:
@@ -183,7 +182,8 @@ def _target(name: str) -> Any:
 
 
 def _pipeline(text: str | None) -> Pipeline:
-    written = PIPELINES.get(text or "ptq", text or "")
+    name = "ptq" if text is None else text
+    written = PIPELINES.get(name, name)
     pipeline = parse_pipeline(SourceFile("--pipeline", written), builtin_registry())
     check_complete(pipeline)
     return pipeline

@@ -55,10 +55,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     drawn = Table(*head, box=box.SIMPLE_HEAD)
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*(Text(cell) for cell in row))  # as it is: a layer may be called `conv[bold]`
     Console().print(drawn)
 
 

@@ -8,7 +8,7 @@ from amctc.policy.settings import ARQ, SNQ
 
 
 def not_yet_available(resolved: ResolvedPolicy) -> list[Diagnostic]:
-    """One AM290 for each rule that asks a layer for `snq_quantize`, and one for `update_bn: true`."""
+    """One AM290 for each rule that asks a layer for `snq_quantize`, for `update_bn: true` and for each `pass`."""
     asked: dict[tuple[str, int], tuple[Rule, list[str]]] = {}
     for config in resolved.layers.values():
         if not config.quant_enable.value or config.weights is None or config.weights.algorithm.value != SNQ:
@@ -25,6 +25,15 @@ def not_yet_available(resolved: ResolvedPolicy) -> list[Diagnostic]:
             help=f"use `{ARQ}`",
         )
         for rule, names in asked.values()
+    ]
+    found += [
+        Diagnostic(
+            "AM290",
+            f"`pass` is accepted by the language, but not built in this version: `{rule.name.value}` would not run",
+            span=rule.name.span,
+            help="name passes with `--pipeline`",
+        )
+        for rule in resolved.passes
     ]
     general = resolved.general
     if general.update_bn is not None and general.update_bn.value:

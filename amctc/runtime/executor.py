@@ -123,7 +123,7 @@ def run_graph(
     for an unknown blob, and what `Executor.run` raises.
     """
     latest = blob_values(graph)
-    chosen = latest if blobs is None else {name: _blob(latest, name) for name in blobs}
+    chosen = latest if blobs is None else {name: find_blob(latest, name) for name in blobs}
     found = Executor(graph, fetch=list(chosen.values()), threads=threads, host_ops=host_ops).run(feeds)
     return {name: found[value] for name, value in chosen.items()}
 
@@ -138,7 +138,8 @@ def blob_values(graph: Graph) -> dict[str, Value]:
     return {value.blob: value for node in graph.nodes for value in node.outputs}
 
 
-def _blob(latest: Mapping[str, Value], name: str) -> Value:
+def find_blob(latest: Mapping[str, Value], name: str) -> Value:
+    """The value of a blob. Raises `DiagnosticError` (AM408) where there is none of that name."""
     if name not in latest:
         raise error("AM408", f"the model has no blob `{name}`", help=did_you_mean(name, latest))
     return latest[name]

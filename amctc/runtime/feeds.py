@@ -25,7 +25,7 @@ def check_feeds(
     `inputs` are the graph's inputs by blob name, `declared` their shapes, `needed` those that must be
     fed. The first axis may have any length but 0, the others are as declared. Integers, bools and
     other floats are converted where float32 can hold them. Raises `DiagnosticError` with every
-    mistake: AM400 an input is missing, AM401 an unknown name, AM402 a shape, AM403 a type, AM404 NaN
+    mistake: AM400 an input is missing, AM401 an unknown name, AM402 a shape, AM442 a type, AM404 NaN
     or infinity.
     """
     collector = Collector()
@@ -63,9 +63,9 @@ def _check(array: NDArray[Any], name: str, shape: Shape) -> NDArray[np.float32] 
         largest = max(abs(int(array.max())), abs(int(array.min())))
         if largest > EXACT_INTEGER:
             message = f"the data for the input `{name}` hold the integer {largest}, which float32 cannot"
-            return Diagnostic("AM403", message)
+            return Diagnostic("AM442", message)
     if array.dtype.kind not in "biuf":
-        return Diagnostic("AM403", f"the data for the input `{name}` are {array.dtype}, not numbers")
+        return Diagnostic("AM442", f"the data for the input `{name}` are {array.dtype}, not numbers")
     with np.errstate(over="ignore"):
         floats = array.astype(np.float32, copy=False)
     if not np.isfinite(floats).all():

@@ -16,7 +16,6 @@ class CaffeTarget:
     """Caffe prototxt and caffemodel: the deploy model in integers, the fake-quant model in float, and their records."""
 
     name: ClassVar[str] = "caffe"
-    dialects: ClassVar[tuple[str, ...]] = ("caffe", "quant")
 
     def emit(self, graph: Graph) -> Mapping[str, bytes]:
         """The files of a quantized graph, by the end of their name (what comes after the prefix)."""

@@ -408,7 +408,7 @@ OTHERS = {
     "too few labels in a file": Other("eval", ("--labels", "labels.csv"), "AM461", "are 3"),
     "no such file of labels": Other("eval", ("--labels", "none.csv"), "AM100", "there is no file"),
     "labels that are not numbers": Other("eval", ("--labels", "words.npy"), "AM4", "words.npy"),
-    "no such blob": Other("run", ("-o", "out.npz", "--blobs", "conv2"), "AM803", "did you mean `conv1`?"),
+    "no such blob": Other("run", ("-o", "out.npz", "--blobs", "conv2"), "AM408", "did you mean `conv1`?"),
     "a folder for the output": Other("run", ("-o", "."), "AM700", "is a directory"),
 }
 
