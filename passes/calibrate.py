@@ -11,7 +11,7 @@ from amctc.ir import Graph, Node
 from amctc.pipeline.context import Context
 from amctc.pipeline.pass_ import Pass
 from amctc.quant.ifmr import IfmrResult
-from amctc.runtime.calibration import Reader, finish_all, observe_values
+from amctc.runtime.calibration import Reader, observe_values
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,11 @@ class Calibrate(Pass):
         ]
         batches = calibration.batches()
         observers = observe_values(graph, readers, batches, calibration.batch_num, calibration.progress)
-        for node, found in zip(nodes, finish_all(observers), strict=True):
-            if isinstance(found, DiagnosticError):
-                context.collector.extend(found.diagnostics)
+        for node, observer in zip(nodes, observers, strict=True):
+            try:
+                found = observer.finish()
+            except DiagnosticError as mistake:
+                context.collector.extend(mistake.diagnostics)
                 continue
             self._annotate(graph, node, found)
             graph.remove(node)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-CHUNK = 1 << 14
+CHUNK = 1 << 16
 """Values that are best counted at once: large against the histogram, small enough for the cache."""
 
 # Values whose bins would be narrower share bin 0: no legal scale is anywhere near 2**-64, and 2**-exponent

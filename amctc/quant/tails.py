@@ -28,13 +28,19 @@ class Tail:
 
     def add(self, blocks: NDArray[np.float32], extremes: NDArray[np.float32]) -> None:
         """Take in `blocks` (n, m) of values; `extremes` (n,) are the largest (smallest) of each block."""
-        kept = blocks.reshape(-1)
         if self._bound is not None:
             # Nothing at or within the bound can enter: `capacity` values at least as extreme are held already.
             reached = self._beyond(extremes, self._bound)
             if not reached.any():
                 return
-            kept = blocks[reached].reshape(-1)
+            blocks, extremes = blocks[reached], extremes[reached]
+        if len(blocks) > self.capacity:
+            # What is kept lies in the blocks with the most extreme extremes: any other block has `capacity` values
+            # beyond, or equal to, all of its own.
+            order = np.argpartition(extremes, -self.capacity if self.largest else self.capacity - 1)
+            blocks = blocks[order[-self.capacity :] if self.largest else order[: self.capacity]]
+        kept = blocks.reshape(-1)
+        if self._bound is not None:
             kept = kept[self._beyond(kept, self._bound)]
         self._parts.append(_extremes(kept, self.capacity, self.largest))
         self._size += self._parts[-1].size

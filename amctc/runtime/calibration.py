@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.diagnostics import DiagnosticError
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Value
-from amctc.quant.ifmr import IfmrResult, IfmrSettings
+from amctc.quant.ifmr import IfmrSettings
 from amctc.quant.observer import IfmrObserver
 from amctc.runtime.executor import Executor
 
@@ -27,7 +24,7 @@ class Reader:
     name: str
 
 
-SEARCHED = 1 << 20
+SEARCHED = 1 << 18
 """Each search is to see at least this many values of a tensor, over all samples, if it has as many."""
 
 LEAST_OF_A_SAMPLE = 1 << 13
@@ -55,37 +52,20 @@ def observe_values(
     executor = Executor(graph, fetch=list(dict.fromkeys(value for value, _ in wanted)), reuse=True)
     observers: dict[tuple[Value, IfmrSettings], IfmrObserver] = {}
     per_sample = LEAST_OF_A_SAMPLE
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for done, feeds in enumerate(batches, start=1):
-            fetched = executor.run(feeds)
-            if not observers:
-                samples = batch_num * max(len(array) for array in feeds.values())
-                per_sample = max(LEAST_OF_A_SAMPLE, SEARCHED // samples)
-                observers = {key: IfmrObserver(key[1], names[key], per_sample=per_sample) for key in wanted}
-            work = [(observer, fetched[value]) for (value, _), observer in observers.items()]
-            # The largest first, so that the threads finish together.
-            work.sort(key=lambda pair: -pair[1].size)
-            for future in [pool.submit(observer.update, array) for observer, array in work]:
-                future.result()
-            progress(done)
+    for done, feeds in enumerate(batches, start=1):
+        fetched = executor.run(feeds)
+        if not observers:
+            samples = batch_num * max(len(array) for array in feeds.values())
+            per_sample = max(LEAST_OF_A_SAMPLE, SEARCHED // samples)
+            observers = {key: IfmrObserver(key[1], names[key], per_sample=per_sample) for key in wanted}
+        for (value, _), observer in observers.items():
+            observer.update(fetched[value])
+        progress(done)
     return [
         _merged(IfmrObserver(reader.settings, reader.name, per_sample=per_sample), parts)
         for reader in readers
         for parts in ([observers[source, reader.settings] for source in sources[reader]],)
     ]
-
-
-def finish_all(observers: Sequence[IfmrObserver]) -> list[IfmrResult | DiagnosticError]:
-    """Search all scales, on all cores; what an observer refuses stands in its place."""
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        return list(pool.map(_finish, observers))
-
-
-def _finish(observer: IfmrObserver) -> IfmrResult | DiagnosticError:
-    try:
-        return observer.finish()
-    except DiagnosticError as mistake:
-        return mistake
 
 
 def element_sources(value: Value) -> tuple[Value, ...]:
