@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amctc.ir import Node
 from amctc.ir.graph import Shape
-
-FloatVector: TypeAlias = NDArray[np.float32]
 
 
 class OpError(Exception):

@@ -10,10 +10,6 @@ from amctc.dialects.table import op_def
 from amctc.ir import Node
 
 
-def is_linear(node: Node) -> bool:
-    return op_def(node).linear is not None
-
-
 def linear_trait(node: Node) -> Linear:
     """The linear trait of a node that has it; ValueError otherwise."""
     trait = op_def(node).linear

@@ -27,11 +27,6 @@ def print_graph(graph: Graph, *, elide_weights: bool = False) -> str:
     return "\n".join(_graph_lines(graph, elide_weights)) + "\n"
 
 
-def print_node(node: Node, *, elide_weights: bool = True) -> str:
-    """One node as text."""
-    return "\n".join(_node_lines(node, elide_weights))
-
-
 def plain_text(value: Plain) -> str:
     """A plain value in the notation of the textual form."""
     if isinstance(value, bool):
