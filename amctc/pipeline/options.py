@@ -32,7 +32,7 @@ def options_of(kind: type[Pass]) -> tuple[Option, ...]:
 def build_pass(kind: type[Pass], options: Mapping[str, tuple[str, Span | None]]) -> Pass:
     """A pass from options as text. Raises `DiagnosticError` (AM502, AM503) at the option."""
     hints = get_type_hints(kind)
-    fields = {field.name.replace("_", "-"): field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    fields = {option.name: option.name.replace("-", "_") for option in options_of(kind)}
     values: dict[str, object] = {}
     for name, (text, span) in options.items():
         if name not in fields:
