@@ -16,6 +16,10 @@ class OpError(Exception):
     """A layer's own parameters, inputs or weights are wrong; the caller adds the layer and the place."""
 
 
+class UnknownShape(Exception):
+    """Nothing in the model says the shapes of a layer's outputs; only running it does."""
+
+
 @dataclass(frozen=True)
 class Arity:
     """How many inputs or outputs an op takes; `most` None means any number from `least` on."""
@@ -80,8 +84,9 @@ class Quantizable:
 class OpDef:
     """One op.
 
-    `infer(node, shapes)` gives the output shapes for the given input shapes, and raises `OpError`
-    when the parameters are wrong. `weight_shapes(node, shapes)` gives the shape of every weight the
+    `infer(node, shapes)` gives the output shapes for the given input shapes (where the data decide, the
+    most they can be), and raises `OpError` when the parameters are wrong and `UnknownShape` where it
+    cannot be said. `weight_shapes(node, shapes)` gives the shape of every weight the
     layer must have, by role, in the order of the format's blobs.
     """
 
@@ -99,6 +104,8 @@ class OpDef:
     source: bool = False
     """An input of the graph."""
     activation: bool = False
+    training_only: bool = False
+    """A loss or a score of it: left out of a model that is to be deployed."""
     identity: bool = False
     """At inference the output equals the input (Dropout, Split)."""
     moves_data: bool = False

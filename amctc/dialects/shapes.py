@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from amctc.diagnostics import Collector, Diagnostic
-from amctc.dialects.op import OpError
+from amctc.dialects.op import OpError, UnknownShape
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Node, Value
 from amctc.ir.graph import Shape
@@ -22,24 +22,36 @@ def node_error(code: str, node: Node, message: str, help: str | None = None) -> 
 def infer_shapes(graph: Graph, inputs: Mapping[str, Shape] | None = None) -> dict[Value, Shape]:
     """The shape of every value, computed from those of the graph's inputs.
 
-    `inputs` replaces the declared shapes, by blob name. Raises `DiagnosticError` (AM320) with one
+    `inputs` replaces the declared shapes, by blob name. Values whose shape the model does not say, and
+    those computed from them, are not in the result. Raises `DiagnosticError` (AM320) with one
     diagnostic for each layer whose parameters do not fit; layers behind such a one are left alone.
     """
     replaced = inputs or {}
-    shapes: dict[Value, Shape] = {}
+    given = {v: replaced[v.blob] for n in graph.nodes if op_def(n).source for v in n.outputs if v.blob in replaced}
+    return infer_nodes(graph.nodes, given)
+
+
+def infer_nodes(nodes: Iterable[Node], known: Mapping[Value, Shape]) -> dict[Value, Shape]:
+    """The shapes of what some nodes (in order) compute from values of `known` shapes, and those shapes.
+
+    A node whose outputs are all known is not asked. Raises as `infer_shapes` does.
+    """
+    shapes = dict(known)
     collector = Collector()
-    for node in graph.nodes:
-        known = [shapes[value] for value in node.inputs if value in shapes]
-        if len(known) != len(node.inputs):
+    for node in nodes:
+        if all(value in shapes for value in node.outputs) and node.outputs:
             continue
-        row = op_def(node)
+        inputs = [shapes[value] for value in node.inputs if value in shapes]
+        if len(inputs) != len(node.inputs):
+            continue
         try:
-            found = row.infer(node, tuple(known))
+            found = op_def(node).infer(node, tuple(inputs))
         except OpError as mistake:
             collector.add(node_error("AM320", node, str(mistake)))
             continue
-        for value, shape in zip(node.outputs, found, strict=True):
-            shapes[value] = replaced.get(value.blob, shape) if row.source else shape
+        except UnknownShape:
+            continue
+        shapes.update({v: s for v, s in zip(node.outputs, found, strict=True) if v not in known})
     collector.raise_errors()
     return shapes
 
@@ -49,6 +61,6 @@ def annotate_shapes(graph: Graph) -> dict[Value, Shape]:
     shapes = infer_shapes(graph)
     for node in graph.nodes:
         for value, dtype in zip(node.outputs, op_def(node).output_dtypes(node), strict=True):
-            value.shape = shapes[value]
+            value.shape = shapes.get(value)
             value.dtype = dtype
     return shapes

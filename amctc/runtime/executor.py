@@ -8,10 +8,10 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from amctc.diagnostics import did_you_mean, error
-from amctc.dialects.shapes import infer_shapes
+from amctc.dialects.shapes import infer_nodes, infer_shapes
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Value
-from amctc.ir.graph import Array, Shape
+from amctc.ir.graph import Shape
 from amctc.runtime.feeds import check_feeds
 from amctc.runtime.hostops import HOST_OPS, HostOp
 from amctc.runtime.lowering import lower_nodes
@@ -27,10 +27,10 @@ class Executor:
     `fetch` are the values wanted (default: the graph's outputs); only what they depend on is run.
     `shapes` replaces the declared shapes of inputs, by blob name. `threads` is the number of threads
     of one op (default: all cores). `host_ops` come before the built-in ones. The graph and its
-    weights must not be changed while the executor is in use. Sessions are built for the shapes of
-    the first feeds; those of the last two shapes are kept, so a shorter last batch costs one
-    building, not one in every epoch. With `reuse` the arrays of a result are overwritten by the next
-    run.
+    weights must not be changed while the executor is in use. A session is built when its shapes are
+    first met, as some layers' outputs are as large as their data say; those of the last two shapes
+    are kept, so a shorter last batch costs one building, not one in every epoch. With `reuse` the
+    arrays of a result are overwritten by the next run.
     """
 
     def __init__(
@@ -55,7 +55,8 @@ class Executor:
             value for node in needed_nodes(graph, self.fetch) if op_def(node).source for value in node.outputs
         }
         self._last_reader = _last_readers(self.steps)
-        self._built: dict[tuple[Shape, ...], _Program] = {}
+        self._names = unique_names([value for node in graph.nodes for value in node.outputs])
+        self._built: dict[int, dict[tuple[Shape, ...], Session]] = {}
 
     def run(self, feeds: Mapping[str, ArrayLike]) -> dict[Value, NDArray[Any]]:
         """The fetched values for one batch, keyed by value.
@@ -67,46 +68,32 @@ class Executor:
         batch, AM420 for missing weights, AM430 where an integer sum leaves 32 bits.
         """
         values: dict[Value, NDArray[Any]] = {**check_feeds(feeds, self._inputs, self._declared, self._needed)}
-        program = self._program(values)
         wanted = set(self.fetch)
         for number, step in enumerate(self.steps):
+            known = {value: values[value].shape for value in step.inputs}
             if isinstance(step, HostStep):
-                shapes = tuple(program.shapes[value] for value in step.outputs)
+                inferred = infer_nodes([step.node], known)
+                shapes = tuple(inferred[value] for value in step.outputs if value in inferred)
                 inputs = tuple(values[value] for value in step.inputs)
                 values.update(zip(step.outputs, step.op.run(step.node, inputs, shapes), strict=True))
             else:
-                values.update(program.sessions[number].run(values))
+                values.update(self._session(number, step, known).run(values))
             for value in self._last_reader.get(number, ()):
                 if value not in wanted:
                     del values[value]
         return {value: values[value] for value in self.fetch}
 
-    def _program(self, fed: Mapping[Value, Array]) -> _Program:
-        key = tuple(array.shape for array in fed.values())
-        program = self._built.pop(key, None) or self._build(fed)
-        while len(self._built) > 1:
-            del self._built[next(iter(self._built))]
-        self._built[key] = program
-        return program
-
-    def _build(self, fed: Mapping[Value, Array]) -> _Program:
-        actual = {value.blob: array.shape for value, array in fed.items()}
-        shapes = infer_shapes(self.graph, {**self._given, **actual})
-        names = unique_names([*shapes])
-        sessions: dict[int, Session] = {}
-        for number, step in enumerate(self.steps):
-            if isinstance(step, Segment):
-                low = lower_nodes(step.nodes, shapes, self._dtypes, names)
-                sessions[number] = Session(low, step.inputs, step.outputs, self._threads, self._reuse)
-        return _Program(shapes, sessions)
-
-
-class _Program:
-    """What running needs for inputs of certain shapes."""
-
-    def __init__(self, shapes: Mapping[Value, Shape], sessions: Mapping[int, Session]) -> None:
-        self.shapes = shapes
-        self.sessions = sessions
+    def _session(self, number: int, segment: Segment, known: Mapping[Value, Shape]) -> Session:
+        built = self._built.setdefault(number, {})
+        key = tuple(known.values())
+        session = built.pop(key, None)
+        if session is None:
+            low = lower_nodes(segment.nodes, infer_nodes(segment.nodes, known), self._dtypes, self._names)
+            session = Session(low, segment.inputs, segment.outputs, self._threads, self._reuse)
+        while len(built) > 1:
+            del built[next(iter(built))]
+        built[key] = session
+        return session
 
 
 def run_graph(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from amctc.dialects.caffe.schema import NET, caffe_schema
 from amctc.ir import Graph, Node
 from amctc.ir.graph import Array
 from amctc.targets.caffe.blob_names import blob_names
@@ -28,7 +29,7 @@ def prototxt(graph: Graph, *, fake: bool) -> str:
         layers.append(entry | layer.attrs)
     net: dict[str, Plain] = {"name": graph.name} if graph.name else {}
     net["layer"] = tuple(layers)
-    return plain_to_text(net, load_schema("caffe.proto").descriptor("caffe.NetParameter"))
+    return plain_to_text(net, caffe_schema().descriptor(NET))
 
 
 def caffemodel(graph: Graph, *, fake: bool) -> bytes:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
+from amctc.dialects.caffe.schema import caffe_schema
 from amctc.ir import Graph
 from amctc.runtime.executor import Executor
 from amctc.targets.caffe.target import CaffeTarget
-from amctc.text.proto_schema import load_schema
 from tests.nets import conv, data, layer, make_net
 from tests.quantized import quantize, random_feeds, write_and_read
 
@@ -105,14 +105,14 @@ def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
 
 def test_an_independent_reader_accepts_the_prototxt_and_the_caffemodel(tmp_path: Path) -> None:
     files = CaffeTarget().emit(compiled(tmp_path))
-    net: Any = load_schema("caffe.proto").message("caffe.NetParameter")()
+    net: Any = caffe_schema().message("caffe.NetParameter")()
     text_format.Parse(files["deploy_model.prototxt"].decode(), net)
     types = [layer.type for layer in net.layer]
     assert types.count("Quant") == 8
     assert types.count("DeQuant") == 5
     quant = next(layer for layer in net.layer if layer.name == "c1.quant")
     assert quant.quant_param.object_layer == "c1"
-    weights: Any = load_schema("caffe.proto").message("caffe.NetParameter")()
+    weights: Any = caffe_schema().message("caffe.NetParameter")()
     weights.ParseFromString(files["deploy_weights.caffemodel"])
     blobs = {layer.name: layer.blobs for layer in weights.layer}
     assert len(blobs["c1"][0].int8_data) == 6 * 4 * 3 * 3

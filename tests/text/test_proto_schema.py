@@ -9,6 +9,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
 from amctc.diagnostics import DiagnosticError
+from amctc.dialects.caffe.schema import caffe_schema
 from amctc.source import SourceFile
 from amctc.text.proto_schema import Schema, load_schema, parse_schema
 
@@ -270,7 +271,7 @@ def test_protoc_and_we_read_a_foreign_schema_alike() -> None:
 
 
 def test_caffe_defaults_are_those_of_the_facts() -> None:
-    made = load_schema("caffe.proto")
+    made = caffe_schema()
     normalization = made.descriptor("caffe.BatchNormParameter").fields_by_name
     assert normalization["moving_average_fraction"].default_value == pytest.approx(0.999)
     assert normalization["eps"].default_value == pytest.approx(1e-5)
@@ -290,7 +291,7 @@ def test_caffe_defaults_are_those_of_the_facts() -> None:
 
 
 def test_a_written_net_is_read_again() -> None:
-    net_class = load_schema("caffe.proto").message("caffe.NetParameter")
+    net_class = caffe_schema().message("caffe.NetParameter")
     net: Any = net_class()  # its attributes are made at run time
     layer: Any = net.layer.add(name="conv1", type="Convolution")
     layer.blobs.add(data=[1.5, -2.0], int8_data=b"\x01\xff", int32_data=[-1]).shape.dim.extend([1, 2])

@@ -9,12 +9,10 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from amctc.dialects.caffe.schema import LAYER, caffe_schema
 from amctc.dialects.op import OpError
 from amctc.ir import Node
 from amctc.text.plain import Plain
-from amctc.text.proto_schema import load_schema
-
-LAYER_MESSAGE = "caffe.LayerParameter"
 
 
 def params(node: Node, field: str) -> Any:
@@ -43,8 +41,8 @@ def with_params(node: Node, field: str, **values: Plain) -> None:
 
 @cache
 def _message_class(field: str) -> type[Message]:
-    schema = load_schema("caffe.proto")
-    own = schema.descriptor(LAYER_MESSAGE).fields_by_name[field].message_type
+    schema = caffe_schema()
+    own = schema.descriptor(LAYER).fields_by_name[field].message_type
     if own is None:
         raise KeyError(field)
     return schema.message(own.full_name)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amctc.diagnostics import Collector, Diagnostic, Level, did_you_mean, error
+from amctc.dialects.caffe.schema import NET, caffe_schema
 from amctc.source import SourceFile, Span
 from amctc.text.checked import CheckedMessage, to_plain
 from amctc.text.files import read_text
 from amctc.text.plain import Plain
-from amctc.text.proto_schema import load_schema
 from amctc.text.prototext import parse_prototext
 from amctc.text.schema_check import check_message
 
@@ -62,7 +62,7 @@ def read_net(path: str | Path, collector: Collector) -> NetDef:
     tree = parse_prototext(source)
     net = check_message(
         tree,
-        load_schema("caffe.proto").descriptor("caffe.NetParameter"),
+        caffe_schema().descriptor(NET),
         collector,
         unknown_fields="keep",
     )

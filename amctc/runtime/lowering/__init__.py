@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from amctc.dialects.table import op_def
 from amctc.ir import Graph, Node, Value
 from amctc.ir.graph import Shape
 from amctc.runtime.lowering.builder import Lowering, unique_names
@@ -25,7 +26,7 @@ def lower(graph: Graph, shapes: Mapping[Value, Shape], fetch: Sequence[Value] | 
     of more than 2 GiB, needs `amctc.runtime.executor.Executor` instead.
     """
     low = lower_nodes(graph.nodes, shapes, element_types(graph), unique_names([*shapes]))
-    sources = [value for node in graph.nodes if not node.inputs for value in node.outputs]
+    sources = [value for node in graph.nodes if op_def(node).source for value in node.outputs]
     return low.model(sources, graph.outputs if fetch is None else fetch)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -154,6 +154,9 @@ class Lowering:
 
         return helper.make_tensor_value_info(self.name(value), ONNX_TYPES[self.dtype(value)], self.shape(value))
 
+
+Rule: TypeAlias = Callable[[Lowering, Node], None]
+"""Writes the ONNX nodes of one node of the graph."""
 
 ONNX_TYPES: Mapping[str, int] = {
     "float32": 1,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TypeAlias
 
 from amctc.ir import Node
 from amctc.runtime.lowering import affine, elementwise, quantization
-from amctc.runtime.lowering.builder import Lowering
+from amctc.runtime.lowering.builder import Lowering, Rule
 from amctc.runtime.lowering.convolution import lower_convolution, lower_deconvolution
 from amctc.runtime.lowering.inner_product import lower_inner_product
+from amctc.runtime.lowering.matrix import MATRIX_RULES
+from amctc.runtime.lowering.movement import MOVEMENT_RULES
 from amctc.runtime.lowering.pooling import lower_pooling
-
-Rule: TypeAlias = Callable[[Lowering, Node], None]
+from amctc.runtime.lowering.reduction import REDUCTION_RULES
+from amctc.runtime.lowering.unary import UNARY_RULES
 
 
 def _source(low: Lowering, node: Node) -> None:
@@ -49,6 +50,10 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "quant.Quantize": quantization.lower_quantize,
         "quant.Dequantize": quantization.lower_dequantize,
         "quant.AntiQuantize": quantization.lower_anti_quantize,
+        **UNARY_RULES,
+        **MOVEMENT_RULES,
+        **REDUCTION_RULES,
+        **MATRIX_RULES,
     }
 )
 """Every op that ONNX can say. A node that a host op takes over is not lowered."""
