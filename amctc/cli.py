@@ -121,6 +121,18 @@ def config(
 
 
 @app.command()
+def uninplace(
+    model: ModelArg, *, output: Annotated[Path, typer.Option("--output", "-o", help="the prototxt to write")]
+) -> None:
+    """Write MODEL, a Caffe prototxt, with a top of its own for every layer that works in place."""
+    from amctc import driver
+    from amctc.terminal import say, warn
+
+    warn(driver.uninplace_model(model, output))
+    say(f"wrote {output}")
+
+
+@app.command()
 def run(
     model: ModelArg,
     weights: WeightsArg = None,

@@ -30,6 +30,7 @@ from amctc.runtime.labels import Labels
 from amctc.runtime.metrics import Accuracy
 from amctc.runtime.preprocess import Preprocess
 from amctc.source import SourceFile
+from amctc.targets.caffe.uninplace import uninplaced
 
 
 @dataclass(frozen=True)
@@ -235,6 +236,16 @@ def write_config(
     graph = load_model(model, weights)
     resolved = resolve(Policy.from_file(policy) if policy is not None else Policy(), graph)
     write_files({output: to_json(resolved).encode()})
+
+
+def uninplace_model(model: str | Path, output: str | Path) -> tuple[Diagnostic, ...]:
+    """Write a Caffe net in which every layer has a top of its own; only layers of phase TEST are kept.
+
+    Gives the warnings. Raises `DiagnosticError` where the net cannot be read or written.
+    """
+    collector = Collector()
+    write_files({Path(output): uninplaced(load_model(model, collector=collector), collector).encode()})
+    return collector.warnings
 
 
 def run_to_file(

@@ -106,6 +106,8 @@ class OpDef:
     activation: bool = False
     training_only: bool = False
     """A loss or a score of it: left out of a model that is to be deployed."""
+    in_place_differs: Callable[[Node], bool] = lambda node: False
+    """Whether this node works in place, and would give other numbers with a top of its own."""
     identity: bool = False
     """At inference the output equals the input (Dropout, Split)."""
     moves_data: bool = False

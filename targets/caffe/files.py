@@ -16,9 +16,9 @@ from amctc.text.plain import Plain, plain_to_text
 from amctc.text.proto_schema import load_schema
 
 
-def prototxt(graph: Graph, *, fake: bool) -> str:
-    """The structure of the net as text."""
-    names = blob_names(graph)
+def prototxt(graph: Graph, *, fake: bool = False, in_place: bool = True) -> str:
+    """The structure of the net as text; without `in_place` every layer has tops of its own."""
+    names = blob_names(graph, in_place=in_place)
     layers: list[Plain] = []
     for node, layer in _layers(graph, fake):
         entry: dict[str, Plain] = {"name": node.name, "type": layer.type}

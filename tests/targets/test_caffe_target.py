@@ -14,6 +14,7 @@ from amctc.dialects.caffe.schema import caffe_schema
 from amctc.ir import Graph
 from amctc.runtime.executor import Executor
 from amctc.targets.caffe.target import CaffeTarget
+from amctc.text.proto_schema import load_schema
 from tests.nets import conv, data, layer, make_net
 from tests.quantized import quantize, random_feeds, write_and_read
 

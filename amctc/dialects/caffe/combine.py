@@ -32,6 +32,12 @@ def _infer_eltwise(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
     return (shapes[0],)
 
 
+def _loses_an_input(node: Node) -> bool:
+    """Caffe clears the top of SUM and MAX before it reads the input that shares the top's blob."""
+    shared = any(value.blob == node.output.blob for value in node.inputs)
+    return shared and params(node, "eltwise_param").operation != PROD
+
+
 def concat_axis(node: Node, rank: int) -> int:
     """The axis a Concat joins along, from `axis` or the old `concat_dim`."""
     param = params(node, "concat_param")
@@ -77,6 +83,7 @@ COMBINE_OPS: tuple[OpDef, ...] = (
         infer=_infer_eltwise,
         parameter="eltwise_param",
         quantizable=_ON,
+        in_place_differs=_loses_an_input,
         notes=(
             "in place Caffe clears the top before SUM and MAX read it, so that the input which shares the "
             "top's blob is lost; that is kept"
