@@ -234,16 +234,23 @@ def targets(json: JsonOption = False) -> None:
 
 
 @app.command()
-def ops(json: JsonOption = False) -> None:
-    """List the layer types that are known, and how each may be quantized."""
-    from amctc.catalog import describe_ops
+def ops(
+    dialect: Annotated[str | None, typer.Option("--dialect", help="only those of one dialect: caffe or quant")] = None,
+    json: JsonOption = False,
+) -> None:
+    """List the layer types that are known: their parameters, how each may be quantized, and what runs it."""
+    from amctc.catalog import describe_ops, dialects
+    from amctc.diagnostics import did_you_mean, error
     from amctc.terminal import print_json, table
 
-    found = describe_ops()
+    if dialect is not None and dialect not in dialects():
+        help = did_you_mean(dialect, dialects()) or f"there are: {', '.join(dialects())}"
+        raise error("AM810", f"there is no dialect named `{dialect}`", help=help)
+    found = describe_ops(dialect)
     if json:
         print_json({"version": 1, "ops": [row.to_json() for row in found]})
         return
-    table(["op", "quantized", "weights", "what it is"], [row.cells for row in found])
+    table(["op", "quantized", "weights", "parameters", "runs on", "what it is"], [row.cells for row in found])
 
 
 @app.command()

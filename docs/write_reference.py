@@ -12,7 +12,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from amctc.catalog import PassRow, describe_ops, describe_passes, describe_targets
+from amctc.catalog import OpRow, PassRow, describe_ops, describe_passes, describe_targets, dialects
 from amctc.cli import app
 from amctc.passes import PIPELINES
 from amctc.policy.limits import LIMITS
@@ -174,9 +174,21 @@ def _ops() -> Iterator[str]:
     yield (
         "`data`: whether the data of such layers are quantized by default, only if asked (see\n"
         "[policies](policies.md)), or not at all. `weights`: the finest scale that their weights may have.\n"
+        "`parameters`: the fields of the layer's message with their defaults; `[]` may be given several times.\n"
+        "`runs on`: ONNX Runtime, or a host op, which is numpy.\n"
     )
-    rows = [(f"`{op.name}`", op.data, op.weights, op.inputs, op.outputs, op.summary, op.notes) for op in describe_ops()]
-    yield _table(("op", "data", "weights", "inputs", "outputs", "what it is", "notes"), rows)
+    for dialect in dialects():
+        yield f"### {dialect}\n"
+        yield _table(
+            ("op", "data", "weights", "inputs", "outputs", "parameters", "runs on", "what it is"),
+            [_op(op) for op in describe_ops(dialect)],
+        )
+
+
+def _op(op: OpRow) -> tuple[str, ...]:
+    parameters = f"`{op.field}`: {', '.join(f'`{parameter}`' for parameter in op.parameters)}" if op.field else ""
+    what = f"{op.summary}; {op.notes}" if op.notes else op.summary
+    return f"`{op.name}`", op.data, op.weights, op.inputs, op.outputs, parameters, op.runs, what
 
 
 def _codes() -> str:

@@ -31,7 +31,7 @@ class PoolGeometry:
 def pool_geometry(node: Node, shape: Shape) -> PoolGeometry:
     """The geometry of a Pooling layer for an input [N, C, H, W].
 
-    Output size: ceil (or floor, by `round_mode`) of (in + 2*pad - kernel) / stride, plus 1. If either
+    Output size: ceil (or floor, by `round_mode` or `ceil_mode`) of (in + 2*pad - kernel) / stride, plus 1. If either
     pad is set, a last window that starts at or beyond in + pad is dropped, on both axes. Raises
     `OpError` for everything Caffe's set-up of the layer refuses.
     """
@@ -51,8 +51,14 @@ def pool_geometry(node: Node, shape: Shape) -> PoolGeometry:
         raise OpError(f"the window must have positive sizes, not {kernel[0]}x{kernel[1]}")
     if max(pad) and any(p >= k for p, k in zip(pad, kernel, strict=True)):
         raise OpError(f"the padding {pad[0]}x{pad[1]} must be smaller than the window {kernel[0]}x{kernel[1]}")
-    out = _out_size(size, kernel, stride, pad, param.round_mode == _FLOOR)
+    out = _out_size(size, kernel, stride, pad, _rounds_down(param))
     return PoolGeometry(int(param.pool), size, kernel, stride, pad, out)
+
+
+def _rounds_down(param: Any) -> bool:
+    if param.HasField("ceil_mode") and param.HasField("round_mode"):
+        raise OpError("`ceil_mode` and `round_mode` are both given; keep one")
+    return param.round_mode == _FLOOR or not param.ceil_mode
 
 
 def _kernel(param: Any) -> tuple[int, int]:
