@@ -17,23 +17,44 @@ from amctc.dialects.traits import affine_coefficients, linear_trait
 from amctc.ir import Graph
 from amctc.text.plain import Symbol
 from tests.runtime.nets import add_input, one_layer, random
+from tests.shared_files import SEEDS, needs_seeds
 
-OFF_BY_DEFAULT = {"ReLU", "PReLU", "Scale", "BatchNorm", "Bias", "AbsVal"}
-NOT_QUANTIZABLE = {"Input", "Dropout"}
-WITH_WEIGHTS = {"Convolution", "DepthwiseConv", "Deconvolution", "InnerProduct"}
+WITH_WEIGHTS = {"Convolution", "DepthwiseConv", "Deconvolution", "InnerProduct", "LSTM", "RNN", "GRU"}
+ONE_SCALE = {"InnerProduct", "LSTM", "RNN", "GRU"}
 
 
-def test_the_defaults_of_quantization_are_the_manuals() -> None:
-    for row in op_table().values():
-        if row.dialect != "caffe":
-            continue
-        if row.type in NOT_QUANTIZABLE:
-            assert row.quantizable is None
-            continue
-        assert row.quantizable is not None, row.name
-        assert row.quantizable.on_by_default == (row.type not in OFF_BY_DEFAULT), row.name
-        assert row.quantizable.weights == (row.type in WITH_WEIGHTS), row.name
-        assert row.quantizable.channel_wise == (row.type in WITH_WEIGHTS - {"InnerProduct"}), row.name
+def manuals_table() -> dict[str, bool]:
+    """The layer types that the manual's appendix lists, and whether they are quantized by default."""
+    (guide,) = SEEDS.glob("001*.md")
+    text = guide.read_text(encoding="utf-8")
+    section = text.partition("## 支持量化的算子列表")[2].partition("\n## ")[0]
+    found: dict[str, bool] = {}
+    for line in section.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        names = cells[1] if cells[0].startswith("支持") else cells[0]
+        if line.startswith("|") and names[:1].isascii() and names[:1].isalpha():
+            found |= dict.fromkeys(names.split(","), not any("默认不量化" in cell for cell in cells))
+    return found
+
+
+@needs_seeds
+def test_the_table_has_every_layer_of_the_manual_with_its_default() -> None:
+    manual = manuals_table()
+    assert len(manual) == 78
+    for name, on_by_default in manual.items():
+        how = op_table()[f"caffe.{name}"].quantizable
+        assert how is not None, name
+        assert how.on_by_default == on_by_default, name
+        assert how.weights == (name in WITH_WEIGHTS), name
+        assert how.channel_wise == (name in WITH_WEIGHTS - ONE_SCALE), name
+
+
+@needs_seeds
+def test_no_other_layer_is_quantized() -> None:
+    manual = manuals_table()
+    others = {row.type for row in op_table().values() if row.dialect == "caffe" and row.type not in manual}
+    assert {"Input", "Dropout", "Silence", "DetectionOutput"} <= others
+    assert all(op_table()[f"caffe.{name}"].quantizable is None for name in others)
 
 
 def test_parameters_have_the_schemas_defaults() -> None:

@@ -1,17 +1,41 @@
-"""Functions of each element: ReLU, PReLU, Sigmoid, TanH, AbsVal, Power."""
+"""The activations every net has: ReLU, PReLU, Sigmoid, TanH, AbsVal, Power; and what a row of such a layer is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from amctc.dialects.caffe.blobs import describe, same_shape
+from amctc.dialects.caffe.blobs import Infer, describe, same_shape
 from amctc.dialects.caffe.params import params
 from amctc.dialects.op import ONE, OpDef, OpError, Quantizable
 from amctc.ir import Node
 from amctc.ir.graph import Shape
 
-_ON = Quantizable(on_by_default=True)
-_OFF = Quantizable(on_by_default=False)
+
+def elementwise(
+    type: str,
+    summary: str,
+    on: bool | None,
+    parameter: str | None = None,
+    infer: Infer = same_shape,
+    activation: bool = True,
+    notes: str = "",
+) -> OpDef:
+    """The row of a function of each element of one blob.
+
+    `on` says whether its input is quantized by default; None is for a layer that is never quantized.
+    An `infer` of its own is for parameters that have to be checked.
+    """
+    return OpDef(
+        name=f"caffe.{type}",
+        summary=summary,
+        inputs=ONE,
+        outputs=ONE,
+        infer=infer,
+        parameter=parameter,
+        quantizable=None if on is None else Quantizable(on_by_default=on),
+        activation=activation,
+        notes=notes,
+    )
 
 
 def _infer_prelu(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
@@ -25,16 +49,7 @@ def _slope_shape(node: Node, shapes: tuple[Shape, ...]) -> Mapping[str, Shape]:
 
 
 ACTIVATION_OPS: tuple[OpDef, ...] = (
-    OpDef(
-        name="caffe.ReLU",
-        summary="y = max(x, 0) + negative_slope * min(x, 0)",
-        inputs=ONE,
-        outputs=ONE,
-        infer=same_shape,
-        parameter="relu_param",
-        quantizable=_OFF,
-        activation=True,
-    ),
+    elementwise("ReLU", "y = max(x, 0) + negative_slope * min(x, 0)", on=False, parameter="relu_param"),
     OpDef(
         name="caffe.PReLU",
         summary="y = max(x, 0) + slope * min(x, 0), one learned slope for each channel or for all",
@@ -43,48 +58,18 @@ ACTIVATION_OPS: tuple[OpDef, ...] = (
         infer=_infer_prelu,
         weight_shapes=_slope_shape,
         parameter="prelu_param",
-        quantizable=_OFF,
+        quantizable=Quantizable(on_by_default=False),
         activation=True,
         notes="slope [C], or a scalar if `channel_shared`",
     ),
-    OpDef(
-        name="caffe.Sigmoid",
-        summary="y = 1 / (1 + exp(-x))",
-        inputs=ONE,
-        outputs=ONE,
-        infer=same_shape,
-        parameter="sigmoid_param",
-        quantizable=_ON,
-        activation=True,
-    ),
-    OpDef(
-        name="caffe.TanH",
-        summary="y = tanh(x)",
-        inputs=ONE,
-        outputs=ONE,
-        infer=same_shape,
-        parameter="tanh_param",
-        quantizable=_ON,
-        activation=True,
-    ),
-    OpDef(
-        name="caffe.AbsVal",
-        summary="y = |x|",
-        inputs=ONE,
-        outputs=ONE,
-        infer=same_shape,
-        quantizable=_OFF,
-        activation=True,
-    ),
-    OpDef(
-        name="caffe.Power",
-        summary="y = (shift + scale * x) ** power",
-        inputs=ONE,
-        outputs=ONE,
-        infer=same_shape,
+    elementwise("Sigmoid", "y = 1 / (1 + exp(-x))", on=True, parameter="sigmoid_param"),
+    elementwise("TanH", "y = tanh(x)", on=True, parameter="tanh_param"),
+    elementwise("AbsVal", "y = |x|", on=False),
+    elementwise(
+        "Power",
+        "y = (shift + scale * x) ** power",
+        on=True,
         parameter="power_param",
-        quantizable=_ON,
-        activation=True,
         notes="NaN where a negative base meets a fractional power, as in Caffe",
     ),
 )
