@@ -106,4 +106,5 @@ def _runs(row: OpDef) -> str:
         return "is fed"
     if any(op.name == row.name for op in HOST_OPS):
         return "a host op"
-    return "ONNX Runtime" if row.name in RULES else "nothing"
+    computes = row.name in RULES and row.outputs.most != 0
+    return "ONNX Runtime" if computes else "nothing"

@@ -23,10 +23,10 @@ def check_feeds(
     """The feeds as float32 arrays by value.
 
     `inputs` are the graph's inputs by blob name, `declared` their shapes, `needed` those that must be
-    fed. The first axis may have any length but 0, the others are as declared. Integers, bools and
-    other floats are converted where float32 can hold them. Raises `DiagnosticError` with every
-    mistake: AM400 an input is missing, AM401 an unknown name, AM402 a shape, AM442 a type, AM404 NaN
-    or infinity.
+    fed. The first axis may have any length but 0, the others are as declared; an input that is not
+    in `declared` may have any shape. Integers, bools and other floats are converted where float32 can
+    hold them. Raises `DiagnosticError` with every mistake: AM400 an input is missing, AM401 an unknown
+    name, AM402 a shape, AM442 a type, AM404 NaN or infinity.
     """
     collector = Collector()
     found: dict[Value, NDArray[np.float32]] = {}
@@ -36,13 +36,15 @@ def check_feeds(
             collector.add(Diagnostic("AM401", f"the model has no input `{name}`", help=help))
     for name, value in inputs.items():
         if name in feeds:
-            mistake = _check(np.asarray(feeds[name]), name, declared[value])
+            mistake = _check(np.asarray(feeds[name]), name, declared.get(value))
             if isinstance(mistake, Diagnostic):
                 collector.add(mistake)
             else:
                 found[value] = mistake
         elif value in needed:
-            message = f"the input `{name}` is not fed; it is {describe(declared[value])}"
+            shape = declared.get(value)
+            known = "the model does not say its shape" if shape is None else f"it is {describe(shape)}"
+            message = f"the input `{name}` is not fed; {known}"
             collector.add(Diagnostic("AM400", message))
     collector.raise_errors()
     return found
@@ -52,8 +54,8 @@ def _known(inputs: Mapping[str, Value]) -> str:
     return "its inputs are " + ", ".join(f"`{name}`" for name in inputs)
 
 
-def _check(array: NDArray[Any], name: str, shape: Shape) -> NDArray[np.float32] | Diagnostic:
-    if array.ndim != len(shape) or array.shape[1:] != shape[1:]:
+def _check(array: NDArray[Any], name: str, shape: Shape | None) -> NDArray[np.float32] | Diagnostic:
+    if shape is not None and (array.ndim != len(shape) or array.shape[1:] != shape[1:]):
         message = f"the input `{name}` is {describe(shape)}, not {describe(array.shape)}"
         help = "only the first axis, the batch, may have another length" if shape else None
         return Diagnostic("AM402", message, help=help)

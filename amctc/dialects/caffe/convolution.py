@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from amctc.dialects.caffe.blobs import axis_of, need_equal
 from amctc.dialects.caffe.params import params, with_params
+from amctc.dialects.caffe.spatial import Windows, windows_of
 from amctc.dialects.op import Arity, Linear, OpDef, OpError, Quantizable
 from amctc.ir import Node
 from amctc.ir.graph import Shape
@@ -19,23 +20,13 @@ PARAMETER = "convolution_param"
 
 
 @dataclass(frozen=True)
-class ConvGeometry:
-    """The numbers of one convolution; `kernel`, `stride`, `pad`, `dilation` have one entry a spatial axis."""
+class ConvGeometry(Windows):
+    """The numbers of one convolution."""
 
-    axis: int
     channels: int
     outputs: int
     group: int
     bias: bool
-    kernel: tuple[int, ...]
-    stride: tuple[int, ...]
-    pad: tuple[int, ...]
-    dilation: tuple[int, ...]
-
-    @property
-    def extent(self) -> tuple[int, ...]:
-        """What one filter covers of each axis: dilation * (kernel - 1) + 1."""
-        return tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True))
 
 
 def conv_geometry(node: Node, shape: Shape) -> ConvGeometry:
@@ -44,11 +35,8 @@ def conv_geometry(node: Node, shape: Shape) -> ConvGeometry:
     Raises `OpError` for everything Caffe's set-up of these layers refuses.
     """
     param = params(node, PARAMETER)
-    axis = axis_of(param.axis, len(shape))
-    spatial = len(shape) - axis - 1
-    if spatial < 1:
-        raise OpError(f"needs at least one axis behind `axis` {param.axis}, its input has {len(shape)} in all")
-    channels, outputs = shape[axis], int(param.num_output)
+    windows = windows_of(param, shape)
+    channels, outputs = shape[windows.axis], int(param.num_output)
     group = _group(node, param, channels)
     if outputs < 1:
         raise OpError("`num_output` must be given and positive")
@@ -56,17 +44,7 @@ def conv_geometry(node: Node, shape: Shape) -> ConvGeometry:
         raise OpError(f"`group` {group} does not divide the {channels} channels of the input")
     if outputs % group:
         raise OpError(f"`group` {group} does not divide `num_output` {outputs}")
-    return ConvGeometry(
-        axis=axis,
-        channels=channels,
-        outputs=outputs,
-        group=group,
-        bias=bool(param.bias_term),
-        kernel=_positive("kernel_size", _kernel(param, spatial)),
-        stride=_positive("stride", _per_axis(param, "stride", spatial, 1)),
-        pad=_per_axis(param, "pad", spatial, 0),
-        dilation=_positive("dilation", _repeated("dilation", param.dilation, spatial, 1)),
-    )
+    return ConvGeometry(**vars(windows), channels=channels, outputs=outputs, group=group, bias=bool(param.bias_term))
 
 
 def _group(node: Node, param: Any, channels: int) -> int:
@@ -77,53 +55,11 @@ def _group(node: Node, param: Any, channels: int) -> int:
     return int(param.group)
 
 
-def _kernel(param: Any, spatial: int) -> tuple[int, ...]:
-    if not param.kernel_size and not param.HasField("kernel_h") and not param.HasField("kernel_w"):
-        raise OpError("`kernel_size` is missing; give it once, or once for each spatial axis")
-    return _per_axis(param, "kernel_size", spatial, 0)
-
-
-def _per_axis(param: Any, name: str, spatial: int, default: int) -> tuple[int, ...]:
-    """A repeated field, or its `_h` and `_w` forms, as one number a spatial axis."""
-    short = name.removesuffix("_size")
-    high, wide = f"{short}_h", f"{short}_w"
-    if not param.HasField(high) and not param.HasField(wide):
-        return _repeated(name, getattr(param, name), spatial, default)
-    if getattr(param, name):
-        raise OpError(f"`{name}` and `{high}`/`{wide}` are both given; keep one of the two forms")
-    if spatial != 2:
-        raise OpError(f"`{high}` and `{wide}` are for two spatial axes, this blob has {spatial}")
-    return int(getattr(param, high)), int(getattr(param, wide))
-
-
-def _repeated(name: str, given: Sequence[int], spatial: int, default: int) -> tuple[int, ...]:
-    numbers = tuple(int(number) for number in given)
-    if not numbers:
-        return (default,) * spatial
-    if len(numbers) == 1:
-        return numbers * spatial
-    if len(numbers) != spatial:
-        raise OpError(f"`{name}` is given {len(numbers)} times; give it once, or {spatial} times, once a spatial axis")
-    return numbers
-
-
-def _positive(name: str, numbers: tuple[int, ...]) -> tuple[int, ...]:
-    if min(numbers) < 1:
-        raise OpError(f"`{name}` must be positive, not {min(numbers)}")
-    return numbers
-
-
 def _infer(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
     need_equal(shapes)
     _need_a_top_each(node, shapes)
     g = conv_geometry(node, shapes[0])
-    out: list[int] = []
-    for size, extent, stride, pad in zip(shapes[0][g.axis + 1 :], g.extent, g.stride, g.pad, strict=True):
-        room = size + 2 * pad - extent
-        if room < 0:
-            raise OpError(f"a filter that covers {extent} does not fit an axis of {size} with a padding of {pad}")
-        out.append(room // stride + 1)
-    shape = (*shapes[0][: g.axis], g.outputs, *out)
+    shape = (*shapes[0][: g.axis], g.outputs, *g.counts(shapes[0]))
     return (shape,) * len(node.outputs)
 
 

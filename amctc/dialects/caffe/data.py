@@ -1,26 +1,17 @@
-"""Where data enters and how it is reshaped: Input, Dropout, Flatten, Reshape."""
+"""Where data enter (see `data_layers`) and how they are reshaped: Dropout, Flatten, Reshape."""
 
 from __future__ import annotations
 
 import math
 
 from amctc.dialects.caffe.blobs import axis_of, describe, need_own_top, same_dtype, same_shape
+from amctc.dialects.caffe.data_layers import DATA_LAYER_OPS
 from amctc.dialects.caffe.params import params
-from amctc.dialects.op import ONE, Arity, OpDef, OpError, Quantizable
+from amctc.dialects.op import ONE, OpDef, OpError, Quantizable
 from amctc.ir import Node
 from amctc.ir.graph import Shape
 
 _ON = Quantizable(on_by_default=True)
-
-
-def _infer_input(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
-    given = [tuple(int(dim) for dim in shape.dim) for shape in params(node, "input_param").shape]
-    tops = len(node.outputs)
-    if not given:
-        raise OpError("declares no shape; add `input_param { shape { dim: ... } }`")
-    if len(given) not in (1, tops):
-        raise OpError(f"declares {len(given)} shapes for {tops} tops; give one shape for all, or one for each")
-    return tuple(given) if len(given) == tops else (given[0],) * tops
 
 
 def _infer_flatten(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
@@ -73,16 +64,7 @@ def _replaced(axis: int, num_axes: int, rank: int) -> tuple[int, int]:
 
 
 DATA_OPS: tuple[OpDef, ...] = (
-    OpDef(
-        name="caffe.Input",
-        summary="an input of the net",
-        inputs=Arity(0, 0),
-        outputs=Arity(1, None),
-        infer=_infer_input,
-        parameter="input_param",
-        source=True,
-        notes="Caffe also allows an Input without a shape; here one must be declared",
-    ),
+    *DATA_LAYER_OPS,
     OpDef(
         name="caffe.Dropout",
         summary="nothing at inference",
