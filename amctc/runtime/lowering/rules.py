@@ -9,6 +9,7 @@ from amctc.ir import Node
 from amctc.runtime.lowering import affine, elementwise, quantization
 from amctc.runtime.lowering.builder import Lowering, Rule
 from amctc.runtime.lowering.convolution import lower_convolution, lower_deconvolution
+from amctc.runtime.lowering.detection import DETECTION_RULES
 from amctc.runtime.lowering.inner_product import lower_inner_product
 from amctc.runtime.lowering.matrix import MATRIX_RULES
 from amctc.runtime.lowering.movement import MOVEMENT_RULES
@@ -54,6 +55,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         **MOVEMENT_RULES,
         **REDUCTION_RULES,
         **MATRIX_RULES,
+        **DETECTION_RULES,
     }
 )
 """Every op that ONNX can say. A node that a host op takes over is not lowered."""
