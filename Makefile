@@ -14,7 +14,7 @@ HAVE_TEST := $(VENV)/.test.stamp
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint format bench fuzz docs golden requirements clean
+.PHONY: help demo test check lint format bench fuzz docs protos golden requirements clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +46,9 @@ fuzz: $(HAVE_TEST)  ## the property tests with many more examples than `make tes
 
 docs: $(HAVE_RUN)  ## write docs/reference.md from what the program says of itself
 	$(BIN)/python docs/write_reference.py docs/reference.md
+
+protos: $(HAVE_RUN)  ## compile grammar/proto's caffe.proto, atc.proto, amct_custom.proto and layers.proto, for a fast start
+	$(BIN)/python -m amctc.dialects.caffe.compile_schema grammar/proto/caffe.binpb
 
 golden: $(HAVE_TEST)  ## record the golden files anew; read the diff before you commit it
 	AMCTC_UPDATE=1 $(BIN)/pytest -k golden

@@ -56,6 +56,19 @@ def infer_nodes(nodes: Iterable[Node], known: Mapping[Value, Shape]) -> dict[Val
     return shapes
 
 
+def check_weights(nodes: Iterable[Node], shapes: Mapping[Value, Shape]) -> None:
+    """Raise `DiagnosticError` (AM320) for every weight that does not fit a layer whose inputs have these shapes."""
+    collector = Collector()
+    for node in nodes:
+        wanted = op_def(node).weight_shapes(node, tuple(shapes[value] for value in node.inputs))
+        for role, shape in wanted.items():
+            found = node.weights[role].shape if role in node.weights else shape
+            if found != shape:
+                message = f"its {role} has the shape {list(found)}, and for this input must have {list(shape)}"
+                collector.add(node_error("AM320", node, message))
+    collector.raise_errors()
+
+
 def annotate_shapes(graph: Graph) -> dict[Value, Shape]:
     """Infer shapes and write them, with the element types, into the values of the graph."""
     shapes = infer_shapes(graph)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
 
+from amctc.dialects.custom import custom_row
 from amctc.dialects.op import OpDef
 from amctc.ir import Node
 
@@ -24,5 +25,18 @@ def op_table() -> Mapping[str, OpDef]:
 
 
 def op_def(node: Node) -> OpDef:
-    """The row of a node's op; KeyError when the table has none (a frontend must have refused it)."""
-    return op_table()[node.op]
+    """The row of a node's op, for a custom layer one that says nothing of it.
+
+    KeyError for any other op that the table lacks (a frontend must have refused it).
+    """
+    row = op_table().get(node.op)
+    if row is not None:
+        return row
+    if node.dialect != "caffe":
+        raise KeyError(node.op)
+    return custom_row(node.op)
+
+
+def is_custom(node: Node) -> bool:
+    """Whether the node is a custom layer: one of Caffe's dialect that the table lacks."""
+    return node.dialect == "caffe" and node.op not in op_table()

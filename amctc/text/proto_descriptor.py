@@ -15,19 +15,9 @@ from lark import Token
 from amctc.diagnostics import Collector, Diagnostic, Label, did_you_mean
 from amctc.source import SourceFile
 from amctc.text.literals import decode_strings, float_text
+from amctc.text.proto_decls import Constant, EnumDecl, FieldDecl, MessageDecl, OneofDecl, OptionDecl, ProtoFile, Range
 from amctc.text.proto_symbols import SCALAR_TYPES, Symbol, SymbolTable
-from amctc.text.proto_syntax import (
-    Constant,
-    EnumDecl,
-    FieldDecl,
-    MessageDecl,
-    OneofDecl,
-    OptionDecl,
-    ProtoFile,
-    Range,
-    constant_number,
-    constant_text,
-)
+from amctc.text.proto_syntax import constant_number, constant_text
 from amctc.text.syntax import token_span
 
 MAX_FIELD_NUMBER = 536_870_911

@@ -19,9 +19,10 @@ from google.protobuf.message_factory import GetMessageClass
 from amctc.diagnostics import Collector, Diagnostic, error
 from amctc.source import SourceFile
 from amctc.text.literals import decode_strings
+from amctc.text.proto_decls import ProtoFile
 from amctc.text.proto_descriptor import DescriptorBuilder
 from amctc.text.proto_symbols import SymbolTable
-from amctc.text.proto_syntax import ProtoFile, parse_proto
+from amctc.text.proto_syntax import parse_proto
 from amctc.text.syntax import token_span
 
 
@@ -75,10 +76,18 @@ def parse_schema(*sources: SourceFile) -> Schema:
     for file, name in zip(parsed, names, strict=True):
         built.append(DescriptorBuilder(file, symbols, collector).build(name, list(names[: len(built)])))
     collector.raise_errors()
+    return schema_of(*built)
+
+
+def schema_of(*descriptors: FileDescriptorProto) -> Schema:
+    """The schema of descriptors that were made before, each after those it imports.
+
+    Raises `DiagnosticError` (AM129) where protobuf refuses one.
+    """
     pool = DescriptorPool()
-    for descriptor in built:
+    for descriptor in descriptors:
         _add(pool, descriptor)
-    return Schema("+".join(names), tuple(built), pool)
+    return Schema("+".join(descriptor.name for descriptor in descriptors), descriptors, pool)
 
 
 def _file_names(sources: tuple[SourceFile, ...]) -> tuple[str, ...]:

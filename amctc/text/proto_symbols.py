@@ -10,7 +10,7 @@ from lark import Token
 
 from amctc.diagnostics import Collector, Diagnostic, Label, did_you_mean
 from amctc.source import SourceFile, Span
-from amctc.text.proto_syntax import EnumDecl, FieldDecl, MessageDecl, OneofDecl, ProtoFile
+from amctc.text.proto_decls import EnumDecl, FieldDecl, MessageDecl, OneofDecl, ProtoFile
 from amctc.text.syntax import token_span
 
 SCALAR_TYPES = (

@@ -12,6 +12,18 @@ from lark import Lark, Token, Transformer
 from amctc.diagnostics import error
 from amctc.source import SourceFile
 from amctc.text.literals import decode_strings, parse_number
+from amctc.text.proto_decls import (
+    Constant,
+    EnumDecl,
+    EnumValueDecl,
+    FieldDecl,
+    MessageDecl,
+    OneofDecl,
+    OptionDecl,
+    ProtoFile,
+    Range,
+    ReservedDecl,
+)
 from amctc.text.syntax import (
     Complaint,
     Language,
@@ -20,97 +32,13 @@ from amctc.text.syntax import (
     name_character,
     punctuation,
     run_parser,
+    token_end,
     token_span,
+    token_start,
     word_end,
 )
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Constant:
-    """The tokens of an option's value: `-` and a number or word, or neighbouring strings."""
-
-    tokens: tuple[Token, ...]
-
-
-@dataclass(frozen=True)
-class OptionDecl:
-    """`name = constant`; a name in parentheses or with points is kept as written."""
-
-    name: str
-    value: Constant
-
-
-@dataclass(frozen=True)
-class FieldDecl:
-    """A field of a message or of a oneof; `map_key` is the key's type where it is a map."""
-
-    label: str | None
-    type_name: Token
-    name: Token
-    number: Token
-    options: tuple[OptionDecl, ...]
-    map_key: Token | None = None
-
-
-@dataclass(frozen=True)
-class OneofDecl:
-    name: Token
-    fields: tuple[FieldDecl, ...]
-
-
-@dataclass(frozen=True)
-class EnumValueDecl:
-    name: Token
-    number: Constant
-
-
-@dataclass(frozen=True)
-class Range:
-    """Numbers set aside, both ends included."""
-
-    start: Constant
-    end: Constant | None
-
-
-@dataclass(frozen=True)
-class ReservedDecl:
-    """`reserved`, or `extensions` where `extensible`; the numbers or names set aside."""
-
-    ranges: tuple[Range, ...]
-    names: tuple[Token, ...] = ()
-    extensible: bool = False
-
-
-@dataclass(frozen=True)
-class EnumDecl:
-    name: Token
-    values: tuple[EnumValueDecl, ...]
-    options: tuple[OptionDecl, ...]
-
-
-@dataclass(frozen=True)
-class MessageDecl:
-    """Members by kind, each kind in the order written; `members` are the fields and oneofs together."""
-
-    name: Token
-    members: tuple[FieldDecl | OneofDecl, ...]
-    messages: tuple[MessageDecl, ...]
-    enums: tuple[EnumDecl, ...]
-    reserved: tuple[ReservedDecl, ...]
-
-
-@dataclass(frozen=True)
-class ProtoFile:
-    """The declarations of one file; `syntax` is `proto2` or `proto3`."""
-
-    source: SourceFile
-    syntax: str
-    package: str
-    imports: tuple[Token, ...]
-    messages: tuple[MessageDecl, ...]
-    enums: tuple[EnumDecl, ...]
 
 
 def parse_proto(source: SourceFile) -> ProtoFile:
@@ -195,8 +123,8 @@ class _Shapes(Transformer[Any, Any]):
     def import_file(self, children: list[Any]) -> _Import:
         return _Import(children[-1])
 
-    def label(self, children: list[Any]) -> str:
-        return str(children[0])
+    def label(self, children: list[Token]) -> Token:
+        return children[0]
 
     def type_name(self, children: list[Token]) -> Token:
         return _join(children)
@@ -218,13 +146,16 @@ class _Shapes(Transformer[Any, Any]):
         return tuple(children)
 
     def field(self, children: list[Any]) -> FieldDecl:
-        label = None if isinstance(children[0], Token) else str(children.pop(0))
-        options = children[3] if len(children) > 3 else ()
-        return FieldDecl(label, children[0], children[1], children[2], options)
+        start, end = token_start(children[0]), token_end(children[-1])
+        # The tokens of a type's name have been joined into one NAME.
+        label = None if children[0].type == "NAME" else str(children.pop(0))
+        options = children[3] if len(children) > 4 else ()
+        return FieldDecl(label, children[0], children[1], children[2], options, start, end)
 
     def map_field(self, children: list[Any]) -> FieldDecl:
-        key, value, name, number, *options = children
-        return FieldDecl("repeated", value, name, number, options[0] if options else (), map_key=key)
+        start, end = token_start(children[0]), token_end(children[-1])
+        key, value, name, number, *options = children[1:-1]
+        return FieldDecl("repeated", value, name, number, options[0] if options else (), start, end, map_key=key)
 
     def oneof(self, children: list[Any]) -> OneofDecl:
         return OneofDecl(children[0], _only(FieldDecl, children))
@@ -234,7 +165,9 @@ class _Shapes(Transformer[Any, Any]):
         return EnumValueDecl(children[0], Constant(tuple(numbers)))
 
     def enum(self, children: list[Any]) -> EnumDecl:
-        return EnumDecl(children[0], _only(EnumValueDecl, children), _only(OptionDecl, children))
+        first, name, *_, last = children
+        values, options = _only(EnumValueDecl, children), _only(OptionDecl, children)
+        return EnumDecl(name, values, options, token_start(first), token_end(last))
 
     def range(self, children: list[Token]) -> Range:
         at = next((i for i, token in enumerate(children) if token.type == "TO"), len(children))
@@ -257,11 +190,13 @@ class _Shapes(Transformer[Any, Any]):
     def message(self, children: list[Any]) -> MessageDecl:
         members = tuple(child for child in children if isinstance(child, FieldDecl | OneofDecl))
         return MessageDecl(
-            children[0],
+            children[1],
             members,
             _only(MessageDecl, children),
             _only(EnumDecl, children),
             _only(ReservedDecl, children),
+            token_start(children[0]),
+            token_end(children[-1]),
         )
 
 
