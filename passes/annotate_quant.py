@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from amctc.diagnostics import error
 from amctc.dialects.shapes import node_error
-from amctc.dialects.traits import linear_trait
-from amctc.ir import Graph, Node, NodeQuant, WeightQuant
+from amctc.dialects.table import op_def
+from amctc.ir import Graph, InputQuant, Node, NodeQuant, WeightQuant
 from amctc.pipeline.context import Context
 from amctc.pipeline.pass_ import Pass
 
@@ -17,7 +17,8 @@ from amctc.pipeline.pass_ import Pass
 class AnnotateQuant(Pass):
     """Annotate every layer that the policy quantizes with the settings of its data inputs and weights.
 
-    Nothing is inserted and nothing computed: later passes act on the annotation alone.
+    Nothing is inserted and nothing computed: later passes act on the annotation alone. The hidden state
+    of a recurrent layer, of which policies do not speak, takes the settings of its first data input.
     """
 
     name: ClassVar[str] = "annotate-quant"
@@ -34,7 +35,7 @@ class AnnotateQuant(Pass):
                 help = "skip the layer: `skip_layers: ...`, or `quant_enable` false"
                 context.collector.add(node_error("AM511", node, reason, help))
                 continue
-            node.quant = quant
+            node.quant = _with_state(node, quant)
             node.record(self.name, _words(quant), quant.rule)
             changed = True
         if not changed and not context.collector.has_errors:
@@ -45,12 +46,23 @@ class AnnotateQuant(Pass):
 
 def _obstacle(node: Node, weight: WeightQuant) -> str | None:
     """Why a layer with weights has no integer form that Dequantize can undo; None when it has one."""
+    linear = op_def(node).linear
+    if linear is None:
+        return None
     if len(node.inputs) != 1:
         return f"it has {len(node.inputs)} inputs, and integer weights go with the scale of one"
     shape = node.output.shape
-    if weight.channel_wise and (shape is None or linear_trait(node).channel_axis(node, shape) != 1):
+    if weight.channel_wise and shape is None:
+        return "the shape of its output is not known, as a custom layer before it has no host op with `infer`"
+    if weight.channel_wise and shape is not None and linear.channel_axis(node, shape) != 1:
         return "its output channels are not on axis 1, so they cannot have scales of their own"
     return None
+
+
+def _with_state(node: Node, quant: NodeQuant) -> NodeQuant:
+    if op_def(node).recurrent is None:
+        return quant
+    return replace(quant, state=InputQuant(len(node.inputs), quant.inputs[0].settings))
 
 
 def _words(quant: NodeQuant) -> str:

@@ -8,7 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from amctc.dialects.shapes import annotate_shapes
-from amctc.ir import Graph, InputQuant, Node, Provenance, Use, Value, WeightQuant
+from amctc.dialects.table import op_def
+from amctc.dialects.traits import inner_products
+from amctc.ir import Graph, InputQuant, Node, NodeQuant, Provenance, Use, Value, WeightQuant
 from amctc.pipeline.context import Context
 from amctc.pipeline.pass_ import Pass
 from amctc.text.plain import Plain
@@ -22,7 +24,8 @@ class InsertQuant(Pass):
 
     A layer with quantized weights becomes Quantize -> integer layer -> Dequantize. A layer without
     weights computes on Quantize -> AntiQuantize, that is on float values of the grid. Inputs that
-    read one value with equal factors share one Quantize (and one AntiQuantize).
+    read one value with equal factors share one Quantize (and one AntiQuantize). A recurrent layer
+    quantizes inside: its factors go into its own parameters.
     """
 
     name: ClassVar[str] = "insert-quant"
@@ -32,13 +35,22 @@ class InsertQuant(Pass):
         annotated = [node for node in graph.nodes if node.quant is not None]
         quantized: dict[tuple[Value, float, int, int], Node] = {}
         anti: dict[Node, Node] = {}
-        for node in annotated:
+        outside = [node for node in annotated if not self._quantize_inside(node)]
+        for node in outside:
             self._quantize_inputs(graph, node, quantized, anti)
-        for node in annotated:
+        for node in outside:
             if node.quant is not None and node.quant.weight is not None:
-                self._dequantize_output(graph, node, node.quant.inputs[0], node.quant.weight)
+                self._dequantize_output(graph, node, node.quant, node.quant.weight)
         annotate_shapes(graph)
         return bool(annotated)
+
+    def _quantize_inside(self, node: Node) -> bool:
+        recurrent = op_def(node).recurrent
+        if recurrent is None or node.quant is None:
+            return False
+        recurrent.quantize(node)
+        node.record(self.name, "quantizes its inputs and its hidden state inside", node.quant.rule)
+        return True
 
     def _quantize_inputs(
         self,
@@ -82,10 +94,12 @@ class InsertQuant(Pass):
         node.record(self.name, f"takes `{quantize.name}` back to float for layers without weights")
         anti[quantize] = node
 
-    def _dequantize_output(self, graph: Graph, node: Node, data: InputQuant, weight: WeightQuant) -> None:
-        if data.scale is None or weight.scale is None:
+    def _dequantize_output(self, graph: Graph, node: Node, quant: NodeQuant, weight: WeightQuant) -> None:
+        (product,) = inner_products(node)
+        data, scale_w = quant.operand(product.operand), weight.scales.get(product.weight)
+        if data.scale is None or scale_w is None:
             raise ValueError(f"{node.name!r} has not been calibrated")
-        deq_scale = np.float32(data.scale) * weight.scale
+        deq_scale = np.float32(data.scale) * scale_w
         name = graph.unused_name(f"{node.name}.dequant")
         dequantize = graph.insert_after(
             node.output,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 from amctc.dialects.quant import settings_to_plain
-from amctc.ir import Graph, Node, Provenance, Value
+from amctc.dialects.table import op_def
+from amctc.ir import Graph, InputQuant, Node, Provenance, Value
 from amctc.pipeline.context import Context
 from amctc.pipeline.pass_ import Pass
 from amctc.quant.ifmr import IfmrSettings
@@ -17,7 +18,8 @@ from amctc.quant.ifmr import IfmrSettings
 class Observe(Pass):
     """Insert one Observe node for every value and set of settings that an annotated layer asks for.
 
-    A value that several layers read with equal settings is observed once, for all of them.
+    A value that several layers read with equal settings is observed once, for all of them. The hidden
+    state of a recurrent layer is observed on the output that holds it, where there is one.
     """
 
     name: ClassVar[str] = "observe"
@@ -27,9 +29,8 @@ class Observe(Pass):
     def run(self, graph: Graph, context: Context) -> bool:
         groups: dict[tuple[Value, IfmrSettings], list[tuple[Node, int]]] = {}
         for node in graph.nodes:
-            inputs = node.inputs
-            for quant in node.quant.inputs if node.quant is not None else ():
-                groups.setdefault((inputs[quant.index], quant.settings), []).append((node, quant.index))
+            for value, quant in _observed(node):
+                groups.setdefault((value, quant.settings), []).append((node, quant.index))
         for (value, settings), readers in groups.items():
             first, index = readers[0]
             observer = graph.add(
@@ -47,6 +48,18 @@ class Observe(Pass):
             )
             observer.record(self.name, f"observes `{value.blob}` for {_names(node for node, _ in readers)}")
         return bool(groups)
+
+
+def _observed(node: Node) -> Iterator[tuple[Value, InputQuant]]:
+    """The values to be observed for a node, each with the operand that takes its factors."""
+    if node.quant is None:
+        return
+    inputs = node.inputs
+    for quant in node.quant.inputs:
+        yield inputs[quant.index], quant
+    recurrent = op_def(node).recurrent
+    if node.quant.state is not None and recurrent is not None and recurrent.hidden_output is not None:
+        yield node.outputs[recurrent.hidden_output], node.quant.state
 
 
 def _names(nodes: Iterable[Node]) -> str:

@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from amctc.diagnostics import DiagnosticError
-from amctc.dialects.traits import linear_trait
-from amctc.ir import Graph
+from amctc.dialects.traits import inner_products
+from amctc.ir import Graph, Node, NodeQuant, WeightQuant
 from amctc.pipeline.context import Context
 from amctc.pipeline.pass_ import Pass
 from amctc.quant.bias import quantize_bias
@@ -26,19 +26,28 @@ class QuantizeBias(Pass):
     def run(self, graph: Graph, context: Context) -> bool:
         changed = False
         for node in graph.nodes:
-            if node.quant is None or node.quant.weight is None or node.quant.weight.scale is None:
-                continue
-            role = linear_trait(node).bias
-            bias, scale_d = node.weights.get(role), node.quant.inputs[0].scale
-            if bias is None or scale_d is None:
+            if node.quant is None or node.quant.weight is None:
                 continue
             try:
-                floats = bias.astype(np.float32, copy=False)
-                integers = quantize_bias(floats, scale_d, node.quant.weight.scale, node.name)
+                done = _quantize(node, node.quant, node.quant.weight)
             except DiagnosticError as mistake:
                 context.collector.extend(mistake.diagnostics)
                 continue
-            node.weights[role] = integers
-            node.record(self.name, "bias in int32 on the grid scale_d * scale_w")
-            changed = True
+            if done:
+                node.record(self.name, f"{' and '.join(done)} in int32 on the grid scale_d * scale_w")
+            changed |= bool(done)
         return changed
+
+
+def _quantize(node: Node, quant: NodeQuant, weight: WeightQuant) -> list[str]:
+    """Quantize every bias of a node on the grid of its own inner product, and give the roles."""
+    done: list[str] = []
+    for product in inner_products(node):
+        bias = node.weights.get(product.bias) if product.bias is not None else None
+        scale_d, scale_w = quant.operand(product.operand).scale, weight.scales.get(product.weight)
+        if product.bias is None or bias is None or scale_d is None or scale_w is None:
+            continue
+        floats = bias.astype(np.float32, copy=False)
+        node.weights[product.bias] = quantize_bias(floats, scale_d, scale_w, node.name)
+        done.append(product.bias)
+    return done

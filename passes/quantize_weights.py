@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from amctc.diagnostics import DiagnosticError
-from amctc.dialects.traits import linear_trait
-from amctc.ir import Graph, Node, NodeQuant, WeightQuant
+from amctc.dialects.traits import inner_products, weight_from_rows, weight_rows
+from amctc.ir import Graph, Node, WeightQuant
 from amctc.pipeline.context import Context
 from amctc.pipeline.pass_ import Pass
 from amctc.quant.arq import quantize_weights
@@ -19,9 +19,9 @@ from amctc.quant.arq import quantize_weights
 class QuantizeWeights(Pass):
     """Quantize the weights of every annotated layer with the algorithm its annotation names (ARQ).
 
-    The weight array becomes int8 and the scales go into the annotation. Until Quantize nodes are
-    inserted such a layer computes with the weights q*scale, so calibration sees the weights that the
-    deployed model will have.
+    The weight arrays (one for each inner product of the layer) become int8 and the scales go into the
+    annotation. Until Quantize nodes are inserted such a layer computes with the weights q*scale, so
+    calibration sees the weights that the deployed model will have.
     """
 
     name: ClassVar[str] = "quantize-weights"
@@ -35,7 +35,7 @@ class QuantizeWeights(Pass):
             if node.quant is None or node.quant.weight is None:
                 continue
             try:
-                _quantize(node, node.quant, node.quant.weight)
+                _quantize(node, node.quant.weight)
             except DiagnosticError as mistake:
                 context.collector.extend(mistake.diagnostics)
                 continue
@@ -45,10 +45,11 @@ class QuantizeWeights(Pass):
         return changed
 
 
-def _quantize(node: Node, quant: NodeQuant, weight: WeightQuant) -> None:
-    trait = linear_trait(node)
-    rows = trait.by_output_channel(node, node.weights[trait.weight]).astype(np.float32, copy=False)
+def _quantize(node: Node, weight: WeightQuant) -> None:
     axis = 0 if weight.channel_wise else None
-    found = quantize_weights(rows, axis=axis, bits=weight.bits, layer_name=node.name)
-    node.weights[trait.weight] = trait.from_output_channel(node, found.values)
-    node.quant = quant.with_weight_scale(found.params.scale.reshape(-1))
+    for product in inner_products(node):
+        rows = weight_rows(node, node.weights[product.weight]).astype(np.float32, copy=False)
+        found = quantize_weights(rows, axis=axis, bits=weight.bits, layer_name=node.name)
+        node.weights[product.weight] = weight_from_rows(node, found.values)
+        if node.quant is not None:
+            node.quant = node.quant.with_weight_scale(product.weight, found.params.scale.reshape(-1))

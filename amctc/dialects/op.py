@@ -58,6 +58,39 @@ class Linear:
 
 
 @dataclass(frozen=True)
+class InnerProduct:
+    """One product of a weight array with an operand of the layer, plus perhaps a bias.
+
+    `operand` is the index of a data input; the number of the node's inputs stands for the layer's own
+    hidden state. `weight` and `bias` are roles.
+    """
+
+    weight: str
+    bias: str | None
+    operand: int
+
+
+@dataclass(frozen=True)
+class Recurrent:
+    """The op runs over time: inner products of its inputs and of its own hidden state, and gates between them.
+
+    Weights are [Cout, K]. Such a layer keeps its float inputs and quantizes inside: there is no value of
+    the graph that a Quantize of the hidden state could stand on.
+    """
+
+    products: Callable[[Node], tuple[InnerProduct, ...]]
+    """All of them, in the order of the weights."""
+    hidden_range: tuple[float, float]
+    """The hidden state lies in this range."""
+    hidden_output: int | None
+    """The output that has the hidden state of every step; None where no output has it."""
+    quantize: Callable[[Node], None]
+    """Set the attributes so that the layer computes on the integers that its annotation says."""
+    is_quantized: Callable[[Node], bool]
+    """Whether the attributes say that the layer computes on integers."""
+
+
+@dataclass(frozen=True)
 class Affine:
     """At inference the op is y = a*x + b with one a and one b a channel of axis 1.
 
@@ -100,6 +133,7 @@ class OpDef:
     """The field of the source format's layer message that holds the op's own parameters."""
     quantizable: Quantizable | None = None
     linear: Linear | None = None
+    recurrent: Recurrent | None = None
     affine: Affine | None = None
     source: bool = False
     """An input of the graph."""

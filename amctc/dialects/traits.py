@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.dialects.op import Linear
+from amctc.dialects.op import InnerProduct, Linear
 from amctc.dialects.table import op_def
 from amctc.ir import Node
 
@@ -16,6 +16,26 @@ def linear_trait(node: Node) -> Linear:
     if trait is None:
         raise ValueError(f"{node.op} is not linear")
     return trait
+
+
+def inner_products(node: Node) -> tuple[InnerProduct, ...]:
+    """The products of weights with data that make up a node: one for a linear layer, some for a recurrent one."""
+    row = op_def(node)
+    if row.recurrent is not None:
+        return row.recurrent.products(node)
+    return () if row.linear is None else (InnerProduct(row.linear.weight, row.linear.bias, 0),)
+
+
+def weight_rows(node: Node, weight: NDArray[np.generic]) -> NDArray[np.generic]:
+    """The weight array of an inner product as [Cout, everything else]; a view where possible."""
+    linear = op_def(node).linear
+    return weight if linear is None else linear.by_output_channel(node, weight)
+
+
+def weight_from_rows(node: Node, rows: NDArray[np.generic]) -> NDArray[np.generic]:
+    """The inverse of `weight_rows`."""
+    linear = op_def(node).linear
+    return rows if linear is None else linear.from_output_channel(node, rows)
 
 
 def affine_coefficients(node: Node, channels: int) -> tuple[NDArray[np.float64], NDArray[np.float64]] | str:

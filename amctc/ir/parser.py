@@ -182,11 +182,12 @@ def _scalar(token: Token) -> Plain:
 def _quant(plain: dict[str, Plain]) -> NodeQuant:
     inputs = plain["inputs"]
     weight = plain.get("weight")
-    rule = plain.get("rule")
+    rule, state = plain.get("rule"), plain.get("state")
     return NodeQuant(
         inputs=tuple(_input_quant(item) for item in inputs) if isinstance(inputs, tuple) else (),
         weight=_weight_quant(weight) if isinstance(weight, dict) else None,
         rule=str(rule) if rule is not None else None,
+        state=_input_quant(state) if state is not None else None,
     )
 
 
@@ -198,7 +199,7 @@ def _input_quant(plain: Plain) -> InputQuant:
 
 
 def _weight_quant(plain: dict[str, Plain]) -> WeightQuant:
-    fields = {key: item for key, item in plain.items() if key != "scale"}
-    scale = plain.get("scale")
-    array = np.array(scale, np.float32) if isinstance(scale, tuple) else None
-    return WeightQuant(scale=array, **fields)  # type: ignore[arg-type]  # checked by use
+    fields = {key: item for key, item in plain.items() if key != "scales"}
+    scales = plain.get("scales")
+    arrays = {role: np.array(scale, np.float32) for role, scale in scales.items()} if isinstance(scales, dict) else {}
+    return WeightQuant(scales=arrays, **fields)  # type: ignore[arg-type]  # checked by use

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,11 @@ from amctc.quant.ifmr import IfmrSettings
 
 @dataclass(frozen=True)
 class InputQuant:
-    """How one data input of a layer is quantized; the factors are None until calibration."""
+    """How one operand of a layer is quantized; the factors are None until calibration.
+
+    `index` is the number of a data input; the hidden state of a recurrent layer has the number behind
+    that of its last input.
+    """
 
     index: int
     settings: IfmrSettings
@@ -28,43 +33,61 @@ class InputQuant:
 class WeightQuant:
     """How a layer's weights are quantized.
 
-    `scale` is float32, of length 1 or of the number of output channels; it is None until the
-    weights have been quantized. `axis` is the output-channel axis of the weight array.
+    `scales` has, by role, float32 of length 1 or of the number of output channels for each weight array
+    that has been quantized. A layer has one array for each of its inner products.
     """
 
     algorithm: str
     bits: int
     channel_wise: bool
-    scale: NDArray[np.float32] | None = None
+    scales: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, WeightQuant):
             return NotImplemented
         mine = (self.algorithm, self.bits, self.channel_wise)
-        if mine != (other.algorithm, other.bits, other.channel_wise):
+        if mine != (other.algorithm, other.bits, other.channel_wise) or self.scales.keys() != other.scales.keys():
             return False
-        if self.scale is None or other.scale is None:
-            return self.scale is other.scale
-        return np.array_equal(self.scale, other.scale)
+        return all(np.array_equal(scale, other.scales[role]) for role, scale in self.scales.items())
 
-    __hash__ = None  # type: ignore[assignment]  # an array is inside
+    __hash__ = None  # type: ignore[assignment]  # arrays are inside
 
 
 @dataclass(frozen=True)
 class NodeQuant:
-    """The annotation of one layer; `rule` is the place in the policy that gave it."""
+    """The annotation of one layer; `rule` is the place in the policy that gave it.
+
+    `state` is the hidden state of a recurrent layer, None for any other.
+    """
 
     inputs: tuple[InputQuant, ...]
     weight: WeightQuant | None = None
     rule: str | None = None
+    state: InputQuant | None = None
 
-    def with_input(self, index: int, scale: float, offset: int) -> NodeQuant:
-        """The same annotation with the factors of input `index` filled in."""
-        inputs = tuple(replace(q, scale=scale, offset=offset) if q.index == index else q for q in self.inputs)
-        return replace(self, inputs=inputs)
+    @property
+    def operands(self) -> tuple[InputQuant, ...]:
+        """The data inputs, then the hidden state if there is one."""
+        return self.inputs if self.state is None else (*self.inputs, self.state)
 
-    def with_weight_scale(self, scale: NDArray[np.float32]) -> NodeQuant:
-        """The same annotation with the weight scales filled in."""
+    def operand(self, index: int) -> InputQuant:
+        """The operand of that number; KeyError where it is not quantized."""
+        for operand in self.operands:
+            if operand.index == index:
+                return operand
+        raise KeyError(index)
+
+    def with_factors(self, index: int, scale: float, offset: int) -> NodeQuant:
+        """The same annotation with the factors of operand `index` filled in."""
+
+        def filled(operand: InputQuant) -> InputQuant:
+            return replace(operand, scale=scale, offset=offset) if operand.index == index else operand
+
+        state = None if self.state is None else filled(self.state)
+        return replace(self, inputs=tuple(map(filled, self.inputs)), state=state)
+
+    def with_weight_scale(self, role: str, scale: NDArray[np.float32]) -> NodeQuant:
+        """The same annotation with the scales of one weight array filled in."""
         if self.weight is None:
             raise ValueError("this layer has no weights to quantize")
-        return replace(self, weight=replace(self.weight, scale=scale))
+        return replace(self, weight=replace(self.weight, scales={**self.weight.scales, role: scale}))

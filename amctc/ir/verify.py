@@ -51,4 +51,6 @@ def _node_problems(graph: Graph, node: Node) -> list[str]:
             for q in node.quant.inputs
             if q.index >= len(edges)
         )
+        if node.quant.state is not None and node.quant.state.index != len(edges):
+            problems.append(f"the hidden state of {node.name!r} is annotated as input {node.quant.state.index}")
     return problems

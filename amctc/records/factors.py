@@ -8,13 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.ir import Graph, InputQuant, Node
+from amctc.dialects.traits import inner_products
+from amctc.ir import Graph, InputQuant, Node, WeightQuant
 from amctc.ir.graph import Shape
 
 
 @dataclass(frozen=True)
 class InputFactors:
-    """Scale and offset of one data input; `shape` is that of the value the layer reads."""
+    """Scale and offset of one operand.
+
+    `shape` is that of the value the layer reads. The hidden state of a recurrent layer has the index
+    behind that of the last input, and no shape.
+    """
 
     index: int
     scale: float
@@ -25,7 +30,12 @@ class InputFactors:
 
 @dataclass(frozen=True, eq=False)
 class LayerFactors:
-    """All factors of one layer. `scale_w` is float32 [channels] or [1], None for a layer without weights."""
+    """All factors of one layer.
+
+    `inputs` are the data inputs and then the hidden state, if there is one. `scale_w` is float32, the
+    scales ([channels] or [1]) of the weights of each inner product, one after the other; None for a layer
+    without weights.
+    """
 
     node: Node
     inputs: tuple[InputFactors, ...]
@@ -42,14 +52,19 @@ def layer_factors(graph: Graph) -> Iterator[LayerFactors]:
         weight = quant.weight
         yield LayerFactors(
             node=node,
-            inputs=tuple(_input(node, given) for given in quant.inputs),
-            scale_w=weight.scale if weight is not None else None,
+            inputs=tuple(_input(node, given) for given in quant.operands),
+            scale_w=_scales(node, weight) if weight is not None else None,
             bits_w=weight.bits if weight is not None else 8,
         )
+
+
+def _scales(node: Node, weight: WeightQuant) -> NDArray[np.float32]:
+    return np.concatenate([weight.scales[product.weight] for product in inner_products(node)])
 
 
 def _input(node: Node, given: InputQuant) -> InputFactors:
     if given.scale is None or given.offset is None:
         raise ValueError(f"input {given.index} of {node.name!r} has not been calibrated")
-    shape = node.inputs[given.index].shape
+    inputs = node.inputs
+    shape = inputs[given.index].shape if given.index < len(inputs) else None
     return InputFactors(given.index, given.scale, given.offset, given.bits, shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from amctc.dialects.table import op_def
 from amctc.ir import Graph, Node
 
 VERSION = 1
@@ -52,7 +53,7 @@ def _entry(node: Node) -> dict[str, object]:
             "offset": quant.offset,
             "bits": quant.bits,
         }
-        for quant in node.quant.inputs
+        for quant in node.quant.operands
     ]
     readers = [use.node for use in node.graph.uses(node.output)] if node.outputs else []
     entry["dequant"] = next((reader.name for reader in readers if reader.op == "quant.Dequantize"), None)
@@ -60,5 +61,8 @@ def _entry(node: Node) -> dict[str, object]:
 
 
 def _quantizer(node: Node, index: int) -> str:
+    """The name of the node that quantizes an operand: a Quantize, or the layer itself if it is recurrent."""
+    if op_def(node).recurrent is not None:
+        return node.name
     producer = node.inputs[index].producer
     return producer.inputs[0].producer.name if producer.op == "quant.AntiQuantize" else producer.name

@@ -15,7 +15,9 @@ def scale_offset_record(graph: Graph) -> str:
     """The record of a quantized graph (seed 001, 量化因子记录文件说明).
 
     One entry a layer in graph order; `record_d` for each data input, with the input's channels,
-    height and width where it is a 4-D blob; `scale_w` and `offset_w` for layers with weights only.
+    height and width where it is a 4-D blob; `scale_w` and `offset_w` for layers with weights only. A
+    recurrent layer has a `record_d` more, for its hidden state, whose index is the number of its inputs,
+    and a `scale_w` for each inner product, in the order of its blobs.
     """
     message: Any = load_schema("amct_record.proto").message("amct_record.ScaleOffsetRecord")()
     for layer in layer_factors(graph):

@@ -8,12 +8,12 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from amctc.diagnostics import did_you_mean, error
-from amctc.dialects.shapes import infer_nodes, infer_shapes
+from amctc.dialects.shapes import check_weights, infer_nodes, infer_shapes
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Value
 from amctc.ir.graph import Shape
 from amctc.runtime.feeds import check_feeds
-from amctc.runtime.hostops import HOST_OPS, HostOp
+from amctc.runtime.hostops import HOST_OPS, HostOp, Run
 from amctc.runtime.lowering import lower_nodes
 from amctc.runtime.lowering.builder import unique_names
 from amctc.runtime.plan import HostStep, Segment, make_plan, needed_nodes
@@ -30,7 +30,8 @@ class Executor:
     weights must not be changed while the executor is in use. A session is built when its shapes are
     first met, as some layers' outputs are as large as their data say; those of the last two shapes
     are kept, so a shorter last batch costs one building, not one in every epoch. With `reuse` the
-    arrays of a result are overwritten by the next run.
+    arrays of a result are overwritten by the next run. A recurrent layer goes on from the state in which
+    the batch before left it, as in Caffe.
     """
 
     def __init__(
@@ -51,12 +52,13 @@ class Executor:
         self._dtypes = element_types(graph)
         self._inputs = graph_inputs(graph)
         self.steps = make_plan(graph, self.fetch, self._dtypes, (*host_ops, *HOST_OPS))
-        self._needed = {
-            value for node in needed_nodes(graph, self.fetch) if op_def(node).source for value in node.outputs
-        }
+        # A source may have tops that nobody reads, such as the labels of a Data layer.
+        read = {value for node in needed_nodes(graph, self.fetch) for value in node.inputs}
+        self._needed = {value for value in (*read, *self.fetch) if op_def(value.producer).source}
         self._last_reader = _last_readers(self.steps)
         self._names = unique_names([value for node in graph.nodes for value in node.outputs])
         self._built: dict[int, dict[tuple[Shape, ...], Session]] = {}
+        self._started: dict[int, Run] = {}
 
     def run(self, feeds: Mapping[str, ArrayLike]) -> dict[Value, NDArray[Any]]:
         """The fetched values for one batch, keyed by value.
@@ -75,7 +77,9 @@ class Executor:
                 inferred = infer_nodes([step.node], known)
                 shapes = tuple(inferred[value] for value in step.outputs if value in inferred)
                 inputs = tuple(values[value] for value in step.inputs)
-                values.update(zip(step.outputs, step.op.run(step.node, inputs, shapes), strict=True))
+                if number not in self._started:
+                    self._started[number] = step.op.start(step.node)
+                values.update(zip(step.outputs, self._started[number](inputs, shapes), strict=True))
             else:
                 values.update(self._session(number, step, known).run(values))
             for value in self._last_reader.get(number, ()):
@@ -88,7 +92,11 @@ class Executor:
         key = tuple(known.values())
         session = built.pop(key, None)
         if session is None:
-            low = lower_nodes(segment.nodes, infer_nodes(segment.nodes, known), self._dtypes, self._names)
+            shapes = infer_nodes(segment.nodes, known)
+            # What the model says was compared with the weights when they were read.
+            unsaid = [node for node in segment.nodes if any(value not in self._declared for value in node.inputs)]
+            check_weights(unsaid, shapes)
+            low = lower_nodes(segment.nodes, shapes, self._dtypes, self._names)
             session = Session(low, segment.inputs, segment.outputs, self._threads, self._reuse)
         while len(built) > 1:
             del built[next(iter(built))]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from amctc.dialects.table import op_def
+from amctc.dialects.table import is_custom, op_def
 from amctc.ir import Graph, Node, Value
 from amctc.runtime.hostops import HostOp
+from amctc.runtime.hostops.custom import missing_host_op
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def make_plan(
     """Steps that compute the fetched values, each after those it reads from.
 
     A node's level grows by one wherever data pass from ONNX Runtime to a host op or back, so the
-    number of sessions is the smallest for the longest such chain. O(nodes + edges).
+    number of sessions is the smallest for the longest such chain. O(nodes + edges). Raises
+    `DiagnosticError` (AM436) for a custom layer that no host op runs.
     """
     level: dict[Node, int] = {}
     taken: dict[Node, HostOp] = {}
@@ -64,6 +66,8 @@ def make_plan(
             level[node] = 0
             continue
         op = next((op for op in host_ops if op.applies(node, dtypes)), None)
+        if op is None and is_custom(node):
+            raise missing_host_op(node)
         reached = max((level[value.producer] for value in node.inputs), default=0)
         if op is not None:
             taken[node] = op

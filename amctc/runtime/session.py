@@ -59,11 +59,24 @@ class Session:
         )
 
     def run(self, values: Mapping[Value, Array]) -> dict[Value, Array]:
-        """The segment's outputs for its inputs; with `reuse`, in the same arrays at every run."""
+        """The segment's outputs for its inputs; with `reuse`, in the same arrays at every run.
+
+        Raises MemoryError where there is not enough of it.
+        """
         feeds = {
             name: np.ascontiguousarray(values[value])
             for name, value in zip(self._input_names, self.inputs, strict=True)
         }
+        from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
+
+        try:
+            return self._run(feeds)
+        except (Fail, RuntimeException) as failure:
+            if "Failed to allocate memory" in str(failure):
+                raise MemoryError(str(failure)) from failure
+            raise
+
+    def _run(self, feeds: Mapping[str, Array]) -> dict[Value, Array]:
         if not self._buffers:
             found = self._session.run(self._output_names, feeds)
             return dict(zip(self.outputs, found, strict=True))

@@ -35,7 +35,9 @@ def _can_work_in_place(graph: Graph, value: Value, following: Value) -> bool:
     node = following.producer
     if not graph.has_single_use(value) or op_def(node).source or len(node.outputs) != 1:
         return False
-    return bool(node.inputs) and node.inputs[0] is value and value.shape == following.shape
+    if not node.inputs or node.inputs[0] is not value:
+        return False
+    return following.shape is None or value.shape == following.shape
 
 
 def _fresh(wanted: str, taken: set[str]) -> str:

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from amctc.dialects.caffe.schema import NET, caffe_schema
+from amctc.dialects.table import is_custom
 from amctc.ir import Graph, Node
 from amctc.ir.graph import Array
 from amctc.targets.caffe.blob_names import blob_names
 from amctc.targets.caffe.quant_layers import CaffeLayer, quant_layer
+from amctc.targets.caffe.shared_names import apart_names, without_names
 from amctc.text.plain import Plain, plain_to_text
 from amctc.text.proto_schema import load_schema
 
@@ -19,6 +21,7 @@ from amctc.text.proto_schema import load_schema
 def prototxt(graph: Graph, *, fake: bool = False, in_place: bool = True) -> str:
     """The structure of the net as text; without `in_place` every layer has tops of its own."""
     names = blob_names(graph, in_place=in_place)
+    apart = apart_names(graph.nodes)
     layers: list[Plain] = []
     for node, layer in _layers(graph, fake):
         entry: dict[str, Plain] = {"name": node.name, "type": layer.type}
@@ -26,8 +29,9 @@ def prototxt(graph: Graph, *, fake: bool = False, in_place: bool = True) -> str:
             entry["bottom"] = tuple(names[value] for value in node.inputs)
         if node.outputs:
             entry["top"] = tuple(names[value] for value in node.outputs)
-        layers.append(entry | layer.attrs)
+        layers.append(entry | without_names(layer.attrs, apart))
     net: dict[str, Plain] = {"name": graph.name} if graph.name else {}
+    net |= graph.attrs
     net["layer"] = tuple(layers)
     return plain_to_text(net, caffe_schema().descriptor(NET))
 
@@ -52,7 +56,8 @@ def _layers(graph: Graph, fake: bool) -> Iterator[tuple[Node, CaffeLayer]]:
         if node.dialect == "quant":
             yield node, quant_layer(node, fake=fake)
             continue
-        blobs = tuple(_as_float(array) if fake else array for array in node.weights.values())
+        own = fake and not is_custom(node)
+        blobs = tuple(_as_float(array) if own else array for array in node.weights.values())
         yield node, CaffeLayer(node.type, node.attrs, blobs)
 
 

@@ -157,8 +157,7 @@ def test_weight_scales_are_per_output_channel_or_one(channel_wise: bool, tmp_pat
     node = graph.node("up")
     assert node.quant is not None
     assert node.quant.weight is not None
-    scale = node.quant.weight.scale
-    assert scale is not None
+    scale = node.quant.weight.scales["weight"]
     assert scale.shape == ((4,) if channel_wise else (1,))
     trait = linear_trait(node)
     integers = trait.by_output_channel(node, node.weights["weight"]).astype(np.float32).reshape(4, -1)

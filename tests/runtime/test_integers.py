@@ -122,7 +122,7 @@ def test_quantized_weights_on_float_data_compute_with_their_real_values(kind: st
     parameter: dict[str, Any] = {"num_output": 4, "kernel_size": (3,), "bias_term": False}
     graph = one_layer(kind, (1, 4, 5, 5), {"convolution_param": parameter}, {"weight": integers})
     node = graph.node("layer")
-    node.quant = NodeQuant((InputQuant(0, IfmrSettings()),), WeightQuant("arq", 8, True, scale))
+    node.quant = NodeQuant((InputQuant(0, IfmrSettings()),), WeightQuant("arq", 8, True, {"weight": scale}))
     along = (1, -1, 1, 1) if kind == "Deconvolution" else (-1, 1, 1, 1)
     real = {"weight": integers.astype(np.float32) * scale.reshape(along)}
     data = {"data": random((1, 4, 5, 5))}

@@ -39,15 +39,17 @@ class Statistics:
 
 
 def uses_batch_statistics(node: Node) -> bool:
-    """Whether a BatchNorm takes mean and variance from its own input (`use_global_stats: false`)."""
+    """Whether a BatchNorm takes mean and variance from its own input: if told to, or else in phase TRAIN."""
     param = params(node, "batch_norm_param")
-    return param.HasField("use_global_stats") and not param.use_global_stats
+    if param.HasField("use_global_stats"):
+        return not param.use_global_stats
+    return node.attrs.get("phase") == "TRAIN"
 
 
 def statistics(node: Node) -> Statistics | str:
     """The stored statistics divided by their factor (a factor of 0 makes both 0), or why there are none."""
     if uses_batch_statistics(node):
-        return "it normalizes with the statistics of each batch (`use_global_stats: false`)"
+        return "it normalizes with the statistics of each batch (phase TRAIN, or `use_global_stats: false`)"
     if not {"mean", "variance", "factor"} <= node.weights.keys():
         return "it has no weights"
     factor = float(node.weights["factor"].reshape(-1)[0])
@@ -192,7 +194,8 @@ AFFINE_OPS: tuple[OpDef, ...] = (
         affine=Affine(_batch_norm_coefficients),
         notes=(
             "the stored mean and variance are divided by the third blob, and are 0 if that is 0; with "
-            "`use_global_stats: false` the batch's own (biased) statistics are used and nothing is updated"
+            "`use_global_stats: false`, or in phase TRAIN unless it is true, the batch's own (biased) statistics "
+            "are used and nothing is updated"
         ),
     ),
     OpDef(

@@ -10,6 +10,7 @@ from amctc.ir import Node, Value
 from amctc.ir.graph import Array, Shape
 
 Arrays: TypeAlias = tuple[Array, ...]
+Run: TypeAlias = Callable[[Arrays, tuple[Shape, ...]], Arrays]
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,21 @@ class HostOp:
     `applies(node, dtypes)` says whether it takes a node over; `dtypes` has the element type of every
     value. `run(node, inputs, shapes)` computes the outputs. `shapes` are those that the op's `infer`
     gives for these inputs: the outputs' shapes, or the most they can be where the data decide.
+
+    An op that goes on from one batch to the next has `begin(node)` too: an executor calls it once, and
+    what it gives computes the outputs of every batch, in their order.
     """
 
     name: str
     applies: Callable[[Node, Mapping[Value, str]], bool]
     run: Callable[[Node, Arrays, tuple[Shape, ...]], Arrays]
+    begin: Callable[[Node], Run] | None = None
+
+    def start(self, node: Node) -> Run:
+        """What computes the outputs of one node, batch after batch, for one executor."""
+        if self.begin is not None:
+            return self.begin(node)
+        return lambda inputs, shapes: self.run(node, inputs, shapes)
 
 
 def for_op(op: str, run: Callable[[Node, Arrays, tuple[Shape, ...]], Arrays]) -> HostOp:

@@ -131,6 +131,10 @@ def lower_lrn(low: Lowering, node: Node) -> None:
     source, output, size = low.name(node.inputs[0]), low.name(node.output), int(param.local_size)
     alpha, beta = float(param.alpha), float(param.beta)
     if param.norm_region == 0:
+        # A window over all channels on both sides is as good as a longer one, and costs no memory.
+        widest = max(1, 2 * low.shape(node.inputs[0])[1] - 1)
+        if size > widest:
+            size, alpha = widest, alpha * widest / size
         low.emit("LRN", [source], output, size=size, alpha=alpha, beta=beta, bias=float(param.k))
         return
     squares = low.emit("Mul", [source, source])

@@ -13,7 +13,7 @@ from amctc.dialects.caffe.convolution import conv_geometry
 from amctc.dialects.caffe.inner_product import flat_sizes
 from amctc.dialects.shapes import node_error
 from amctc.dialects.table import op_def
-from amctc.dialects.traits import linear_trait
+from amctc.dialects.traits import linear_trait, weight_from_rows, weight_rows
 from amctc.ir import Node, Value
 from amctc.ir.graph import Shape
 from amctc.quant.grid import grid_limits
@@ -82,25 +82,24 @@ def largest_sum(node: Node) -> int:
     return int(totals.max(initial=0))
 
 
-def dequantized_weight(node: Node) -> NDArray[np.float32]:
-    """The weights a layer on float data computes with.
+def dequantized_weight(node: Node, role: str = "weight") -> NDArray[np.float32]:
+    """The weights that an inner product of a layer on float data computes with.
 
     float32 as they are; int8 (quantized, the data not yet) times their scale, by output channel.
     Raises `DiagnosticError` (AM432) for int8 without scales.
     """
-    trait = linear_trait(node)
-    weight: NDArray[Any] = weight_of(node, trait.weight)
+    weight: NDArray[Any] = weight_of(node, role)
     if weight.dtype == np.float32:
         return weight
     if weight.dtype.kind == "f":
         return weight.astype(np.float32)
-    scale = node.quant.weight.scale if node.quant is not None and node.quant.weight is not None else None
+    scale = node.quant.weight.scales.get(role) if node.quant is not None and node.quant.weight is not None else None
     if scale is None:
         message = f"has {weight.dtype} weights without a scale, and its input is not quantized"
         raise DiagnosticError(node_error("AM432", node, message))
-    rows = trait.by_output_channel(node, weight).astype(np.float32)
+    rows = weight_rows(node, weight).astype(np.float32)
     scaled = rows * scale.reshape((-1,) + (1,) * (rows.ndim - 1))
-    return trait.from_output_channel(node, scaled).astype(np.float32, copy=False)
+    return weight_from_rows(node, scaled).astype(np.float32, copy=False)
 
 
 def convolve_integers(low: Lowering, node: Node) -> None:
