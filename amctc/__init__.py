@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from amctc.policy import Policy
     from amctc.runtime.datasets import Dataset
     from amctc.runtime.executor import run_graph as run
+    from amctc.runtime.hostops.custom import register_host_op
 
 __version__ = "0.1.0"
 
@@ -30,6 +31,7 @@ __all__ = [
     "compile",
     "evaluate",
     "load",
+    "register_host_op",
     "run",
 ]
 
@@ -44,6 +46,7 @@ _PLACES = {
     "compile": ("amctc.driver", "compile"),
     "evaluate": ("amctc.driver", "evaluate"),
     "load": ("amctc.frontends", "load_model"),
+    "register_host_op": ("amctc.runtime.hostops.custom", "register_host_op"),
     "run": ("amctc.runtime.executor", "run_graph"),
 }
 

@@ -27,6 +27,10 @@ PreprocessOption = Annotated[
     str | None, typer.Option("--preprocess", help="what to do with the data, e.g. resize-short=256,center-crop=227,bgr")
 ]
 BatchOption = Annotated[int | None, typer.Option("--batch-size", min=1, help="samples a batch [default: the model's]")]
+CustomProtoOption = Annotated[
+    list[Path] | None,
+    typer.Option("--custom-proto", help="a .proto with messages of your own layers; may be repeated"),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
@@ -42,6 +46,7 @@ def compile(
     batch_size: BatchOption = None,
     pipeline: Annotated[str | None, typer.Option("--pipeline", help="passes to run, as text")] = None,
     preprocess: PreprocessOption = None,
+    custom_proto: CustomProtoOption = None,
 ) -> None:
     """Quantize MODEL as a policy says, and write it for one or more targets."""
     from amctc import driver
@@ -58,6 +63,7 @@ def compile(
         batch_size=batch_size,
         preprocess=preprocess,
         progress=progress(),
+        custom_protos=custom_proto or (),
     )
     warn(result.warnings)
     say_files(result)
@@ -89,6 +95,7 @@ def explain(
     *,
     policy: PolicyOption,
     layer: Annotated[str | None, typer.Option("--layer", help="only this layer")] = None,
+    custom_proto: CustomProtoOption = None,
     json: JsonOption = False,
 ) -> None:
     """Say what each layer gets from the policy, and the rule that gave it."""
@@ -96,7 +103,7 @@ def explain(
     from amctc.policy import explain_to_json
     from amctc.terminal import as_json, print_json, table
 
-    rows = driver.explain(model, weights, policy=policy, layer=layer)
+    rows = driver.explain(model, weights, policy=policy, layer=layer, custom_protos=custom_proto or ())
     if json:
         print_json(explain_to_json(rows))
         return
@@ -111,24 +118,28 @@ def config(
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="the JSON file to write")],
     policy: Annotated[Path | None, typer.Option("--policy", "-p", help="a .cfg policy to expand")] = None,
+    custom_proto: CustomProtoOption = None,
 ) -> None:
     """Write the full JSON layer config of MODEL."""
     from amctc import driver
     from amctc.terminal import say
 
-    driver.write_config(model, weights, policy=policy, output=output)
+    driver.write_config(model, weights, policy=policy, output=output, custom_protos=custom_proto or ())
     say(f"wrote {output}")
 
 
 @app.command()
 def uninplace(
-    model: ModelArg, *, output: Annotated[Path, typer.Option("--output", "-o", help="the prototxt to write")]
+    model: ModelArg,
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="the prototxt to write")],
+    custom_proto: CustomProtoOption = None,
 ) -> None:
     """Write MODEL, a Caffe prototxt, with a top of its own for every layer that works in place."""
     from amctc import driver
     from amctc.terminal import say, warn
 
-    warn(driver.uninplace_model(model, output))
+    warn(driver.uninplace_model(model, output, custom_proto or ()))
     say(f"wrote {output}")
 
 
@@ -142,6 +153,7 @@ def run(
     blobs: Annotated[str | None, typer.Option("--blobs", help="A,B,… or all [default: the outputs]")] = None,
     batch_size: BatchOption = None,
     preprocess: PreprocessOption = None,
+    custom_proto: CustomProtoOption = None,
 ) -> None:
     """Run MODEL over data and write its blobs, one array for each."""
     from amctc import driver
@@ -157,6 +169,7 @@ def run(
         batch_size=batch_size,
         preprocess=preprocess,
         progress=progress(),
+        custom_protos=custom_proto or (),
     )
     for name, shape in written.items():
         say(f"{name}: {' x '.join(map(str, shape))}")
@@ -172,6 +185,7 @@ def evaluate(
     labels: Annotated[str, typer.Option("--labels", help="a key of the .npz, a .npy or a .csv")],
     batch_size: BatchOption = None,
     preprocess: PreprocessOption = None,
+    custom_proto: CustomProtoOption = None,
     json: JsonOption = False,
 ) -> None:
     """Top-1 and top-5 accuracy of MODEL on labelled data."""
@@ -186,6 +200,7 @@ def evaluate(
         batch_size=batch_size,
         preprocess=preprocess,
         progress=progress(),
+        custom_protos=custom_proto or (),
     )
     if json:
         print_json(found.to_json())
@@ -199,12 +214,32 @@ def print_model(
     weights: WeightsArg = None,
     *,
     full: Annotated[bool, typer.Option("--full", help="write all weights, so that the text can be read back")] = False,
+    custom_proto: CustomProtoOption = None,
 ) -> None:
     """Print the graph of MODEL in its textual form."""
     from amctc.frontends import load_model
     from amctc.ir.printer import print_graph
 
-    sys.stdout.write(print_graph(load_model(model, weights), elide_weights=not full))
+    sys.stdout.write(print_graph(load_model(model, weights, custom_protos=custom_proto or ()), elide_weights=not full))
+
+
+@app.command("merge-proto")
+def merge_proto(
+    custom: Annotated[
+        list[Path], typer.Option("--custom", help="a .proto with messages of your own layers; may be repeated")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="the .proto to write")],
+    caffe_proto: Annotated[
+        Path | None,
+        typer.Option("--caffe-proto", help="the caffe.proto to begin with [default: Caffe's, with ATC's layers]"),
+    ] = None,
+) -> None:
+    """Merge your own messages and AMCT's into a caffe.proto."""
+    from amctc import driver
+    from amctc.terminal import say, warn
+
+    warn(driver.merge_proto(custom, caffe_proto=caffe_proto, output=output))
+    say(f"wrote {output}")
 
 
 @app.command()

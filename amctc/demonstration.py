@@ -63,8 +63,9 @@ def _row(node: Node, quant: NodeQuant, sqnr: float) -> tuple[str, ...]:
     offsets = " ".join(str(given.offset) for given in quant.inputs)
     weight = quant.weight
     weights = "-"
-    if weight is not None and weight.scale is not None:
-        weights = f"{weight.bits} bits, {weight.scale.size} scale{'s' if weight.scale.size > 1 else ''}"
+    if weight is not None and weight.scales:
+        count = sum(scale.size for scale in weight.scales.values())
+        weights = f"{weight.bits} bits, {count} scale{'s' if count > 1 else ''}"
     return node.name, node.type, scales, offsets, weights, f"{sqnr:.1f}"
 
 

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level, did_you_mean, error
+from amctc.dialects.caffe.schema import merge_caffe_proto
 from amctc.dialects.shapes import node_error
-from amctc.dialects.table import op_def
+from amctc.dialects.table import is_custom, op_def
 from amctc.frontends import load_model
 from amctc.ir import Graph, Value
 from amctc.output import output_paths, write_files
@@ -58,6 +59,7 @@ def compile(
     batch_size: int | None = None,
     preprocess: str | None = None,
     progress: Progress | None = None,
+    custom_protos: Sequence[str | Path] = (),
 ) -> CompileResult:
     """Quantize a model as a policy says and write it for the targets.
 
@@ -69,7 +71,7 @@ def compile(
     collector = Collector()
     targets = [_target(name) for name in ([target] if isinstance(target, str) else target)]
     steps = _pipeline(pipeline)
-    graph = load_model(model, weights, collector)
+    graph = load_model(model, weights, collector, custom_protos=custom_protos)
     _refuse_quantized(graph, str(model))
     _require_weights(graph)
     resolved = resolve(policy if isinstance(policy, Policy) else Policy.from_file(policy), graph)
@@ -109,7 +111,8 @@ def run_blobs(
     """Run a whole data set and give one array for each blob, batches concatenated on axis 0.
 
     `blobs` None means the outputs of the graph, `["all"]` every blob under its source name; an
-    in-place blob holds its last value, as in Caffe.
+    in-place blob holds its last value, as in Caffe. A blob of no axes (a loss) gives one number a batch.
+    Raises `DiagnosticError` (AM409) where batches give arrays that do not fit together.
     """
     report = progress or Silent()
     wanted = _wanted(graph, blobs)
@@ -122,7 +125,16 @@ def run_blobs(
         done = min(done + (batch_size or declared_batch(graph)), len(dataset))
         report.step(done)
     report.end()
-    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+    return {name: _joined(name, arrays) for name, arrays in parts.items()}
+
+
+def _joined(blob: str, batches: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    if not batches[0].ndim:
+        return np.stack(batches)
+    if len({array.shape[1:] for array in batches}) > 1:
+        message = f"blob `{blob}` is as large as its data say, so that its batches do not form one array"
+        raise error("AM409", message, help="run all samples in one batch: `--batch-size N`, with N their number")
+    return np.concatenate(batches)
 
 
 def run_batches(
@@ -192,8 +204,9 @@ def _pipeline(text: str | None) -> Pipeline:
 
 def _refuse_quantized(graph: Graph, file: str) -> None:
     for node in graph.nodes:
-        integers = any(array.dtype.kind != "f" for array in node.weights.values())
-        if node.dialect == "quant" or integers:
+        integers = not is_custom(node) and any(array.dtype.kind != "f" for array in node.weights.values())
+        recurrent = op_def(node).recurrent
+        if node.dialect == "quant" or integers or (recurrent is not None and recurrent.is_quantized(node)):
             what = "its weights are integers" if integers else f"it is a {node.type} layer"
             help = "give the float model"
             message = f"this model is quantized already: layer `{node.name}`, {what}"
@@ -204,7 +217,10 @@ def _refuse_quantized(graph: Graph, file: str) -> None:
 
 def _require_weights(graph: Graph) -> None:
     for node in graph.nodes:
-        wanted = op_def(node).weight_shapes(node, tuple(value.shape or () for value in node.inputs))
+        shapes = [value.shape for value in node.inputs if value.shape is not None]
+        if len(shapes) != len(node.inputs):
+            continue  # only running tells what it needs
+        wanted = op_def(node).weight_shapes(node, tuple(shapes))
         if wanted and not node.weights:
             help = "give the weights file too, after the model"
             raise DiagnosticError(node_error("AM420", node, "has no weights", help))
@@ -223,28 +239,55 @@ def _batches(name: str, calibration: Calibration) -> int | None:
 
 
 def explain(
-    model: str | Path, weights: str | Path | None = None, *, policy: str | Path, layer: str | None = None
+    model: str | Path,
+    weights: str | Path | None = None,
+    *,
+    policy: str | Path,
+    layer: str | None = None,
+    custom_protos: Sequence[str | Path] = (),
 ) -> list[ExplainRow]:
     """What every layer (or one) gets from a policy, and the rule behind each value."""
-    return explain_policy(resolve(Policy.from_file(policy), load_model(model, weights)), layer)
+    graph = load_model(model, weights, custom_protos=custom_protos)
+    return explain_policy(resolve(Policy.from_file(policy), graph), layer)
 
 
 def write_config(
-    model: str | Path, weights: str | Path | None = None, *, policy: str | Path | None = None, output: Path
+    model: str | Path,
+    weights: str | Path | None = None,
+    *,
+    policy: str | Path | None = None,
+    output: Path,
+    custom_protos: Sequence[str | Path] = (),
 ) -> None:
     """Write the full JSON layer config of a model, with the defaults or with what a policy says."""
-    graph = load_model(model, weights)
+    graph = load_model(model, weights, custom_protos=custom_protos)
     resolved = resolve(Policy.from_file(policy) if policy is not None else Policy(), graph)
     write_files({output: to_json(resolved).encode()})
 
 
-def uninplace_model(model: str | Path, output: str | Path) -> tuple[Diagnostic, ...]:
+def uninplace_model(
+    model: str | Path, output: str | Path, custom_protos: Sequence[str | Path] = ()
+) -> tuple[Diagnostic, ...]:
     """Write a Caffe net in which every layer has a top of its own; only layers of phase TEST are kept.
 
     Gives the warnings. Raises `DiagnosticError` where the net cannot be read or written.
     """
     collector = Collector()
-    write_files({Path(output): uninplaced(load_model(model, collector=collector), collector).encode()})
+    graph = load_model(model, collector=collector, custom_protos=custom_protos)
+    write_files({Path(output): uninplaced(graph, collector).encode()})
+    return collector.warnings
+
+
+def merge_proto(
+    custom_protos: Sequence[str | Path], *, caffe_proto: str | Path | None = None, output: str | Path
+) -> tuple[Diagnostic, ...]:
+    """Write a caffe.proto with AMCT's layers and the users' in it.
+
+    `caffe_proto` is the one to begin with; the default is Caffe's with ATC's layers. Gives the
+    warnings. Raises `DiagnosticError` (AM1xx) with every clash, and AM700 for an output that cannot be written.
+    """
+    collector = Collector()
+    write_files({Path(output): merge_caffe_proto(custom_protos, caffe_proto, collector).encode()})
     return collector.warnings
 
 
@@ -258,9 +301,10 @@ def run_to_file(
     batch_size: int | None = None,
     preprocess: str | None = None,
     progress: Progress | None = None,
+    custom_protos: Sequence[str | Path] = (),
 ) -> dict[str, tuple[int, ...]]:
     """Run a model over data and write its blobs to an `.npz`; gives the shape of each array."""
-    graph = load_model(model, weights)
+    graph = load_model(model, weights, custom_protos=custom_protos)
     arrays = run_blobs(graph, open_dataset(graph, data, preprocess), blobs, batch_size, progress)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]  # its stub takes the keyword allow_pickle for an array name
@@ -277,8 +321,9 @@ def evaluate_model(
     batch_size: int | None = None,
     preprocess: str | None = None,
     progress: Progress | None = None,
+    custom_protos: Sequence[str | Path] = (),
 ) -> Accuracy:
     """Top-1 and top-5 accuracy of a model on labelled data."""
-    graph = load_model(model, weights)
+    graph = load_model(model, weights, custom_protos=custom_protos)
     dataset = open_dataset(graph, data, preprocess)
     return evaluate(graph, dataset, Labels.open(labels, dataset), batch_size, progress)
