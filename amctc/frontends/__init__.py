@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
 
 from amctc.diagnostics import Collector, error
 from amctc.ir import Graph
 
+if TYPE_CHECKING:
+    from amctc.frontends.caffe import NetState
 
-def load_model(model: str | Path, weights: str | Path | None = None, collector: Collector | None = None) -> Graph:
+
+class Reading(TypedDict, total=False):
+    """How a model is to be read, where its files alone do not say it: options of `load_model`."""
+
+    state: NetState
+    """For which phase, level and stages a Caffe net is built."""
+    custom_protos: Sequence[str | Path]
+    """Files that declare the messages of the user's own Caffe layers."""
+
+
+_CAFFE_ENDINGS = (".prototxt", ".txt", ".pbtxt", ".caffemodel", ".binaryproto", ".pb")
+
+
+def load_model(
+    model: str | Path,
+    weights: str | Path | None = None,
+    collector: Collector | None = None,
+    *,
+    state: NetState | None = None,
+    keep_training: bool = False,
+    custom_protos: Sequence[str | Path] = (),
+) -> Graph:
     """The graph in a model file; the ending of its name says the format.
 
-    Warnings go to `collector`. Raises `DiagnosticError` (AM3xx) with every mistake found.
+    `state`, `keep_training` and `custom_protos` are Caffe's: see `load_caffe`. Warnings go to `collector`. Raises
+    `DiagnosticError` (AM3xx) with every mistake found.
     """
     ending = Path(model).suffix.lower()
-    if ending in (".prototxt", ".txt", ".pbtxt"):
+    if ending in _CAFFE_ENDINGS:
         from amctc.frontends.caffe import load_caffe
 
-        return load_caffe(model, weights, collector)
-    if ending == ".caffemodel":
-        help = "give the prototxt first and the caffemodel second"
-        raise error("AM330", "a caffemodel alone does not say how its layers are connected", file=str(model), help=help)
+        return load_caffe(
+            model, weights, collector, state=state, keep_training=keep_training, custom_protos=custom_protos
+        )
     help = "this version reads Caffe models: a `.prototxt` and its `.caffemodel`"
     raise error("AM331", f"`{ending or model}` is not a model format that is read", file=str(model), help=help)

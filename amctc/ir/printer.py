@@ -92,7 +92,7 @@ def _dataclass_to_plain(value: object) -> dict[str, Plain]:
     plain: dict[str, Plain] = {}
     for field in dataclasses.fields(value):  # type: ignore[arg-type]  # only called with dataclasses
         item = getattr(value, field.name)
-        if item is not None:
+        if item is not None and item != {}:
             plain[field.name] = _to_plain(item)
     return plain
 

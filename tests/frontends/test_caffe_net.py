@@ -77,6 +77,30 @@ def test_training_layers_are_left_out_with_a_warning(tmp_path: Path) -> None:
     assert [warning.code for warning in collector.warnings] == ["AM306"]
 
 
+def test_training_layers_are_kept_if_asked_for_and_a_loss_has_a_top_even_if_it_names_none(tmp_path: Path) -> None:
+    text = (
+        data("2 3")
+        + data("2", "label")
+        + 'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "data" bottom: "label" }'
+    )
+    graph = load_caffe(write(tmp_path, text), keep_training=True)
+    assert [value.blob for value in graph.node("loss").outputs] == ["loss"]
+    assert [value.blob for value in graph.outputs] == ["loss"]
+
+
+def test_what_reads_the_top_of_a_training_layer_is_left_out_with_it(tmp_path: Path) -> None:
+    text = (
+        data("2 3")
+        + data("2", "label")
+        + layer("loss", "SoftmaxWithLoss", "data label", "loss")
+        + 'layer { name: "quiet" type: "Silence" bottom: "loss" }'
+    )
+    collector = Collector()
+    graph = load_caffe(write(tmp_path, text), collector=collector)
+    assert [node.name for node in graph.nodes] == ["data", "label"]
+    assert ["reads `loss`" in warning.message for warning in collector.warnings] == [False, True]
+
+
 def test_an_unknown_field_is_kept_and_warned_of(tmp_path: Path) -> None:
     collector = Collector()
     graph = load_caffe(
@@ -124,7 +148,7 @@ def test_an_unknown_field_is_kept_and_warned_of(tmp_path: Path) -> None:
             "top of its own",
         ),
         (data() + layer("s", "Eltwise", "data", "s"), "AM316", 2, "takes at least 2 bottoms, this one has 1", None),
-        (data() + conv("c", "data", 4, kernel=20), "AM320", 2, "filter", None),
+        (data() + conv("c", "data", 4, kernel=20), "AM320", 2, "20", None),
         (
             data() + layer("a", "ReLU", "data", "a", "include { phase: TEST } exclude { phase: TRAIN }"),
             "AM302",
@@ -132,7 +156,29 @@ def test_an_unknown_field_is_kept_and_warned_of(tmp_path: Path) -> None:
             "both include and exclude",
             None,
         ),
-        ('layers { name: "a" type: RELU bottom: "data" top: "a" }', "AM300", 1, "V1 `layers` form", None),
+        (data() + 'layers { name: "a" type: RELU bottom: "data" top: "a" }', "AM300", 2, "the V1 form", "layer {"),
+        (data() + layer("a", "Python", "data", "a"), "AM321", 2, "runs Python code", "by Caffe layers"),
+        (
+            data("2 3", "a") + data("2 3", "b") + layer("s", "Eltwise", "a b", "b"),
+            "AM315",
+            3,
+            "produced by `b` and again by `s`",
+            None,
+        ),
+        (
+            data() + 'layer { name: "s" type: "Slice" bottom: "data" top: "a" top: "a" }',
+            "AM315",
+            2,
+            "two tops named `a`",
+            None,
+        ),
+        (
+            data() + layer("a", "ReLU", "data", "a", "loss_weight: 1 loss_weight: 0"),
+            "AM316",
+            2,
+            "2 `loss_weight`",
+            None,
+        ),
         (
             data()
             + layer("a", "InnerProduct", "data", "a", 'param { name: "w" } inner_product_param { num_output: 2 }')
@@ -163,7 +209,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 def test_a_file_of_another_kind_is_refused_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(DiagnosticError, match="AM331"):
         load_model(tmp_path / "model.h5")
-    with pytest.raises(DiagnosticError, match=r"AM330.*alone"):
+    with pytest.raises(DiagnosticError, match=r"AM310.*no such file"):
         load_model(tmp_path / "model.caffemodel")
     with pytest.raises(DiagnosticError, match="AM100"):
         load_model(tmp_path / "missing.prototxt")

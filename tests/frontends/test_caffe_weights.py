@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,9 +67,43 @@ def test_doubles_and_integers(tmp_path: Path) -> None:
         shaped(blob, 2)
         blob.uint64_data.extend([1, 2**63])
 
-    assert read(tmp_path, model(doubles)).tolist() == [0.1, 0.2]
+    assert read(tmp_path, model(doubles)).tolist() == np.array([0.1, 0.2], np.float32).tolist()
     assert read(tmp_path, model(bytes_)).tolist() == [-128, 0, 127]
     assert read(tmp_path, model(words)).tolist() == [1, 2**63]
+
+
+def test_integers_that_were_not_packed_and_negative_ones_are_read(tmp_path: Path) -> None:
+    def numbers(blob: Any) -> None:
+        shaped(blob, 4)
+        blob.int32_data.extend([-1, 0, -(2**31), 2**31 - 1])
+
+    assert read(tmp_path, model(numbers)).tolist() == [-1, 0, -(2**31), 2**31 - 1]
+    blob = b"\x58\x05\x58\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01" + b"\x3a\x03\x0a\x01\x02"  # field 11: 5, -1
+    entry = b"\x0a\x01c" + b"\x3a" + bytes([len(blob)]) + blob
+    assert read(tmp_path, b"\xa2\x06" + bytes([len(entry)]) + entry).tolist() == [5, -1]
+
+
+def test_doubles_that_float32_cannot_hold_are_infinite_as_in_caffe(tmp_path: Path) -> None:
+    def doubles(blob: Any) -> None:
+        shaped(blob, 3)
+        blob.double_data.extend([1e300, -1e300, 1e-300])
+
+    assert read(tmp_path, model(doubles)).tolist() == [np.inf, -np.inf, 0]
+
+
+def test_every_array_is_aligned_and_owns_its_numbers(tmp_path: Path) -> None:
+    def odd(blob: Any) -> None:
+        shaped(blob, 3)
+        blob.data.extend([1, 2, 3])
+
+    for name in ("c", "cc", "ccc", "cccc"):
+        path = tmp_path / "net.caffemodel"
+        path.write_bytes(model(odd, name))
+        (found,) = read_weights(path)[name]
+        assert found.flags.aligned
+        assert found.flags.writeable
+        path.write_bytes(b"\0" * path.stat().st_size)
+        assert found.tolist() == [1, 2, 3]
 
 
 def test_floats_that_were_not_packed_are_read_too(tmp_path: Path) -> None:
@@ -95,6 +130,43 @@ def test_a_truncated_file_is_refused_wherever_it_was_cut(tmp_path: Path) -> None
         weights.write_bytes(whole[:length])
         with pytest.raises(DiagnosticError, match=r"AM31[1-4]"):
             load_caffe(prototxt, weights)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xa2\x06\xff\xff\xff\xff\x07",  # a layer of 2 GiB
+        b"\xa2\x06\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",  # a layer of 2**64 - 1 bytes
+        b"\xa2\x06" + b"\xff" * 20,  # a length without an end
+        b"\x0b" * 100_000,  # groups in groups
+        b"\x0e\x00",  # a wire type that is none
+        b"\x02\x00",  # field number 0
+    ],
+)
+def test_lengths_and_tags_that_cannot_be_are_refused(content: bytes, tmp_path: Path) -> None:
+    with pytest.raises(DiagnosticError, match="AM311"):
+        read(tmp_path, content)
+
+
+def test_a_blob_of_too_many_axes_is_refused(tmp_path: Path) -> None:
+    def fill(blob: Any) -> None:
+        shaped(blob, *[1] * 1000)
+        blob.data.extend([1])
+
+    with pytest.raises(DiagnosticError, match=r"AM312.*1000 axes"):
+        read(tmp_path, model(fill))
+
+
+def test_weights_in_hdf5_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(DiagnosticError, match=r"AM311.*HDF5.*\n.*\n.*caffe.Net"):
+        read(tmp_path, b"\x89HDF\r\n\x1a\n" + bytes(100))
+
+
+def test_a_folder_or_a_pipe_is_no_weights_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(DiagnosticError, match=r"AM310.*not a regular file"):
+            read_weights(path)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

@@ -42,8 +42,11 @@ SHAPES: st.SearchStrategy[tuple[int, ...]] = st.lists(st.integers(0, 9), max_siz
 QUANTS = st.builds(
     NodeQuant,
     inputs=st.just((InputQuant(0, IfmrSettings(bits=12, search_range=(0.5, 1.5)), 0.125, -3),)),
-    weight=st.none() | st.just(WeightQuant("arq_quantize", 8, True, np.array([0.1, 0.3], np.float32))),
+    weight=st.none()
+    | st.just(WeightQuant("arq_quantize", 8, True))
+    | st.just(WeightQuant("arq_quantize", 8, True, {"w": np.array([0.1, 0.3], np.float32)})),
     rule=st.none() | NAMES,
+    state=st.none() | st.just(InputQuant(1, IfmrSettings(), 0.5, 3)),
 )
 
 

@@ -1,118 +1,160 @@
-"""prototxt and caffemodel to a graph of the caffe dialect."""
+"""A net file and its weights to a graph of the caffe dialect."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from amctc.diagnostics import Collector, Diagnostic, Label, Level, did_you_mean
+from amctc.diagnostics import Collector, Diagnostic, Label, Level
+from amctc.dialects.caffe.fork_defaults import ForkDefaults
+from amctc.dialects.caffe.schema import schema_with
 from amctc.dialects.op import OpDef
 from amctc.dialects.shapes import annotate_shapes, node_error
-from amctc.dialects.table import op_def, op_table
-from amctc.frontends.caffe.net import LayerDef, NetDef, read_net
-from amctc.frontends.caffe.quant_layers import QUANT_LAYERS, attach_deq_scale, quant_node
+from amctc.dialects.table import op_table
+from amctc.frontends.caffe.attach_weights import attach_weights
+from amctc.frontends.caffe.custom_layers import check_custom_layer
+from amctc.frontends.caffe.layer_def import BlobName, LayerDef
+from amctc.frontends.caffe.nearest_name import is_worth_looking, nearest_name
+from amctc.frontends.caffe.net import NetDef, read_net
+from amctc.frontends.caffe.net_state import NetState
+from amctc.frontends.caffe.producers import Producers
+from amctc.frontends.caffe.quant_layers import QUANT_LAYERS, quant_node
 from amctc.frontends.caffe.shared_parameters import shared_parameter_clashes
 from amctc.frontends.caffe.weights import read_weights
 from amctc.ir import Graph, Node, Origin, Provenance, Value
-from amctc.ir.graph import Array, Shape
-
-TRAINING_LAYERS = frozenset(
-    {
-        "Accuracy",
-        "ContrastiveLoss",
-        "EuclideanLoss",
-        "HingeLoss",
-        "InfogainLoss",
-        "MultinomialLogisticLoss",
-        "SigmoidCrossEntropyLoss",
-        "SoftmaxWithLoss",
-    }
-)
-"""Layers that only training and testing need; they are left out of the graph."""
 
 
-def load_caffe(model: str | Path, weights: str | Path | None = None, collector: Collector | None = None) -> Graph:
-    """A Caffe net in phase TEST as a graph.
+def load_caffe(
+    model: str | Path,
+    weights: str | Path | None = None,
+    collector: Collector | None = None,
+    *,
+    state: NetState | None = None,
+    keep_training: bool = False,
+    custom_protos: Sequence[str | Path] = (),
+) -> Graph:
+    """A Caffe net as a graph: a prototxt or a binary net, of any age (V0, V1, V2).
 
-    Without `weights` the graph has no weights: enough to look at it and to resolve policies, not to
-    run it. Warnings go to `collector`. Raises `DiagnosticError` (AM3xx) with every mistake found.
+    Without `weights` the graph has those of a binary net that holds them, or else none: enough to
+    look at it and to resolve policies, not to run it. `state` says phase, level and stages (default:
+    TEST, 0, none; the file's own stages are always set); in phase TRAIN every node has the attribute
+    `phase: TRAIN`. Losses and scores are left out (AM306) unless `keep_training`. With
+    `custom_protos`, `.proto` files of the user's, a layer of unknown type is a custom layer, and what
+    these files say of known ones counts. Warnings go to `collector`. Raises `DiagnosticError` (AM1xx
+    for the protos, AM3xx) with every mistake found.
     """
     own = collector if collector is not None else Collector()
-    net = read_net(model, own)
-    graph = _build(net, own)
+    schema = schema_with(custom_protos, own)
+    net = read_net(model, own, state, schema)
+    graph = _build(net, own, keep_training, ForkDefaults(schema) if custom_protos else None)
     own.raise_errors()
     shapes = annotate_shapes(graph)
     own.extend(shared_parameter_clashes(graph, shapes))
+    own.raise_errors()
     if weights is not None:
-        _attach_weights(graph, read_weights(weights), shapes, str(weights), own)
+        attach_weights(graph, read_weights(weights), shapes, str(weights), own)
+    elif net.binary:
+        found = read_weights(model)
+        if any(found.values()):
+            attach_weights(graph, found, shapes, str(model), own)
     own.raise_errors()
     return graph
 
 
-def _build(net: NetDef, collector: Collector) -> Graph:
+def _build(net: NetDef, collector: Collector, keep_training: bool, fork: ForkDefaults | None) -> Graph:
     graph = Graph(net.name)
+    graph.attrs = dict(net.attrs)
+    layers = list(net.layers) if keep_training else _without_training(net.layers, collector)
+    producers = Producers(layers)
     latest: dict[str, Value] = {}
-    layers = [layer for layer in net.layers if not _is_dropped(layer, collector)]
-    for layer in layers:
-        if layer.name in graph:
-            message = f"there are two layers named `{layer.name}`"
-            collector.add(Diagnostic("AM305", message, span=layer.name_span))
+    read: set[Value] = set()
+    for written in layers:
+        if written.name in graph:
+            message = f"there are two layers named `{written.name}`"
+            collector.add(Diagnostic("AM305", message, span=written.name_span))
             continue
-        op = QUANT_LAYERS.get(layer.type, f"caffe.{layer.type}")
+        op = QUANT_LAYERS.get(written.type, f"caffe.{written.type}")
         row = op_table().get(op)
+        layer = written if row is None else _with_automatic_top(written, row, latest)
         if row is None:
-            collector.add(_unknown_type(layer))
-        inputs = _inputs(layer, layers, latest, collector)
+            collector.extend(_unknown_type(layer, fork is not None, collector))
+        inputs = _inputs(layer, producers, latest, collector)
+        _check_tops(layer, latest, read, collector)
         node = graph.add(
             layer.name,
             op,
             inputs,
             [top.name for top in layer.tops],
-            attrs=layer.attrs,
+            attrs=layer.attrs if fork is None else fork.written_out(layer.attrs, row.parameter if row else None),
             provenance=Provenance(Origin(net.source.name, layer.span.line, layer.span)),
         )
-        _check_tops(layer, latest, graph, collector)
+        read.update(inputs)
         latest.update({value.blob: value for value in node.outputs})
         if row is not None:
             _check_arity(node, row, layer, collector)
             if row.dialect == "quant":
                 quant_node(node)
-    graph.outputs = [value for node in graph.nodes for value in node.outputs if not graph.uses(value)]
+    graph.outputs = [value for node in graph.nodes for value in node.outputs if value not in read]
     return graph
 
 
-def _is_dropped(layer: LayerDef, collector: Collector) -> bool:
-    if layer.type not in TRAINING_LAYERS:
-        return False
-    message = f"layer `{layer.name}` ({layer.type}) serves training only and is left out"
-    collector.add(Diagnostic("AM306", message, level=Level.WARNING, span=layer.name_span))
-    return True
+def _without_training(layers: tuple[LayerDef, ...], collector: Collector) -> list[LayerDef]:
+    """The layers but those that only training and testing need, and those that read what these produce."""
+    kept: list[LayerDef] = []
+    there: set[str] = set()
+    gone: set[str] = set()
+    for layer in layers:
+        row = op_table().get(f"caffe.{layer.type}")
+        reads = next((name for name in (b.name for b in layer.bottoms) if name in gone and name not in there), None)
+        if row is not None and row.training_only:
+            why = "serves training only"
+        elif reads is not None:
+            why = f"reads `{reads}` of a layer that serves training only"
+        else:
+            kept.append(layer)
+            there.update(top.name for top in layer.tops)
+            continue
+        gone.update(top.name for top in layer.tops)
+        message = f"layer `{layer.name}` ({layer.type}) {why} and is left out"
+        collector.add(Diagnostic("AM306", message, level=Level.WARNING, span=layer.name_span))
+    return kept
 
 
-def _unknown_type(layer: LayerDef) -> Diagnostic:
+def _with_automatic_top(layer: LayerDef, row: OpDef, latest: Mapping[str, Value]) -> LayerDef:
+    """A loss that names no top gets one, as in Caffe, called as the layer is."""
+    if layer.tops or not row.training_only or not layer.type.endswith("Loss"):
+        return layer
+    name = layer.name if layer.name not in latest else "(automatic)"
+    return replace(layer, tops=(BlobName(name, layer.name_span),))
+
+
+def _unknown_type(layer: LayerDef, with_protos: bool, collector: Collector) -> Iterator[Diagnostic]:
+    if layer.type == "Python":
+        message = f"layer `{layer.name}` runs Python code, which is not part of the model and is not run"
+        help = "replace it by Caffe layers that compute the same, or give it a type of its own, as a custom layer"
+        yield Diagnostic("AM321", message, span=layer.type_span, help=help)
+        return
     known = [row.type for row in op_table().values() if row.dialect == "caffe"]
-    help = did_you_mean(layer.type, known) or "`amctc ops` lists the layer types that are known"
-    message = f"layer `{layer.name}` has the unknown type `{layer.type}`"
-    return Diagnostic("AM307", message, span=layer.type_span, help=help)
+    problem = check_custom_layer(layer, with_protos, known, nearest_name(layer.type, known, collector))
+    if problem is not None:
+        yield problem
 
 
-def _inputs(layer: LayerDef, layers: list[LayerDef], latest: Mapping[str, Value], collector: Collector) -> list[Value]:
+def _inputs(layer: LayerDef, producers: Producers, latest: Mapping[str, Value], collector: Collector) -> list[Value]:
     inputs: list[Value] = []
     for bottom in layer.bottoms:
         if bottom.name in latest:
             inputs.append(latest[bottom.name])
             continue
-        makers = [other for other in layers if any(top.name == bottom.name for top in other.tops)]
-        if not makers:
+        later = producers.first(bottom.name)
+        if later is None:
             message = f"layer `{layer.name}` reads the blob `{bottom.name}`, which no layer produces"
-            help = did_you_mean(bottom.name, latest)
+            help = nearest_name(bottom.name, latest, collector)
             collector.add(Diagnostic("AM308", message, span=bottom.span, help=help))
             continue
-        later = makers[0]
         related = (Label(later.name_span, f"`{bottom.name}` is produced here"),)
-        if _depends(later, layer, layers):
+        if is_worth_looking(collector) and producers.depends(later, layer):
             message = f"layers `{layer.name}` and `{later.name}` form a cycle through the blob `{bottom.name}`"
             collector.add(Diagnostic("AM309", message, span=bottom.span, related=related))
         else:
@@ -122,36 +164,24 @@ def _inputs(layer: LayerDef, layers: list[LayerDef], latest: Mapping[str, Value]
     return inputs
 
 
-def _depends(layer: LayerDef, on: LayerDef, layers: list[LayerDef]) -> bool:
-    """Whether `layer` reads, perhaps through others, a blob that `on` produces."""
-    makers: dict[str, list[LayerDef]] = {}
-    for other in layers:
-        for top in other.tops:
-            makers.setdefault(top.name, []).append(other)
-    seen: set[str] = set()
-    waiting = [layer]
-    while waiting:
-        current = waiting.pop()
-        if current is on:
-            return True
-        if current.name in seen:
-            continue
-        seen.add(current.name)
-        waiting.extend(maker for bottom in current.bottoms for maker in makers.get(bottom.name, ()))
-    return False
+def _check_tops(layer: LayerDef, latest: Mapping[str, Value], read: Set[Value], collector: Collector) -> None:
+    """A blob may be written twice only in place, and only while no layer before (`read`) has read it.
 
-
-def _check_tops(layer: LayerDef, latest: Mapping[str, Value], graph: Graph, collector: Collector) -> None:
-    """A blob may be written twice only in place, and only while nobody else has read it."""
-    bottoms = {bottom.name for bottom in layer.bottoms}
-    for top in layer.tops:
+    In place is a top named as the bottom of the same index: so it is in Caffe.
+    """
+    written: set[str] = set()
+    for index, top in enumerate(layer.tops):
+        if top.name in written:
+            message = f"layer `{layer.name}` has two tops named `{top.name}`"
+            collector.add(Diagnostic("AM315", message, span=top.span))
+        written.add(top.name)
         if top.name not in latest:
             continue
         old = latest[top.name]
-        if top.name not in bottoms:
+        if index >= len(layer.bottoms) or layer.bottoms[index].name != top.name:
             message = f"the blob `{top.name}` is produced by `{old.producer.name}` and again by `{layer.name}`"
             collector.add(Diagnostic("AM315", message, span=top.span))
-        elif any(use.node.name != layer.name for use in graph.uses(old)):
+        elif old in read:
             message = f"layer `{layer.name}` overwrites the blob `{top.name}` in place, which another layer reads"
             help = "give the layer a top of its own"
             collector.add(Diagnostic("AM315", message, span=top.span, help=help))
@@ -164,55 +194,7 @@ def _check_arity(node: Node, row: OpDef, layer: LayerDef, collector: Collector) 
     ):
         if not arity.allows(count):
             collector.add(node_error("AM316", node, f"takes {arity} {word}s, this one has {count}"))
-
-
-def _attach_weights(
-    graph: Graph,
-    found: Mapping[str, tuple[Array, ...]],
-    shapes: Mapping[Value, Shape],
-    file: str,
-    collector: Collector,
-) -> None:
-    for node in graph.nodes:
-        row = op_def(node)
-        wanted = row.weight_shapes(node, tuple(shapes[value] for value in node.inputs))
-        if row.dialect == "quant":
-            _attach_quant_weights(node, found.get(node.name, ()), file, collector)
-            continue
-        if not wanted:
-            continue
-        blobs = found.get(node.name)
-        if blobs is None:
-            help = did_you_mean(node.name, found) or "weights are matched by layer name"
-            collector.add(node_error("AM313", node, f"has no weights in `{file}`", help))
-            continue
-        if len(blobs) != len(wanted):
-            roles = ", ".join(wanted)
-            message = f"needs {len(wanted)} blobs ({roles}), `{file}` has {len(blobs)}"
-            collector.add(node_error("AM314", node, message))
-            continue
-        for (role, shape), blob in zip(wanted.items(), blobs, strict=True):
-            if not _fits(blob.shape, shape):
-                message = f"its {role} must have the shape {list(shape)}, the one in `{file}` has {list(blob.shape)}"
-                collector.add(node_error("AM314", node, message))
-                continue
-            node.weights[role] = _as_weight(blob).reshape(shape)
-
-
-def _attach_quant_weights(node: Node, blobs: tuple[Array, ...], file: str, collector: Collector) -> None:
-    if node.op != "quant.Dequantize":
-        return
-    if not blobs:
-        collector.add(node_error("AM313", node, f"has no weights in `{file}`"))
-        return
-    attach_deq_scale(node, blobs)
-
-
-def _fits(found: Shape, wanted: Shape) -> bool:
-    """Caffe's rule: equal, or equal but for leading ones of an old 4-D blob."""
-    lead = len(found) - len(wanted)
-    return found == wanted or (lead > 0 and found == (1,) * lead + tuple(wanted))
-
-
-def _as_weight(blob: Array) -> Array:
-    return blob.astype(np.float32) if blob.dtype == np.float64 else blob
+    given = layer.attrs.get("loss_weight")
+    if isinstance(given, tuple) and len(given) != len(node.outputs):
+        message = f"has {len(given)} `loss_weight` for {len(node.outputs)} tops; give none, or one for each"
+        collector.add(node_error("AM316", node, message))

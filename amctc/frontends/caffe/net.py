@@ -1,170 +1,119 @@
-"""A Caffe prototxt as data: the layers that are there in phase TEST, with their places in the file."""
+"""A Caffe net file as data: the layers that are there in one state, in today's words, with their places in the file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from amctc.diagnostics import Collector, Diagnostic, Level, did_you_mean, error
-from amctc.dialects.caffe.schema import NET, caffe_schema
-from amctc.source import SourceFile, Span
+from amctc.diagnostics import Collector, Diagnostic, Label, Level, error
+from amctc.dialects.caffe.schema import LAYER, NET, caffe_schema
+from amctc.dialects.custom import registered
+from amctc.frontends.caffe.binary_net import read_structure
+from amctc.frontends.caffe.layer_def import LayerDef, layer_v2
+from amctc.frontends.caffe.nearest_name import nearest_name
+from amctc.frontends.caffe.net_state import NetState
+from amctc.frontends.caffe.upgrade_net import input_layer, upgrade_batch_norm
+from amctc.frontends.caffe.upgrade_v0 import layers_v0
+from amctc.frontends.caffe.upgrade_v1 import layer_v1
+from amctc.source import SourceFile
 from amctc.text.checked import CheckedMessage, to_plain
-from amctc.text.files import read_text
-from amctc.text.plain import Plain
+from amctc.text.plain import Plain, Symbol
+from amctc.text.proto_schema import Schema
 from amctc.text.prototext import parse_prototext
 from amctc.text.schema_check import check_message
 
-_STRUCTURE = ("name", "type", "bottom", "top", "blobs")
-"""Fields of a layer that become the graph itself; all others are attributes."""
-
-
-@dataclass(frozen=True)
-class BlobName:
-    """A blob as a layer names it, and where."""
-
-    name: str
-    span: Span
-
-
-@dataclass(frozen=True)
-class LayerDef:
-    """One `layer { … }` of a prototxt."""
-
-    name: str
-    type: str
-    bottoms: tuple[BlobName, ...]
-    tops: tuple[BlobName, ...]
-    attrs: dict[str, Plain]
-    span: Span
-    name_span: Span
-    type_span: Span
+_STRUCTURE = ("name", "layer", "layers", "input", "input_dim", "input_shape")
+"""Fields of a net that become the graph itself; all others are attributes."""
 
 
 @dataclass(frozen=True)
 class NetDef:
-    """A prototxt after the phase rules have been applied. `attrs` holds what is said of the whole net."""
+    """A net file in one state. `attrs` holds what is said of the whole net: `state`, `debug_info`, unknown fields."""
 
     name: str
     layers: tuple[LayerDef, ...]
     attrs: dict[str, Plain]
     source: SourceFile
+    binary: bool = False
+    """Whether the file is a binary net, which may hold the weights too."""
 
 
-def read_net(path: str | Path, collector: Collector) -> NetDef:
-    """Read a prototxt for inference.
+def read_net(
+    path: str | Path, collector: Collector, state: NetState | None = None, schema: Schema | None = None
+) -> NetDef:
+    """Read a net file, text or binary, of any age, for a state (default: to be run).
 
-    Layers that the `include` and `exclude` rules leave out of phase TEST (level 0, no stages) are
-    dropped, legacy `input` fields become one Input layer. Fields that the schema does not know are
-    kept and warned of. Raises `DiagnosticError` for text that is not a net.
+    The phase and level of `state` replace those of the file, its stages are added to the file's, as
+    in Caffe. V0 and V1 layers, `input` fields and BatchNorm's old params are upgraded as Caffe does
+    it. Layers that the `include` and `exclude` rules leave out are dropped. Fields that the schema
+    does not know are kept and warned of; it is Caffe's, with a user's messages if `schema` has them.
+    Raises `DiagnosticError` (AM1xx, AM3xx) for what is no net.
     """
-    source = read_text(path)
-    tree = parse_prototext(source)
-    net = check_message(
-        tree,
-        caffe_schema().descriptor(NET),
-        collector,
-        unknown_fields="keep",
-    )
+    schema = schema or caffe_schema()
+    source, binary = read_structure(path, collector, schema)
+    net = check_message(parse_prototext(source), schema.descriptor(NET), collector, unknown_fields="keep")
     collector.raise_errors()
-    collector.extend(_unknown_fields(net))
-    if net.has("layers"):
-        span = net.messages("layers")[0].span
-        help = 'rewrite it with `layer { type: "Convolution" … }` (Caffe\'s tool upgrade_net_proto_text does that)'
-        raise error("AM300", "this net uses the old V1 `layers` form, which is not read yet", span, help=help)
-    layers = [_layer(layer, source) for layer in net.messages("layer") if _is_kept(layer, collector)]
+    _warn_of_unknown_fields(net, collector)
+    layers = _all_layers(net, collector)
     collector.raise_errors()
-    legacy = _legacy_inputs(net, source)
-    if legacy is not None:
-        layers.insert(0, legacy)
-    if not layers:
-        raise error("AM301", "this net has no layers in phase TEST", file=source.name)
-    return NetDef(str(net.value("name")), tuple(layers), {}, source)
+    attrs = to_plain(replace(net, fields=tuple(field for field in net.fields if field.name not in _STRUCTURE)))
+    written = attrs.get("state")
+    of_file = written if isinstance(written, dict) else {}
+    stages = of_file.get("stage")
+    state = (state or NetState()).with_stages(str(name) for name in (stages if isinstance(stages, tuple) else ()))
+    described = state.described(of_file)
+    if described:
+        attrs["state"] = described
+    kept = tuple(_in_phase(layer, state, binary) for layer in layers if state.keeps(layer.attrs))
+    if not kept:
+        raise error("AM301", f"this net has no layers in phase {state.phase}", file=source.name)
+    return NetDef(str(net.value("name")), kept, attrs, source, binary)
 
 
-def _layer(layer: CheckedMessage, source: SourceFile) -> LayerDef:
-    name, kind = layer.field("name"), layer.field("type")
-    head = source.span(layer.span.start, min(layer.span.start + 1, layer.span.end))
-    attrs = {key: value for key, value in to_plain(layer).items() if key not in _STRUCTURE}
-    return LayerDef(
-        name=_layer_name(layer),
-        type=str(layer.value("type")),
-        bottoms=_blobs(layer, "bottom"),
-        tops=_blobs(layer, "top"),
-        attrs=attrs,
-        span=layer.span,
-        name_span=name.span if name is not None else head,
-        type_span=kind.span if kind is not None else head,
-    )
+def _all_layers(net: CheckedMessage, collector: Collector) -> list[LayerDef]:
+    new, old = net.messages("layer"), net.messages("layers")
+    if new and old:
+        message = "this net has both `layer` (today's form) and `layers` (the V1 form)"
+        related = (Label(new[0].span, "the first `layer`"),)
+        raise error("AM300", message, old[0].span, related=related, help="write all of them as `layer { … }`")
+    for layer in (*new, *old):
+        _check_rules(layer, collector)
+    if any(layer.has("layer") for layer in old):
+        layers = layers_v0(old, collector)
+    else:
+        layers = [layer_v1(layer) for layer in old] or [layer_v2(layer) for layer in new]
+    first = input_layer(net)
+    return upgrade_batch_norm([first, *layers] if first is not None else layers)
 
 
-def _layer_name(layer: CheckedMessage) -> str:
-    return str(layer.value("name"))
-
-
-def _blobs(layer: CheckedMessage, field: str) -> tuple[BlobName, ...]:
-    return tuple(BlobName(str(f.value), f.span) for f in layer.fields if f.name == field)
-
-
-def _is_kept(layer: CheckedMessage, collector: Collector) -> bool:
-    """Caffe's rule for phase TEST: any include rule, or no exclude rule, must hold."""
-    include, exclude = layer.messages("include"), layer.messages("exclude")
-    if include and exclude:
-        message = f"layer `{_layer_name(layer)}` has both include and exclude rules; Caffe allows one kind only"
+def _check_rules(layer: CheckedMessage, collector: Collector) -> None:
+    exclude = layer.messages("exclude")
+    if exclude and layer.messages("include"):
+        name = str(layer.value("name"))
+        message = f"layer `{name}` has both include and exclude rules; Caffe allows one kind only"
         collector.add(Diagnostic("AM302", message, span=exclude[0].span))
-        return False
-    if include:
-        return any(_holds(rule) for rule in include)
-    if any(_holds(rule) for rule in exclude):
-        return False
-    return not (layer.has("phase") and layer.value("phase") == "TRAIN")
 
 
-def _holds(rule: CheckedMessage) -> bool:
-    if rule.has("phase") and rule.value("phase") != "TEST":
-        return False
-    if rule.has("min_level") and _int(rule.value("min_level")) > 0:
-        return False
-    if rule.has("max_level") and _int(rule.value("max_level")) < 0:
-        return False
-    return not rule.values("stage")
+def _in_phase(layer: LayerDef, state: NetState, binary: bool) -> LayerDef:
+    """The layer with the phase it computes in, where that is not TEST.
+
+    A layer's own phase counts before the net's, as in Caffe. Only in a binary net it does not: Caffe
+    writes the phase of the training run into every layer of a snapshot.
+    """
+    if binary:
+        layer = replace(layer, attrs={key: value for key, value in layer.attrs.items() if key != "phase"})
+    if state.phase == "TEST" or "phase" in layer.attrs:
+        return layer
+    return replace(layer, attrs={**layer.attrs, "phase": Symbol(state.phase)})
 
 
-def _legacy_inputs(net: CheckedMessage, source: SourceFile) -> LayerDef | None:
-    """`input` with `input_dim` or `input_shape` as the Input layer that Caffe makes of them."""
-    names = _blobs(net, "input")
-    if not names:
-        return None
-    dims = [_int(value) for value in net.values("input_dim")]
-    shapes = [tuple(_int(dim) for dim in shape.values("dim")) for shape in net.messages("input_shape")]
-    span = names[0].span
-    if dims and shapes:
-        raise error("AM303", "the net gives both `input_dim` and `input_shape`", span)
-    if dims and len(dims) != 4 * len(names):
-        message = f"{len(names)} inputs need {4 * len(names)} `input_dim` values, there are {len(dims)}"
-        raise error("AM303", message, span)
-    if dims:
-        shapes = [tuple(dims[4 * i : 4 * i + 4]) for i in range(len(names))]
-    if len(shapes) != len(names):
-        message = f"{len(names)} inputs need as many `input_shape` values, there are {len(shapes)}"
-        raise error("AM303", message, span, help="give `input_shape { dim: … }` for every `input`")
-    dimensions: list[Plain] = [{"dim": shape} for shape in shapes]
-    parameter: dict[str, Plain] = {"shape": tuple(dimensions)}
-    return LayerDef("input", "Input", (), names, {"input_param": parameter}, span, span, span)
-
-
-def _int(value: object) -> int:
-    if not isinstance(value, int):
-        raise TypeError(f"the schema promises an integer, not {value!r}")
-    return value
-
-
-def _unknown_fields(message: CheckedMessage) -> Iterator[Diagnostic]:
-    known = [field.name for field in message.descriptor.fields]
+def _warn_of_unknown_fields(message: CheckedMessage, collector: Collector) -> None:
+    if message.descriptor.full_name == LAYER and registered(str(message.value("type"))) is not None:
+        return  # the parameters of a custom layer are for its host op to read
     for field in message.unknown:
         text = f"`{field.name}` is not a field of {message.descriptor.name}; it is kept but has no effect here"
-        help = did_you_mean(field.name, known)
-        yield Diagnostic("AM304", text, level=Level.WARNING, span=field.name_span, help=help)
+        help = nearest_name(field.name, message.descriptor.fields_by_name, collector)
+        collector.add(Diagnostic("AM304", text, level=Level.WARNING, span=field.name_span, help=help))
     for checked in message.fields:
         if isinstance(checked.value, CheckedMessage):
-            yield from _unknown_fields(checked.value)
+            _warn_of_unknown_fields(checked.value, collector)

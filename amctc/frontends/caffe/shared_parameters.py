@@ -15,12 +15,15 @@ from amctc.ir.graph import Shape
 def shared_parameter_clashes(graph: Graph, shapes: Mapping[Value, Shape]) -> Iterator[Diagnostic]:
     """A diagnostic (AM317) for every parameter whose shape is not that of the layer which named it first.
 
-    With `share_mode: PERMISSIVE` the number of elements is enough, as in Caffe.
+    With `share_mode: PERMISSIVE` the number of elements is enough, as in Caffe. Layers of unknown shapes are not asked.
     """
     owners: dict[str, tuple[Node, Shape]] = {}
     for node in graph.nodes:
+        names = parameter_names(node)
+        if not names or not all(value in shapes for value in node.inputs):
+            continue
         wanted = op_def(node).weight_shapes(node, tuple(shapes[value] for value in node.inputs))
-        for (name, permissive), shape in zip(_names(node), wanted.values(), strict=False):
+        for (name, permissive), shape in zip(names, wanted.values(), strict=False):
             if not name:
                 continue
             owner, owned = owners.setdefault(name, (node, shape))
@@ -33,11 +36,13 @@ def shared_parameter_clashes(graph: Graph, shapes: Mapping[Value, Shape]) -> Ite
                 yield node_error("AM317", node, message)
 
 
-def _names(node: Node) -> list[tuple[str, bool]]:
+def parameter_names(node: Node) -> list[tuple[str, bool]]:
+    """For each blob of a layer that its `param` messages speak of: its shared name, or "", and whether PERMISSIVE."""
     given = node.attrs.get("param", ())
     entries = given if isinstance(given, tuple) else (given,)
     return [
         (str(entry.get("name", "")), entry.get("share_mode") == "PERMISSIVE")
-        for entry in entries
         if isinstance(entry, dict)
+        else ("", False)
+        for entry in entries
     ]

@@ -1,93 +1,115 @@
-"""A caffemodel as arrays by layer name. Structure comes from the prototxt alone."""
+"""A caffemodel as arrays by layer name. Structure comes from the prototxt alone.
+
+The file is walked where it lies; only the numbers of the blobs are copied, once each.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+import mmap
+import os
+import stat
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from google.protobuf.message import DecodeError
-
-from amctc.diagnostics import error
-from amctc.ir.graph import Array, Shape
-from amctc.text.proto_schema import load_schema
+from amctc.diagnostics import DiagnosticError, error
+from amctc.frontends.caffe.blob import read_blob
+from amctc.ir.graph import Array
+from amctc.text.wire import LEN, WireError, string, walk
 
 MAX_BYTES = 2**31 - 1
 """Protobuf's own limit for one message."""
 
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_DAMAGED = "the file is damaged or was cut off"
+
+V1_LAYERS, LAYERS = 2, 100
+"""Field numbers of a `NetParameter`."""
+NAME_AND_BLOBS = {LAYERS: (1, 7), V1_LAYERS: (4, 6)}
+"""Where a layer of each form has its name and its blobs."""
+V0_LAYER, V0_NAME_AND_BLOBS = 1, (1, 50)
+"""A V0 layer lies inside a V1 layer."""
+
 
 def read_weights(path: str | Path) -> Mapping[str, tuple[Array, ...]]:
-    """The blobs of every layer of a caffemodel, by layer name, in the file's order.
+    """The blobs of every layer of a caffemodel (V0, V1 or V2), by layer name, in the file's order.
 
-    Arrays are float32, float64 (`double_data`), int8, int32 or uint64, as stored, in the blob's own
-    shape. Raises `DiagnosticError`: AM310 unreadable file, AM311 not a caffemodel, AM312 a blob whose
-    numbers are cut off or do not fill its shape.
+    Arrays are float32 (`double_data` too), int8, int32 or uint64, in the blob's own shape. Raises
+    `DiagnosticError`: AM310 unreadable file, AM311 not a caffemodel, AM312 a blob whose numbers are
+    cut off or do not fill its shape.
     """
-    data = _read_bytes(path)
-    message: Any = load_schema("caffe_weights.proto").message("caffe_weights.Net")()
+    data = map_file(path)
+    if bytes(data[: len(_HDF5)]) == _HDF5:
+        help = "load it in Caffe and write it again: `caffe.Net(model, weights, caffe.TEST).save('net.caffemodel')`"
+        raise error("AM311", "this is a weights file in HDF5, which is not read", file=str(path), help=help)
     try:
-        message.ParseFromString(data)
-    except DecodeError:
+        found = {name: _read_blobs(name, blobs, path) for name, blobs in _layers(data)}
+    except WireError as problem:
         help = "the file is damaged or cut off, or it is not a caffemodel"
-        raise error("AM311", "this is not a readable caffemodel", file=str(path), help=help) from None
-    layers = [*message.layers, *message.layer]
-    if not layers:
+        message = f"this is not a readable caffemodel: {problem}"
+        raise error("AM311", message, file=str(path), help=help) from None
+    if not found:
         raise error("AM311", "this file holds no Caffe layers", file=str(path))
-    return {
-        layer.name: tuple(_blob(blob, layer.name, index, path) for index, blob in enumerate(layer.blobs))
-        for layer in layers
-    }
+    return found
 
 
-def _read_bytes(path: str | Path) -> bytes:
-    file = Path(path)
+def read_blob_file(path: str | Path) -> Array:
+    """The one blob of a `.binaryproto` file, such as a mean image [1, channels, height, width].
+
+    Raises `DiagnosticError`: AM310 unreadable file, AM311 not a blob, AM312 a blob that is cut off.
+    """
+    data = map_file(path)
     try:
-        if file.stat().st_size > MAX_BYTES:
+        return read_blob(data)
+    except WireError as problem:
+        raise error("AM311", f"this is not a readable blob: {problem}", file=str(path), help=_DAMAGED) from None
+    except ValueError as problem:
+        raise error("AM312", f"the blob {problem}", file=str(path), help=_DAMAGED) from None
+
+
+def map_file(path: str | Path) -> memoryview:
+    """The bytes of a file, without reading them. Raises `DiagnosticError` (AM310)."""
+    try:
+        # Looked at before it is opened: opening a pipe would wait for somebody to write.
+        about = os.stat(path)
+        if not stat.S_ISREG(about.st_mode):
+            raise error("AM310", "this is not a regular file", file=str(path))
+        if about.st_size > MAX_BYTES:
             raise error("AM310", "the file is larger than 2 GiB, which protobuf cannot hold", file=str(path))
-        return file.read_bytes()
-    except OSError as failure:
-        reason = failure.strerror or "unreadable"
-        raise error("AM310", f"cannot read this weights file: {reason.lower()}", file=str(path)) from None
+        if about.st_size == 0:
+            return memoryview(b"")
+        with open(path, "rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError) as failure:
+        raise _unreadable(path, failure) from None
 
 
-def _blob(blob: Any, layer: str, index: int, path: str | Path) -> Array:
-    help = "the file is damaged or was cut off"
-    try:
-        array = _numbers(blob)
-    except (DecodeError, ValueError):
-        message = f"blob {index} of layer `{layer}` ends in the middle of a number"
-        raise error("AM312", message, file=str(path), help=help) from None
-    shape = _shape(blob, array.size)
-    if min(shape, default=1) < 0 or math.prod(shape) != array.size:
-        message = f"blob {index} of layer `{layer}` has the shape {list(shape)} but {array.size} numbers"
-        raise error("AM312", message, file=str(path), help=help)
-    return array.reshape(shape)
+def _unreadable(path: str | Path, failure: OSError | ValueError) -> DiagnosticError:
+    reason = getattr(failure, "strerror", None) or "unreadable"
+    return error("AM310", f"cannot read this weights file: {reason.lower()}", file=str(path))
 
 
-def _numbers(blob: Any) -> Array:
-    if blob.double_data:
-        return np.frombuffer(b"".join(blob.double_data), "<f8")
-    if blob.HasField("int8_data"):
-        return np.frombuffer(blob.int8_data, np.int8)
-    if blob.int32_data:
-        return np.array(blob.int32_data, np.int32)
-    if blob.uint64_data:
-        return np.array(blob.uint64_data, np.uint64)
-    raw = blob.data[0] if len(blob.data) == 1 else b"".join(blob.data)
-    if raw and len(raw) % 4 == 0:
-        return np.frombuffer(raw, "<f4")
-    # A writer that does not pack puts each number under its own tag: read those the slow way.
-    unpacked: Any = load_schema("caffe.proto").message("caffe.BlobProto")()
-    unpacked.ParseFromString(blob.SerializeToString())
-    return np.array(unpacked.data, np.float32)
+def _layers(data: memoryview) -> Iterator[tuple[str, list[memoryview]]]:
+    for field in walk(data):
+        if field.number not in NAME_AND_BLOBS or field.kind != LEN:
+            continue
+        inner = list(walk(field.payload))
+        name, blobs = NAME_AND_BLOBS[field.number]
+        v0 = [part for part in inner if part.number == V0_LAYER and part.kind == LEN]
+        if field.number == V1_LAYERS and v0:
+            inner = [part for layer in v0 for part in walk(layer.payload)]
+            name, blobs = V0_NAME_AND_BLOBS
+        names = [string(part.payload) for part in inner if part.number == name and part.kind == LEN]
+        yield names[-1] if names else "", [p.payload for p in inner if p.number == blobs and p.kind == LEN]
 
 
-def _shape(blob: Any, size: int) -> Shape:
-    if blob.HasField("shape"):
-        return tuple(int(dim) for dim in blob.shape.dim)
-    legacy: Sequence[str] = ("num", "channels", "height", "width")
-    if any(blob.HasField(name) for name in legacy):
-        return tuple(int(getattr(blob, name)) for name in legacy)
-    return (size,)
+def _read_blobs(layer: str, blobs: list[memoryview], path: str | Path) -> tuple[Array, ...]:
+    found: list[Array] = []
+    for index, blob in enumerate(blobs):
+        where = f"blob {index} of layer `{layer}`"
+        try:
+            found.append(read_blob(blob))
+        except WireError as problem:
+            raise error("AM312", f"{where} is damaged: {problem}", file=str(path), help=_DAMAGED) from None
+        except ValueError as problem:
+            raise error("AM312", f"{where} {problem}", file=str(path), help=_DAMAGED) from None
+    return tuple(found)

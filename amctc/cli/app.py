@@ -1,0 +1,38 @@
+"""The commands under one root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import typer
+
+from amctc.cli import execute, listing, quantize, rewrite
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "compile": quantize.compile,
+    "check": quantize.check,
+    "explain": quantize.explain,
+    "config": quantize.config,
+    "run": execute.run,
+    "eval": execute.evaluate,
+    "print": rewrite.print_model,
+    "uninplace": rewrite.uninplace,
+    "merge-proto": rewrite.merge_proto,
+    "passes": listing.passes,
+    "targets": listing.targets,
+    "ops": listing.ops,
+    "demo": listing.demo,
+}
+"""Every command by name, in the order in which the help lists them."""
+
+app = typer.Typer(
+    name="amctc",
+    help="A declarative compiler for neural-network quantization.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+for name, command in COMMANDS.items():
+    app.command(name)(command)

@@ -1,0 +1,88 @@
+"""Commands that run models: run, eval."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from amctc.cli.options import (
+    BatchOption,
+    CustomProtoOption,
+    DataOption,
+    JsonOption,
+    LevelOption,
+    ModelArg,
+    PreprocessOption,
+    StageOption,
+    WeightsArg,
+    reading,
+)
+
+
+def run(
+    model: ModelArg,
+    weights: WeightsArg = None,
+    *,
+    data: DataOption,
+    output: Annotated[Path, typer.Option("--output", "-o", help="the .npz file to write")],
+    blobs: Annotated[str | None, typer.Option("--blobs", help="A,B,… or all [default: the outputs]")] = None,
+    batch_size: BatchOption = None,
+    preprocess: PreprocessOption = None,
+    custom_proto: CustomProtoOption = None,
+    stage: StageOption = None,
+    level: LevelOption = 0,
+) -> None:
+    """Run MODEL over data and write its blobs, one array for each."""
+    from amctc import driver
+    from amctc.terminal import progress, say
+
+    wanted = blobs.split(",") if blobs else None
+    written = driver.run_to_file(
+        model,
+        weights,
+        data=data,
+        output=output,
+        blobs=wanted,
+        batch_size=batch_size,
+        preprocess=preprocess,
+        progress=progress(),
+        **reading(custom_proto, stage, level),
+    )
+    for name, shape in written.items():
+        say(f"{name}: {' x '.join(map(str, shape))}")
+    say(f"wrote {output}")
+
+
+def evaluate(
+    model: ModelArg,
+    weights: WeightsArg = None,
+    *,
+    data: DataOption,
+    labels: Annotated[str, typer.Option("--labels", help="a key of the .npz, a .npy or a .csv")],
+    batch_size: BatchOption = None,
+    preprocess: PreprocessOption = None,
+    custom_proto: CustomProtoOption = None,
+    stage: StageOption = None,
+    level: LevelOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Top-1 and top-5 accuracy of MODEL on labelled data."""
+    from amctc import driver
+    from amctc.terminal import print_json, progress, say
+
+    found = driver.evaluate_model(
+        model,
+        weights,
+        data=data,
+        labels=labels,
+        batch_size=batch_size,
+        preprocess=preprocess,
+        progress=progress(),
+        **reading(custom_proto, stage, level),
+    )
+    if json:
+        print_json(found.to_json())
+        return
+    say(f"top-1 {found.top1:.4f}  top-5 {found.top5:.4f}  of {found.count} samples")

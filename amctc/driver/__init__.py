@@ -1,0 +1,32 @@
+"""The only place that knows every stage: files in, quantized files out."""
+
+from __future__ import annotations
+
+from amctc.driver.caffe_files import merge_proto, uninplace_model
+from amctc.driver.policies import explain, write_config
+from amctc.driver.quantize import CompileResult, compile
+from amctc.driver.run import (
+    declared_batch,
+    evaluate,
+    evaluate_model,
+    open_dataset,
+    run_batches,
+    run_blobs,
+    run_to_file,
+)
+
+__all__ = [
+    "CompileResult",
+    "compile",
+    "declared_batch",
+    "evaluate",
+    "evaluate_model",
+    "explain",
+    "merge_proto",
+    "open_dataset",
+    "run_batches",
+    "run_blobs",
+    "run_to_file",
+    "uninplace_model",
+    "write_config",
+]
