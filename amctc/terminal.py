@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from amctc.diagnostics import Diagnostic, render
+from amctc.diagnostics import Collector, Diagnostic, render
 from amctc.progress import Progress
 
 if TYPE_CHECKING:
@@ -43,6 +44,14 @@ def show(diagnostics: Iterable[Diagnostic]) -> None:
 
 
 warn = show
+
+
+@contextmanager
+def warnings_of() -> Iterator[Collector]:
+    """A collector whose warnings are told at the end of the block; errors are the caller's."""
+    collector = Collector()
+    yield collector
+    warn(collector.warnings)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

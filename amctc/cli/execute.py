@@ -36,20 +36,22 @@ def run(
 ) -> None:
     """Run MODEL over data and write its blobs, one array for each."""
     from amctc import driver
-    from amctc.terminal import progress, say
+    from amctc.terminal import progress, say, warnings_of
 
     wanted = blobs.split(",") if blobs else None
-    written = driver.run_to_file(
-        model,
-        weights,
-        data=data,
-        output=output,
-        blobs=wanted,
-        batch_size=batch_size,
-        preprocess=preprocess,
-        progress=progress(),
-        **reading(custom_proto, stage, level),
-    )
+    with warnings_of() as collector:
+        written = driver.run_to_file(
+            model,
+            weights,
+            data=data,
+            output=output,
+            blobs=wanted,
+            batch_size=batch_size,
+            preprocess=preprocess,
+            progress=progress(),
+            collector=collector,
+            **reading(custom_proto, stage, level),
+        )
     for name, shape in written.items():
         say(f"{name}: {' x '.join(map(str, shape))}")
     say(f"wrote {output}")
@@ -70,18 +72,20 @@ def evaluate(
 ) -> None:
     """Top-1 and top-5 accuracy of MODEL on labelled data."""
     from amctc import driver
-    from amctc.terminal import print_json, progress, say
+    from amctc.terminal import print_json, progress, say, warnings_of
 
-    found = driver.evaluate_model(
-        model,
-        weights,
-        data=data,
-        labels=labels,
-        batch_size=batch_size,
-        preprocess=preprocess,
-        progress=progress(),
-        **reading(custom_proto, stage, level),
-    )
+    with warnings_of() as collector:
+        found = driver.evaluate_model(
+            model,
+            weights,
+            data=data,
+            labels=labels,
+            batch_size=batch_size,
+            preprocess=preprocess,
+            progress=progress(),
+            collector=collector,
+            **reading(custom_proto, stage, level),
+        )
     if json:
         print_json(found.to_json())
         return

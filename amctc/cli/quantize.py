@@ -90,9 +90,11 @@ def explain(
     """Say what each layer gets from the policy, and the rule that gave it."""
     from amctc import driver
     from amctc.policy import explain_to_json
-    from amctc.terminal import as_json, print_json, table
+    from amctc.terminal import as_json, print_json, table, warnings_of
 
-    rows = driver.explain(model, weights, policy=policy, layer=layer, **reading(custom_proto, stage, level))
+    with warnings_of() as collector:
+        how = reading(custom_proto, stage, level)
+        rows = driver.explain(model, weights, policy=policy, layer=layer, collector=collector, **how)
     if json:
         print_json(explain_to_json(rows))
         return
@@ -112,7 +114,9 @@ def config(
 ) -> None:
     """Write the full JSON layer config of MODEL."""
     from amctc import driver
-    from amctc.terminal import say
+    from amctc.terminal import say, warnings_of
 
-    driver.write_config(model, weights, policy=policy, output=output, **reading(custom_proto, stage, level))
+    with warnings_of() as collector:
+        how = reading(custom_proto, stage, level)
+        driver.write_config(model, weights, policy=policy, output=output, collector=collector, **how)
     say(f"wrote {output}")

@@ -30,10 +30,11 @@ def print_model(
     """Print the graph of MODEL in its textual form."""
     from amctc.frontends import load_model
     from amctc.ir.printer import print_graph
+    from amctc.terminal import warnings_of
 
-    sys.stdout.write(
-        print_graph(load_model(model, weights, **reading(custom_proto, stage, level)), elide_weights=not full)
-    )
+    with warnings_of() as collector:
+        graph = load_model(model, weights, collector, **reading(custom_proto, stage, level))
+    sys.stdout.write(print_graph(graph, elide_weights=not full))
 
 
 def uninplace(

@@ -69,9 +69,9 @@ def check_weights(nodes: Iterable[Node], shapes: Mapping[Value, Shape]) -> None:
     collector.raise_errors()
 
 
-def annotate_shapes(graph: Graph) -> dict[Value, Shape]:
-    """Infer shapes and write them, with the element types, into the values of the graph."""
-    shapes = infer_shapes(graph)
+def annotate_shapes(graph: Graph, inputs: Mapping[str, Shape] | None = None) -> dict[Value, Shape]:
+    """Infer shapes (see `infer_shapes`) and write them, with the element types, into the values of the graph."""
+    shapes = infer_shapes(graph, inputs)
     for node in graph.nodes:
         for value, dtype in zip(node.outputs, op_def(node).output_dtypes(node), strict=True):
             value.shape = shapes.get(value)

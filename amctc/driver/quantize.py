@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level, did_you_mean, error
-from amctc.dialects.shapes import node_error
+from amctc.dialects.shapes import annotate_shapes, node_error
 from amctc.dialects.table import is_custom, op_def
 from amctc.driver.run import declared_batch, open_dataset
 from amctc.frontends import Reading, load_model
@@ -21,6 +21,7 @@ from amctc.policy import Policy, ResolvedPolicy, not_yet_available, resolve
 from amctc.progress import Progress, Silent
 from amctc.registry import builtin_registry
 from amctc.runtime.datasets import Dataset, require_batches
+from amctc.runtime.executor import read_inputs
 from amctc.source import SourceFile
 
 
@@ -69,6 +70,7 @@ def compile(
     collector.extend(not_yet_available(resolved))
     collector.raise_errors()
     dataset = open_dataset(graph, data, preprocess)
+    _take_shapes(graph, dataset)
     calibration = _calibration(graph, dataset, resolved.batch_num, batch_size, report)
     context = Context(resolved, calibration, collector)
     timings = steps.run(graph, context, started=lambda step: report.begin(step.name, _batches(step.name, calibration)))
@@ -129,6 +131,17 @@ def _require_weights(graph: Graph) -> None:
         if wanted and not node.weights:
             help = "give the weights file too, after the model"
             raise DiagnosticError(node_error("AM420", node, "has no weights", help))
+
+
+def _take_shapes(graph: Graph, dataset: Dataset) -> None:
+    """The shapes of inputs that the model does not state, from the first sample."""
+    unknown = [name for name, value in read_inputs(graph).items() if value.shape is None]
+    # Data that can be gone through only once are left for calibration.
+    if not unknown or dataset.count is None:
+        return
+    batch = declared_batch(graph)
+    for sample in dataset.batches(1, limit=1):
+        annotate_shapes(graph, {name: (batch, *sample[name].shape[1:]) for name in unknown})
 
 
 def _calibration(

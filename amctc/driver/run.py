@@ -10,13 +10,13 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.diagnostics import error
+from amctc.diagnostics import Collector, error
 from amctc.frontends import Reading, load_model
 from amctc.ir import Graph, Value
 from amctc.output import write_files
 from amctc.progress import Progress, Silent
 from amctc.runtime.datasets import Dataset
-from amctc.runtime.executor import Executor, blob_values, find_blob, graph_inputs
+from amctc.runtime.executor import Executor, all_blobs, blob_values, find_blob, read_inputs
 from amctc.runtime.labels import Labels
 from amctc.runtime.metrics import Accuracy
 from amctc.runtime.preprocess import Preprocess
@@ -86,13 +86,13 @@ def evaluate(
 
 def open_dataset(graph: Graph, data: Any, preprocess: str | None = None) -> Dataset:
     """Data for the inputs of a graph; see docs/data.md for what it may be."""
-    inputs = {name: value.shape or () for name, value in graph_inputs(graph).items()}
+    inputs = {name: value.shape or () for name, value in read_inputs(graph).items()}
     return Dataset.open(data, inputs=inputs, preprocess=Preprocess.parse(preprocess) if preprocess else None)
 
 
 def declared_batch(graph: Graph) -> int:
     """The first dimension of the first input as the model file says it."""
-    for value in graph_inputs(graph).values():
+    for value in read_inputs(graph).values():
         if value.shape:
             return value.shape[0]
     return 1
@@ -103,7 +103,7 @@ def _wanted(graph: Graph, blobs: Sequence[str] | None) -> dict[str, Value]:
     if blobs is None:
         return {value.blob: value for value in graph.outputs}
     if list(blobs) == ["all"]:
-        return by_name
+        return all_blobs(graph)
     return {name: find_blob(by_name, name) for name in blobs}
 
 
@@ -117,10 +117,14 @@ def run_to_file(
     batch_size: int | None = None,
     preprocess: str | None = None,
     progress: Progress | None = None,
+    collector: Collector | None = None,
     **reading: Unpack[Reading],
 ) -> dict[str, tuple[int, ...]]:
-    """Run a model over data and write its blobs to an `.npz`; gives the shape of each array."""
-    graph = load_model(model, weights, **reading)
+    """Run a model over data and write its blobs to an `.npz`; gives the shape of each array.
+
+    Warnings go to `collector`.
+    """
+    graph = load_model(model, weights, collector, **reading)
     arrays = run_blobs(graph, open_dataset(graph, data, preprocess), blobs, batch_size, progress)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]  # its stub takes the keyword allow_pickle for an array name
@@ -137,9 +141,10 @@ def evaluate_model(
     batch_size: int | None = None,
     preprocess: str | None = None,
     progress: Progress | None = None,
+    collector: Collector | None = None,
     **reading: Unpack[Reading],
 ) -> Accuracy:
-    """Top-1 and top-5 accuracy of a model on labelled data."""
-    graph = load_model(model, weights, **reading)
+    """Top-1 and top-5 accuracy of a model on labelled data. Warnings go to `collector`."""
+    graph = load_model(model, weights, collector, **reading)
     dataset = open_dataset(graph, data, preprocess)
     return evaluate(graph, dataset, Labels.open(labels, dataset), batch_size, progress)

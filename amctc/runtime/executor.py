@@ -118,7 +118,7 @@ def run_graph(
     for an unknown blob, and what `Executor.run` raises.
     """
     latest = blob_values(graph)
-    chosen = latest if blobs is None else {name: find_blob(latest, name) for name in blobs}
+    chosen = all_blobs(graph) if blobs is None else {name: find_blob(latest, name) for name in blobs}
     found = Executor(graph, fetch=list(chosen.values()), threads=threads, host_ops=host_ops).run(feeds)
     return {name: found[value] for name, value in chosen.items()}
 
@@ -128,9 +128,22 @@ def graph_inputs(graph: Graph) -> dict[str, Value]:
     return {value.blob: value for node in graph.nodes if op_def(node).source for value in node.outputs}
 
 
+def read_inputs(graph: Graph) -> dict[str, Value]:
+    """The inputs that matter, by blob name: some layer reads them, or they are outputs themselves."""
+    return {name: value for name, value in graph_inputs(graph).items() if graph.uses(value) or value in graph.outputs}
+
+
 def blob_values(graph: Graph) -> dict[str, Value]:
     """The last value of every blob, in the order in which the blobs appear."""
     return {value.blob: value for node in graph.nodes for value in node.outputs}
+
+
+def all_blobs(graph: Graph) -> dict[str, Value]:
+    """`blob_values` but for inputs that no layer reads, such as labels: nobody need feed them."""
+    fed = read_inputs(graph)
+    return {
+        name: value for name, value in blob_values(graph).items() if name in fed or not op_def(value.producer).source
+    }
 
 
 def find_blob(latest: Mapping[str, Value], name: str) -> Value:

@@ -11,7 +11,7 @@ from amctc.dialects.caffe.fork_defaults import ForkDefaults
 from amctc.dialects.caffe.schema import schema_with
 from amctc.dialects.op import OpDef
 from amctc.dialects.shapes import annotate_shapes, node_error
-from amctc.dialects.table import op_table
+from amctc.dialects.table import op_def, op_table
 from amctc.frontends.caffe.attach_weights import attach_weights
 from amctc.frontends.caffe.custom_layers import check_custom_layer
 from amctc.frontends.caffe.layer_def import BlobName, LayerDef
@@ -95,8 +95,15 @@ def _build(net: NetDef, collector: Collector, keep_training: bool, fork: ForkDef
             _check_arity(node, row, layer, collector)
             if row.dialect == "quant":
                 quant_node(node)
-    graph.outputs = [value for node in graph.nodes for value in node.outputs if value not in read]
+    graph.outputs = _outputs(graph, read)
     return graph
+
+
+def _outputs(graph: Graph, read: Set[Value]) -> list[Value]:
+    """What no layer reads; but not what is fed and read by nobody, such as labels, where there is something else."""
+    unread = [value for node in graph.nodes for value in node.outputs if value not in read]
+    computed = [value for value in unread if not op_def(value.producer).source]
+    return computed or unread
 
 
 def _without_training(layers: tuple[LayerDef, ...], collector: Collector) -> list[LayerDef]:
