@@ -11,13 +11,11 @@ from amctc import driver
 from amctc.diagnostics import Collector
 from amctc.frontends import load_model
 from tests.e2e.command import amctc as command
-from tests.nets import conv, layer, write_net
+from tests.nets import conv, data, layer, write_net
 
 TRAIN_VAL = (
     layer("data", "Data", "", "data", 'top: "label" include { phase: TRAIN } transform_param { mirror: true }')
-    + layer(
-        "data", "Data", "", "data", 'top: "label" include { phase: TEST } data_param { source: "db" batch_size: 8 }'
-    )
+    + layer("data", "Data", "", "data", 'top: "label" include { phase: TEST } data_param { batch_size: 8 }')
     + conv("conv", "data", 4, more='weight_filler { type: "xavier" }')
     + layer("relu", "ReLU", "conv", "conv")
     + layer("fc", "InnerProduct", "conv", "fc", "inner_product_param { num_output: 5 }")
@@ -33,10 +31,7 @@ STAGES = (
 
 def net(folder: Path) -> tuple[Path, Path]:
     """The training net, with weights for images of 3x12x12."""
-    images = (
-        'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 8 dim: 3 dim: 12 dim: 12 } } }\n'
-    )
-    small = images + "".join(line for line in TRAIN_VAL.splitlines(keepends=True) if "label" not in line)
+    small = data("8 3 12 12") + "".join(line for line in TRAIN_VAL.splitlines(keepends=True) if "label" not in line)
     _, weights = write_net(folder, small)
     prototxt = folder / "train_val.prototxt"
     prototxt.write_text(TRAIN_VAL, encoding="utf-8")
@@ -93,14 +88,14 @@ def test_the_command_line_chooses_stages_and_levels(tmp_path: Path) -> None:
 
 def test_every_command_tells_what_the_model_was_warned_of(tmp_path: Path) -> None:
     prototxt, weights = net(tmp_path)
-    policy, data = tmp_path / "policy.cfg", tmp_path / "data.npz"
+    policy, arrays = tmp_path / "policy.cfg", tmp_path / "data.npz"
     policy.write_text("batch_num: 1", encoding="utf-8")
-    np.savez(data, data=samples(4)["data"])
+    np.savez(arrays, data=samples(4)["data"])
     for words in (
         ("print", prototxt),
         ("explain", prototxt, "--policy", policy),
         ("config", prototxt, "--output", tmp_path / "config.json"),
-        ("run", prototxt, weights, "--data", data, "--output", tmp_path / "out.npz"),
+        ("run", prototxt, weights, "--data", arrays, "--output", tmp_path / "out.npz"),
     ):
         done = command(*words)
         assert done.status == 0, done.stderr
