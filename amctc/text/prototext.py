@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from lark import Lark, Token, Transformer
 
 from amctc.diagnostics import DiagnosticError, error
-from amctc.source import SourceFile, Span
+from amctc.source import SourceFile
 from amctc.text.literals import decode_strings, float_text, parse_number, quote, special_float
+from amctc.text.prototext_scan import scan
+from amctc.text.prototext_tree import TextField, TextMessage, TextScalar
 from amctc.text.syntax import (
     Complaint,
     Language,
     build_parser,
+    check_length,
     expect,
     name_character,
     punctuation,
@@ -31,49 +33,21 @@ from amctc.text.syntax import (
     word_end,
 )
 
-ScalarKind = Literal["int", "float", "string", "identifier"]
-
-
-@dataclass(frozen=True)
-class TextScalar:
-    """A number, a string (as bytes) or a bare word. `inf` and `nan` are floats."""
-
-    kind: ScalarKind
-    value: int | float | bytes | str
-    span: Span = field(compare=False, repr=False)
-
-
-@dataclass(frozen=True)
-class TextField:
-    """One `name: value` or `name { }`; a list value is as many fields of the same name.
-
-    `name` of an extension or of an `Any` keeps its brackets: `[a.b.c]`. `span` runs from the name
-    to the end of the value.
-    """
-
-    name: str
-    name_span: Span = field(compare=False, repr=False)
-    value: TextScalar | TextMessage
-    span: Span = field(compare=False, repr=False)
-
-
-@dataclass(frozen=True)
-class TextMessage:
-    """Fields in the order written; the span includes the brackets, and is all of the text for a file."""
-
-    fields: tuple[TextField, ...]
-    span: Span = field(compare=False, repr=False)
-
 
 def parse_prototext(source: SourceFile) -> TextMessage:
-    """The tree of a text.
+    """The tree of a text: scanned where it is plain, else parsed by the grammar, which gives the same tree.
 
     Raises `DiagnosticError`: AM101 for a syntax error, AM102 or AM103 beyond the limits of
     `amctc.text.syntax`, AM104 for a malformed number or string.
     """
+    check_length(source)
+    return scan(source) or parse_by_grammar(source)
+
+
+def parse_by_grammar(source: SourceFile) -> TextMessage:
+    """What `parse_prototext` does, by `grammar/prototext.lark` alone."""
     raw: list[_RawField] = run_parser(_parser(), _LANGUAGE, source)
-    whole = source.span(0, len(source.text))
-    return TextMessage(tuple(_fields(source, raw)), whole)
+    return TextMessage(tuple(_fields(source, raw)), source.span(0, len(source.text)))
 
 
 def print_prototext(message: TextMessage, indent: int = 0) -> str:
@@ -223,3 +197,14 @@ _LANGUAGE = Language(
 @cache
 def _parser() -> Lark:
     return build_parser(_LANGUAGE)
+
+
+__all__ = [
+    "TextField",
+    "TextMessage",
+    "TextScalar",
+    "parse_by_grammar",
+    "parse_prototext",
+    "print_prototext",
+    "scalar_text",
+]

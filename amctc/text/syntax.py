@@ -114,12 +114,7 @@ def run_parser(parser: Lark, language: Language, source: SourceFile) -> Any:
     Raises `DiagnosticError`: AM101 for a syntax error, AM102 for a text over `MAX_TEXT_LENGTH`
     characters, AM103 for nesting over `MAX_DEPTH`, AM104 for a malformed number or string.
     """
-    if len(source.text) > MAX_TEXT_LENGTH:
-        raise error(
-            "AM102",
-            f"the text has {len(source.text)} characters; at most {MAX_TEXT_LENGTH} are read",
-            file=source.name,
-        )
+    check_length(source)
     try:
         return parser.parse(source.text)  # pyright: ignore[reportUnknownMemberType]  # lark leaves it open
     except TooDeepError as problem:
@@ -134,6 +129,13 @@ def run_parser(parser: Lark, language: Language, source: SourceFile) -> Any:
         complaint = language.bad_character(source.text, at)
         span = source.span(at, complaint.end)
         raise error("AM101", complaint.message, span, help=complaint.help) from None
+
+
+def check_length(source: SourceFile) -> None:
+    """Raise `DiagnosticError` (AM102) for a text over `MAX_TEXT_LENGTH` characters."""
+    if len(source.text) > MAX_TEXT_LENGTH:
+        message = f"the text has {len(source.text)} characters; at most {MAX_TEXT_LENGTH} are read"
+        raise error("AM102", message, file=source.name)
 
 
 def token_span(source: SourceFile, token: Token) -> Span:
