@@ -25,8 +25,9 @@ class Classifier:
 
 
 def classifiers(scratch: Path) -> tuple[Classifier, ...]:
-    """The three classifiers; data that is not keyed by the input's name is written anew to `scratch`."""
+    """The classifiers; data that is not keyed by the input's name is written anew to `scratch`."""
     caffe = ASSETS / "caffe"
+    cifar10 = _shuffled(ASSETS / "data/cifar10_test_rgb_1000.npz", scratch / "cifar10.npz")
     return (
         Classifier(
             "squeezenet",
@@ -40,9 +41,17 @@ def classifiers(scratch: Path) -> tuple[Classifier, ...]:
             "cifar10_resnet20",
             caffe / "cifar10_resnet20/deploy.prototxt",
             caffe / "cifar10_resnet20/resnet20.caffemodel",
-            _shuffled(ASSETS / "data/cifar10_test_rgb_1000.npz", scratch / "cifar10.npz"),
+            cifar10,
             "label",
             "mean=125.3:122.9:113.8,scale=0.00390625",
+        ),
+        Classifier(
+            "cifar10_full",
+            caffe / "cifar10_full_v1/deploy.prototxt",
+            caffe / "cifar10_full_v1/cifar10_full_iter_70000.caffemodel",
+            cifar10,
+            "label",
+            f'mean="{ASSETS / "data/cifar10_mean.binaryproto"}"',
         ),
         Classifier(
             "mnist_lenet",

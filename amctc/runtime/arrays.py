@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ from amctc.diagnostics import DiagnosticError, error
 
 # Deflate cannot pack tighter than 1032:1; an entry that claims more lies about its size.
 _MAX_PACKING = 1032
+_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _NUMBERS = "biuf"
 _KINDS = {"O": "Python objects", "c": "complex numbers", "U": "text", "S": "text", "V": "records"}
 
@@ -95,12 +97,13 @@ def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str, pat
 def _check_header(file: IO[bytes], size: int, what: str, path: Path) -> None:
     """Refuse what is not numbers (AM442), and (`ValueError`) a shape that needs more than `size` bytes."""
     version = npy.read_magic(file)
-    if version == (1, 0):
-        shape, _, dtype = npy.read_array_header_1_0(file)
-    elif version == (2, 0):
-        shape, _, dtype = npy.read_array_header_2_0(file)
-    else:
+    if version not in _HEADERS:
         raise ValueError(f"version {version[0]}.{version[1]} of the npy format is not read")
+    try:
+        shape, _, dtype = _HEADERS[version](file)
+    except (SyntaxError, tokenize.TokenError, TypeError, RecursionError) as damage:
+        # NumPy reads a header as Python, so this is what a damaged one may raise beside ValueError.
+        raise ValueError(f"{what} has a damaged header") from damage
     problem = number_type_error(dtype, what, str(path))
     if problem is not None:
         raise problem

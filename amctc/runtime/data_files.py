@@ -10,7 +10,7 @@ from amctc.diagnostics import DiagnosticError, did_you_mean, error
 from amctc.runtime.arrays import npz_names, open_npy, read_npz
 from amctc.runtime.images import IMAGE_SUFFIXES, require_pillow
 from amctc.runtime.preprocess import Preprocess
-from amctc.runtime.samples import SampleShape, check_array_shape, common_count, missing_input
+from amctc.runtime.samples import SampleShape, common_count, missing_input
 from amctc.runtime.sources import ArraySource, BinSource, ImageSource, JoinedSource, Source
 
 KINDS = "`.npz`, `.npy`, `.bin` files, images (JPEG, PNG, BMP, PPM), or a folder or glob of either of the last two"
@@ -45,10 +45,7 @@ def _open_arrays(path: Path, shapes: Shapes, preprocess: Preprocess | None) -> A
                 help = did_you_mean(name, present) or "name each array after the model's input that it feeds"
                 raise missing_input(name, present, str(path), help)
         arrays = read_npz(path, shapes)
-    for name, shape in shapes.items():
-        check_array_shape(arrays[name], shape, str(path))
-    count = common_count({name: len(array) for name, array in arrays.items()}, str(path))
-    return ArraySource(arrays, count, preprocess, path)
+    return ArraySource.open(arrays, shapes, preprocess, path)
 
 
 def _open_list(text: str, shapes: Shapes, preprocess: Preprocess | None) -> Source:
@@ -65,8 +62,9 @@ def _open_list(text: str, shapes: Shapes, preprocess: Preprocess | None) -> Sour
         _open_files(_expand(entry), entry, {name: shape}, preprocess)
         for entry, (name, shape) in zip(entries, shapes.items(), strict=True)
     ]
-    counts = {name: part.count or 0 for name, part in zip(shapes, parts, strict=True)}
-    return JoinedSource(tuple(parts), common_count(counts))
+    lengths = {name: part.count or 0 for name, part in zip(shapes, parts, strict=True)}
+    count = common_count(lengths, shapes)
+    return JoinedSource(tuple(parts), tuple(length // count for length in lengths.values()), count)
 
 
 def _open_files(files: Sequence[Path], text: str, shapes: Shapes, preprocess: Preprocess | None) -> Source:

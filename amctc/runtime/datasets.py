@@ -15,7 +15,7 @@ from amctc.diagnostics import DiagnosticError, error
 from amctc.runtime.data_files import open_path
 from amctc.runtime.iterables import IterableSource
 from amctc.runtime.preprocess import Preprocess
-from amctc.runtime.samples import Batch, SampleShape, check_array_shape, check_type, common_count, missing_input
+from amctc.runtime.samples import Batch, SampleShape, check_type, missing_input, sample_rows
 from amctc.runtime.sources import ArraySource, ImageSource, Source
 
 Data = str | PathLike[str] | NDArray[Any] | Mapping[str, Any] | Iterable[Any]
@@ -46,15 +46,19 @@ class Dataset:
         of `.bin` files), an array or a mapping of arrays whose first axis is samples, or an iterable
         of samples or batches. `inputs` maps each input blob to its declared shape, batch axis
         included: the batch axis need not match, sides of 0 or less are free, and `()` says that the
-        shape is not known. `free_shape` frees all sides and keeps only the rank.
+        shape is not known. Where their first sides differ, one sample is what they declare, and an item
+        of an iterable is a batch. `free_shape` frees all sides and keeps only the rank.
 
         Raises `DiagnosticError`: AM400 an input is missing, AM402 a shape, AM440 nothing found,
         AM441 an unreadable file, AM442 a type, AM443 inputs of different length, AM445 Pillow is
-        missing, AM447 a preprocessing step that does not fit the data.
+        missing, AM447 a preprocessing step that does not fit the data, AM310 to AM312 a mean image.
         """
+        if preprocess is not None:
+            preprocess = preprocess.opened()
         if not inputs:
             raise error("AM400", "the model has no inputs to give data to")
-        shapes = {name: SampleShape.of_input(name, sides, free_shape) for name, sides in inputs.items()}
+        rows = sample_rows(inputs)
+        shapes = {name: SampleShape.of_input(name, sides, free_shape, rows[name]) for name, sides in inputs.items()}
         if isinstance(data, str | PathLike):
             return Dataset(open_path(str(data), shapes, preprocess))
         if preprocess is not None:
@@ -138,7 +142,7 @@ class Dataset:
     def _read(self, size: int, stop: int | None, wanted: int | None, exact: bool) -> Iterator[Batch]:
         full, samples = 0, 0
         for batch in self.source.batches(self.start, stop, size):
-            length = len(next(iter(batch.values())))
+            length = self.source.samples_in(batch)
             samples += length
             if exact and length < size:
                 break
@@ -178,11 +182,9 @@ def _array_source(
     data: Mapping[str, Any], shapes: Mapping[str, SampleShape], preprocess: Preprocess | None
 ) -> ArraySource:
     arrays: dict[str, NDArray[Any]] = {}
-    for name, shape in shapes.items():
+    for name in shapes:
         if name not in data:
             raise missing_input(name, tuple(map(str, data)), None, "give one array for each input")
         arrays[name] = np.asarray(data[name])
         check_type(arrays[name], f"the array of input `{name}`")
-        check_array_shape(arrays[name], shape, None)
-    count = common_count({name: len(array) for name, array in arrays.items()})
-    return ArraySource(arrays, count, preprocess)
+    return ArraySource.open(arrays, shapes, preprocess)

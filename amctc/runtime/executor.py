@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from amctc.diagnostics import did_you_mean, error
@@ -16,6 +17,7 @@ from amctc.runtime.feeds import check_feeds
 from amctc.runtime.hostops import HOST_OPS, HostOp, Run
 from amctc.runtime.lowering import lower_nodes
 from amctc.runtime.lowering.builder import unique_names
+from amctc.runtime.out_of_memory import out_of_memory
 from amctc.runtime.plan import HostStep, Segment, make_plan, needed_nodes
 from amctc.runtime.session import Session
 from amctc.runtime.types import element_types
@@ -67,25 +69,36 @@ class Executor:
         float32 can hold. The batch may have another length than the model declares. Arrays of the
         result may be those of the feeds, where an input itself is fetched. Raises `DiagnosticError`:
         AM400 to AM404 for the feeds (see `check_feeds`), AM320 where the model does not fit the
-        batch, AM420 for missing weights, AM430 where an integer sum leaves 32 bits.
+        batch, AM420 for missing weights, AM421 where memory does not suffice, AM430 where an integer
+        sum leaves 32 bits.
         """
         values: dict[Value, NDArray[Any]] = {**check_feeds(feeds, self._inputs, self._declared, self._needed)}
         wanted = set(self.fetch)
         for number, step in enumerate(self.steps):
             known = {value: values[value].shape for value in step.inputs}
-            if isinstance(step, HostStep):
-                inferred = infer_nodes([step.node], known)
-                shapes = tuple(inferred[value] for value in step.outputs if value in inferred)
-                inputs = tuple(values[value] for value in step.inputs)
-                if number not in self._started:
-                    self._started[number] = step.op.start(step.node)
-                values.update(zip(step.outputs, self._started[number](inputs, shapes), strict=True))
-            else:
-                values.update(self._session(number, step, known).run(values))
+            try:
+                if isinstance(step, HostStep):
+                    values.update(self._host_step(number, step, known, values))
+                else:
+                    values.update(self._session(number, step, known).run(values))
+            except MemoryError as failure:
+                raise out_of_memory(step.nodes, known) from failure
             for value in self._last_reader.get(number, ()):
                 if value not in wanted:
                     del values[value]
         return {value: values[value] for value in self.fetch}
+
+    def _host_step(
+        self, number: int, step: HostStep, known: Mapping[Value, Shape], values: Mapping[Value, NDArray[Any]]
+    ) -> Mapping[Value, NDArray[Any]]:
+        inferred = infer_nodes([step.node], known)
+        shapes = tuple(inferred[value] for value in step.outputs if value in inferred)
+        inputs = tuple(values[value] for value in step.inputs)
+        if number not in self._started:
+            self._started[number] = step.op.start(step.node)
+        # Infinity and NaN are results, as they are for ONNX Runtime.
+        with np.errstate(all="ignore"):
+            return dict(zip(step.outputs, self._started[number](inputs, shapes), strict=True))
 
     def _session(self, number: int, segment: Segment, known: Mapping[Value, Shape]) -> Session:
         built = self._built.setdefault(number, {})

@@ -26,7 +26,8 @@ class IterableSource:
     """A Python iterable of arrays, or of dicts of them by input name; an item is a sample or a batch.
 
     An item whose rank is that of the input's declared shape is a batch [samples, …]; with one axis
-    less it is a sample. An iterator can be read only once; anything else is asked anew each time.
+    less it is a sample. Where the first axes of the inputs are no common batch axis, an item is one
+    sample with these axes, of any lengths. An iterator can be read only once; anything else is asked anew each time.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class IterableSource:
         self.shapes = shapes
         self.preprocess = preprocess
         self.spent = False
+        self.own_first_axes = any(shape.rows > 1 for shape in shapes.values())
         # Looking at the shapes of a list is cheap; anything else might compute its items.
         self.count = self._count(items) if isinstance(items, list | tuple) else None
 
@@ -45,7 +47,8 @@ class IterableSource:
         for number, sample in enumerate(self._samples(start, stop), start=start):
             if held:
                 for name, array in sample.items():
-                    self._check_alike(number, name, held[0][name].shape, array.shape)
+                    drop = int(self.own_first_axes)
+                    self._check_alike(number, name, held[0][name].shape[drop:], array.shape[drop:])
             held.append(sample)
             if len(held) == size:
                 yield self._joined(held, reached)
@@ -53,8 +56,13 @@ class IterableSource:
         if held:
             yield self._joined(held, reached)
 
+    def samples_in(self, batch: Batch) -> int:
+        name, array = next(iter(batch.items()))
+        return max(1, len(array) // self.shapes[name].rows)
+
     def _joined(self, held: list[dict[str, Floats]], first: int) -> Batch:
-        batch = {name: np.stack([sample[name] for sample in held]) for name in self.shapes}
+        join = np.concatenate if self.own_first_axes else np.stack
+        batch = {name: join([sample[name] for sample in held]) for name in self.shapes}
         return prepare(batch, self.preprocess, first)
 
     def _samples(self, start: int, stop: int | None) -> Iterator[dict[str, Floats]]:
@@ -63,11 +71,7 @@ class IterableSource:
             return
         for item in self._fresh():
             arrays = self._arrays(item, number)
-            counts = {name: self._samples_in(name, array, number) for name, array in arrays.items()}
-            if len(set(counts.values())) > 1:
-                words = ", ".join(f"`{name}` has {count or 'one'}" for name, count in counts.items())
-                raise error("AM443", f"from sample {number} on the inputs differ in their number of samples: {words}")
-            count = next(iter(counts.values()))
+            count = self._common_count(arrays, number)
             for row in range(1 if count is None else count):
                 if number >= start:
                     yield {name: to_floats(a if count is None else a[row]) for name, a in arrays.items()}
@@ -106,6 +110,23 @@ class IterableSource:
             check_type(array, f"sample {number} of input `{name}`")
         return arrays
 
+    def _common_count(self, arrays: Mapping[str, NDArray[Any]], number: int) -> int | None:
+        """How many samples an item holds, or None where the whole item is one."""
+        counts = {name: self._samples_in(name, array, number) for name, array in arrays.items()}
+        if self.own_first_axes:
+            for name, count in counts.items():
+                if count is None and self.shapes[name].sides is not None:
+                    message = (
+                        f"sample {number} of input `{name}` is {shape_text(arrays[name].shape)}, without its first axis"
+                    )
+                    help = "the first axes of the inputs differ, so that each item must have them"
+                    raise error("AM402", message, help=help)
+            return None
+        if len(set(counts.values())) > 1:
+            words = ", ".join(f"`{name}` has {count or 'one'}" for name, count in counts.items())
+            raise error("AM443", f"from sample {number} on the inputs differ in their number of samples: {words}")
+        return next(iter(counts.values()))
+
     def _samples_in(self, name: str, array: NDArray[Any], number: int) -> int | None:
         """How many samples an item holds, or None for a sample that has no batch axis."""
         shape = self.shapes[name]
@@ -122,6 +143,6 @@ class IterableSource:
         count = 0
         for item in items:
             name, array = next(iter(self._arrays(item, count).items()))
-            found = self._samples_in(name, array, count)
+            found = None if self.own_first_axes else self._samples_in(name, array, count)
             count += 1 if found is None else found
         return count

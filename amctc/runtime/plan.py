@@ -28,6 +28,10 @@ class HostStep:
     op: HostOp
 
     @property
+    def nodes(self) -> tuple[Node, ...]:
+        return (self.node,)
+
+    @property
     def inputs(self) -> tuple[Value, ...]:
         return self.node.inputs
 

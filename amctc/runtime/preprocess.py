@@ -7,7 +7,7 @@ arithmetic, one operation a step, in the order written; nothing is merged or reo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
 import numpy as np
@@ -19,6 +19,7 @@ from amctc.runtime.preprocess_steps import (
     CenterCrop,
     Channels,
     Layout,
+    MeanImage,
     Resize,
     ResizeShort,
     Step,
@@ -42,11 +43,19 @@ class Preprocess:
         """The steps of a text such as `resize-short=256,center-crop=227,bgr,mean=104:117:123`.
 
         Raises `DiagnosticError` that points into the text: AM101 syntax, AM451 an unknown step,
-        AM452 a value, AM453 a step that is repeated or stands in the wrong place.
+        AM452 a value, AM453 a step that is repeated or stands in the wrong place. Files are not read
+        before `opened`.
         """
         from amctc.runtime.preprocess_text import parse_steps
 
         return Preprocess(parse_steps(SourceFile("--preprocess", text)))
+
+    def opened(self) -> Preprocess:
+        """The same with its mean images read, so that each is read only once.
+
+        Raises `DiagnosticError` where one cannot be used; see `read_mean_image`.
+        """
+        return Preprocess(tuple(_opened(step) if isinstance(step, MeanImage) else step for step in self.steps))
 
     def __str__(self) -> str:
         """Text that `parse` reads back as an equal value."""
@@ -78,9 +87,9 @@ class Preprocess:
 
         `pixels` is uint8 [height, width, channels] in RGB or grey, resized and cropped already. The
         result is float32 [channels, height, width], or [height, width, channels] for `layout=hwc`.
-        Raises `DiagnosticError` (AM447) where a step does not fit the number of channels.
+        Raises `DiagnosticError` (AM447) where a step does not fit the number of channels or the size.
         """
-        array = self._arithmetic(pixels.astype(np.float32), axis=2)
+        array = self._arithmetic(pixels.astype(np.float32)[np.newaxis], axis=3)[0]
         if any(isinstance(step, TransposeHw) for step in self.steps):
             array = array.swapaxes(0, 1)
         if self.layout == "chw":
@@ -91,7 +100,7 @@ class Preprocess:
         """What the arithmetic steps make of a float32 batch [samples, channels, …], which is overwritten.
 
         With `layout=hwc` the last axis is that of the channels. Raises `DiagnosticError` (AM447)
-        where a step does not fit the number of channels.
+        where a step does not fit the number of channels or the size.
         """
         axis = 1 if self.layout == "chw" else batch.ndim - 1
         return np.ascontiguousarray(self._arithmetic(batch, axis))
@@ -112,12 +121,15 @@ class Preprocess:
                     pass
 
     def _arithmetic(self, array: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+        """On a batch [samples, …] with the channels along `axis`, which is overwritten."""
         with np.errstate(over="ignore", invalid="ignore"):  # infinities are told with their sample's number
             for step in self.steps:
                 match step:
                     case Arithmetic():
                         operands = _along(step, array, axis)
                         _APPLY[step.name](array, operands, out=array)
+                    case MeanImage():
+                        np.subtract(array, _mean_for(step, array, axis), out=array)
                     case Channels(order="bgr"):
                         _need_three_channels(step, array, axis)
                         array = np.flip(array, axis)
@@ -143,6 +155,18 @@ def _along(step: Arithmetic, array: NDArray[np.float32], axis: int) -> NDArray[n
     shape = [1] * array.ndim
     shape[axis] = channels
     return np.array(step.values, np.float32).reshape(shape)
+
+
+def _opened(step: MeanImage) -> MeanImage:
+    from amctc.runtime.mean_image import read_mean_image
+
+    return step if step.image is not None else replace(step, image=read_mean_image(step.path))
+
+
+def _mean_for(step: MeanImage, array: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    from amctc.runtime.mean_image import mean_for
+
+    return mean_for(step, array.shape[1:], channels_last=axis == array.ndim - 1)
 
 
 def _need_three_channels(step: Channels, array: NDArray[np.float32], axis: int) -> None:

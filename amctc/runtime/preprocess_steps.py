@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from amctc.source import Span
 
 Method = Literal["bilinear", "bicubic", "nearest"]
+
+_PLAIN_PATH = re.compile(r"[^\s\",]+\.(binaryproto|npy)", re.IGNORECASE)
+"""What the grammar takes for a path without quotes."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,26 @@ class Arithmetic(Written):
 
 
 @dataclass(frozen=True)
+class MeanImage(Written):
+    """Subtract the image of a file: Caffe's `.binaryproto`, or `.npy`, relative to the current folder.
+
+    `image` is the file's content, float32 [channels, height, width], once it has been read.
+    """
+
+    path: str
+    image: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        return "mean"
+
+    def __str__(self) -> str:
+        plain = _PLAIN_PATH.fullmatch(self.path) is not None
+        quoted = self.path.replace('"', '""')
+        return f"mean={self.path}" if plain else f'mean="{quoted}"'
+
+
+@dataclass(frozen=True)
 class Layout(Written):
     """The order of the axes of a sample: channels first or last."""
 
@@ -114,7 +141,7 @@ class TransposeHw(Written):
         return "transpose-hw"
 
 
-Step = Resize | ResizeShort | CenterCrop | Channels | Arithmetic | Layout | TransposeHw
+Step = Resize | ResizeShort | CenterCrop | Channels | Arithmetic | MeanImage | Layout | TransposeHw
 
 
 def _size(width: int, height: int) -> str:

@@ -22,18 +22,20 @@ Batch = dict[str, Floats]
 class SampleShape:
     """The shape of one sample of an input, without the batch axis.
 
-    A side of 0 or less is free. `sides` None means that the model states no shape.
+    A side of 0 or less is free. `sides` None means that the model states no shape. `rows` is how much
+    of the array's first axis one sample takes, see `sample_rows`.
     """
 
     input: str
     sides: tuple[int, ...] | None
+    rows: int = 1
 
     @staticmethod
-    def of_input(name: str, declared: tuple[int, ...], free: bool = False) -> SampleShape:
+    def of_input(name: str, declared: tuple[int, ...], free: bool = False, rows: int = 1) -> SampleShape:
         """From the declared shape of an input, batch axis included; `free` keeps only the rank."""
         if not declared:
-            return SampleShape(name, None)
-        return SampleShape(name, tuple(0 if free else side for side in declared[1:]))
+            return SampleShape(name, None, rows)
+        return SampleShape(name, tuple(0 if free else side for side in declared[1:]), rows)
 
     @property
     def is_fixed(self) -> bool:
@@ -55,6 +57,19 @@ class SampleShape:
 
     def __str__(self) -> str:
         return shape_text(self.sides or ())
+
+
+def sample_rows(declared: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """Rows of each input that make one sample, for the declared shapes of the inputs, batch axis included.
+
+    One, unless inputs declare different first dimensions, such as an image and its 300 regions, or the time
+    steps and the static input of an LSTM. Then these axes are no common batch axis, and one sample is
+    what the model declares of each.
+    """
+    firsts = {shape[0] for shape in declared.values() if shape}
+    if len(firsts) < 2 or min(firsts) < 1:
+        return dict.fromkeys(declared, 1)
+    return {name: shape[0] if shape else 1 for name, shape in declared.items()}
 
 
 def shape_text(sides: tuple[int, ...]) -> str:
@@ -106,19 +121,34 @@ def prepare(batch: Batch, preprocess: Preprocess | None, first: int, file: str |
     return prepared
 
 
-def common_count(counts: Mapping[str, int], file: str | None = None) -> int:
-    """The number of samples all inputs share. Raises AM443 where they differ and AM440 for none."""
+def common_count(lengths: Mapping[str, int], shapes: Mapping[str, SampleShape], file: str | None = None) -> int:
+    """The number of samples that all inputs share, for the lengths of their first axes.
+
+    Where one input of several rows a sample has just one sample, there is one, however long the others are.
+    Raises AM443 where the inputs differ and AM440 for none.
+    """
+    if min(lengths.values()) == 0:
+        raise error("AM440", "the data hold no samples", file=file)
+    several = any(shape.rows > 1 for shape in shapes.values())
+    if several and any(length == shapes[name].rows for name, length in lengths.items()):
+        return 1
+    if several and any(length % shapes[name].rows for name, length in lengths.items()):
+        words = ", ".join(
+            f"`{name}` has {length} rows, {shapes[name].rows} a sample" for name, length in lengths.items()
+        )
+        message = f"the inputs do not hold whole samples: {words}"
+        help = "one sample is what the model declares of each input; from Python, batches of any size can be given"
+        raise error("AM443", message, file=file, help=help)
+    counts = {name: length // shapes[name].rows for name, length in lengths.items()}
     if len(set(counts.values())) > 1:
         words = ", ".join(f"`{name}` has {count}" for name, count in counts.items())
-        raise error("AM443", f"the inputs differ in their number of samples: {words}", file=file)
-    count = next(iter(counts.values()))
-    if count == 0:
-        raise error("AM440", "the data hold no samples", file=file)
-    return count
+        help = "one sample is what the model declares of each input" if several else None
+        raise error("AM443", f"the inputs differ in their number of samples: {words}", file=file, help=help)
+    return next(iter(counts.values()))
 
 
 def sample_bytes(shape: SampleShape) -> int:
-    """Bytes of one float32 sample of a fixed shape."""
+    """Bytes of one float32 row of a fixed shape."""
     return math.prod(shape.sides or ()) * 4
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from amctc.ir import Value
 from amctc.ir.graph import Array
 from amctc.runtime.lowering.builder import Lowering
 
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4
+"""What fails is raised too; a line of the library's own beside the diagnostic helps nobody."""
 _UNFAITHFUL_FUSIONS = ["ConvMulFusion"]
 """Optimizations that change results: this one multiplies a convolution's weights by a factor behind it, so that the
 sums of a fake-quant model would no longer be those of integers."""
@@ -22,6 +24,7 @@ class Session:
 
     Large weights are shared with the graph's own arrays, not copied, and are not bound by protobuf's
     limit of 2 GiB; the arrays must therefore not be changed in place while the session lives.
+    Building one raises MemoryError where there is not enough of it.
     With `reuse` the outputs are always written to the same arrays: the next run overwrites them, and
     no run pays for fresh memory, which costs a third of a small network's forward pass.
     """
@@ -41,7 +44,7 @@ class Session:
         self._input_names = [low.name(value) for value in inputs]
         self._output_names = [low.name(value) for value in outputs]
         options = ort.SessionOptions()
-        options.log_severity_level = _ERRORS_ONLY
+        options.log_severity_level = _FATAL_ONLY
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         if threads is not None:
             options.intra_op_num_threads = threads
@@ -51,12 +54,13 @@ class Session:
             options.add_external_initializers(list(constants), self._held)
         model = low.model(inputs, outputs, external=True)
         self._buffers = {v: np.empty(low.shape(v), low.dtype(v)) for v in outputs} if reuse else {}
-        self._session: Any = ort.InferenceSession(
-            model.SerializeToString(),
-            options,
-            providers=["CPUExecutionProvider"],
-            disabled_optimizers=_UNFAITHFUL_FUSIONS,
-        )
+        with _memory_errors():
+            self._session: Any = ort.InferenceSession(
+                model.SerializeToString(),
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=_UNFAITHFUL_FUSIONS,
+            )
 
     def run(self, values: Mapping[Value, Array]) -> dict[Value, Array]:
         """The segment's outputs for its inputs; with `reuse`, in the same arrays at every run.
@@ -67,14 +71,8 @@ class Session:
             name: np.ascontiguousarray(values[value])
             for name, value in zip(self._input_names, self.inputs, strict=True)
         }
-        from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
-
-        try:
+        with _memory_errors():
             return self._run(feeds)
-        except (Fail, RuntimeException) as failure:
-            if "Failed to allocate memory" in str(failure):
-                raise MemoryError(str(failure)) from failure
-            raise
 
     def _run(self, feeds: Mapping[str, Array]) -> dict[Value, Array]:
         if not self._buffers:
@@ -87,3 +85,16 @@ class Session:
             binding.bind_output(name, "cpu", 0, buffer.dtype, buffer.shape, buffer.ctypes.data)
         self._session.run_with_iobinding(binding)
         return dict(self._buffers)
+
+
+@contextmanager
+def _memory_errors() -> Generator[None, None, None]:
+    """ONNX Runtime's ways to say that memory does not suffice, as MemoryError."""
+    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
+
+    try:
+        yield
+    except (Fail, RuntimeException) as failure:
+        if "Failed to allocate memory" in str(failure) or "bad_alloc" in str(failure):
+            raise MemoryError(str(failure)) from failure
+        raise

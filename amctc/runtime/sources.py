@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +17,9 @@ from amctc.runtime.samples import (
     Batch,
     Floats,
     SampleShape,
+    check_array_shape,
     check_finite,
+    common_count,
     prepare,
     sample_bytes,
     shape_text,
@@ -40,23 +42,50 @@ class Source(Protocol):
         """
         ...
 
+    def samples_in(self, batch: Batch) -> int:
+        """How many samples a batch that this source gave holds."""
+        ...
+
 
 @dataclass(frozen=True)
 class ArraySource:
-    """Arrays in memory or mapped from disk, one an input, first axis = samples."""
+    """Arrays in memory or mapped from disk, one an input; so many `rows` of the first axis are a sample, or one."""
 
     arrays: Mapping[str, NDArray[Any]]
     count: int
     preprocess: Preprocess | None = None
     path: Path | None = None
+    rows: Mapping[str, int] = field(default_factory=dict)
+
+    @staticmethod
+    def open(
+        arrays: Mapping[str, NDArray[Any]],
+        shapes: Mapping[str, SampleShape],
+        preprocess: Preprocess | None,
+        path: Path | None = None,
+    ) -> ArraySource:
+        """Raises `DiagnosticError`: AM402 a shape, AM443 where the inputs differ in their samples, AM440 for none."""
+        file = str(path) if path is not None else None
+        for name, shape in shapes.items():
+            check_array_shape(arrays[name], shape, file)
+        lengths = {name: len(array) for name, array in arrays.items()}
+        count = common_count(lengths, shapes, file)
+        return ArraySource(arrays, count, preprocess, path, {name: n // count for name, n in lengths.items()})
 
     def batches(self, start: int, stop: int | None, size: int) -> Iterator[Batch]:
         end = self.count if stop is None else min(stop, self.count)
         file = str(self.path) if self.path is not None else None
         for first in range(start, end, size):
-            part = slice(first, min(first + size, end))
-            batch = {name: to_floats(array[part]) for name, array in self.arrays.items()}
+            last = min(first + size, end)
+            batch: Batch = {}
+            for name, array in self.arrays.items():
+                rows = self.rows.get(name, 1)
+                batch[name] = to_floats(array[first * rows : last * rows])
             yield prepare(batch, self.preprocess, first, file)
+
+    def samples_in(self, batch: Batch) -> int:
+        name, array = next(iter(batch.items()))
+        return len(array) // self.rows.get(name, 1)
 
 
 @dataclass(frozen=True)
@@ -86,6 +115,9 @@ class ImageSource:
                 batch[row] = image
             check_finite(batch, self.shape.input, first)
             yield {self.shape.input: batch}
+
+    def samples_in(self, batch: Batch) -> int:
+        return len(batch[self.shape.input])
 
     def _check(self, expected: SampleShape, path: Path, shape: tuple[int, ...]) -> None:
         if expected.fits(shape):
@@ -152,6 +184,9 @@ class BinSource:
             batch = {self.shape.input: self._read(first, min(first + size, end))}
             yield prepare(batch, self.preprocess, first)
 
+    def samples_in(self, batch: Batch) -> int:
+        return len(batch[self.shape.input])
+
     def _read(self, start: int, stop: int) -> Floats:
         parts: list[Floats] = []
         begin = 0
@@ -175,11 +210,20 @@ class BinSource:
 
 @dataclass(frozen=True)
 class JoinedSource:
-    """Several one-input sources with the same number of samples, read side by side."""
+    """Several one-input sources of `count` samples, read side by side; a sample is some rows of each."""
 
     parts: tuple[Source, ...]
+    rows: tuple[int, ...]
     count: int
 
     def batches(self, start: int, stop: int | None, size: int) -> Iterator[Batch]:
-        for batches in zip(*(part.batches(start, stop, size) for part in self.parts), strict=True):
+        end = self.count if stop is None else min(stop, self.count)
+        read = [
+            part.batches(start * rows, end * rows, size * rows)
+            for part, rows in zip(self.parts, self.rows, strict=True)
+        ]
+        for batches in zip(*read, strict=True):
             yield {name: array for batch in batches for name, array in batch.items()}
+
+    def samples_in(self, batch: Batch) -> int:
+        return len(next(iter(batch.values()))) // self.rows[0]

@@ -1,13 +1,18 @@
-"""Reading text files from others: bounded in size, UTF-8, with plain words for what is wrong."""
+"""Reading files from others: bounded in size, with plain words for what is wrong."""
 
 from __future__ import annotations
 
+import mmap
+import os
+import stat
 from pathlib import Path
 
-from amctc.diagnostics import error
+from amctc.diagnostics import DiagnosticError, error
 from amctc.source import SourceFile
 
 MAX_TEXT_BYTES = 64 * 1024 * 1024
+MAX_MAPPED_BYTES = 2**31 - 1
+"""Protobuf's own limit for one message."""
 
 
 def read_text(path: str | Path, max_bytes: int = MAX_TEXT_BYTES) -> SourceFile:
@@ -48,3 +53,25 @@ def read_bytes(path: str | Path, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
         raise error("AM102", f"`{name}` is larger than the {max_bytes} bytes that are read", file=name)
     return data
+
+
+def map_file(path: str | Path) -> memoryview:
+    """The bytes of a binary protobuf file, without reading them. Raises `DiagnosticError` (AM310)."""
+    try:
+        # Looked at before it is opened: opening a pipe would wait for somebody to write.
+        about = os.stat(path)
+        if not stat.S_ISREG(about.st_mode):
+            raise error("AM310", "this is not a regular file", file=str(path))
+        if about.st_size > MAX_MAPPED_BYTES:
+            raise error("AM310", "the file is larger than 2 GiB, which protobuf cannot hold", file=str(path))
+        if about.st_size == 0:
+            return memoryview(b"")
+        with open(path, "rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError) as failure:
+        raise _unreadable(path, failure) from None
+
+
+def _unreadable(path: str | Path, failure: OSError | ValueError) -> DiagnosticError:
+    reason = getattr(failure, "strerror", None) or "unreadable"
+    return error("AM310", f"cannot read this file: {reason.lower()}", file=str(path))

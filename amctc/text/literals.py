@@ -21,7 +21,10 @@ _SIMPLE_ESCAPES = {
     "a": b"\a", "b": b"\b", "f": b"\f", "n": b"\n", "r": b"\r", "t": b"\t", "v": b"\v",
     "\\": b"\\", "'": b"'", '"': b'"', "?": b"?",
 }  # fmt: skip
-_ESCAPED_BYTES = {0x0A: "\\n", 0x0D: "\\r", 0x09: "\\t", 0x22: '\\"', 0x5C: "\\\\"}
+_UNREADABLE_ASCII = (*range(0x20), 0x7F)
+_ESCAPED = {0x0A: "\\n", 0x0D: "\\r", 0x09: "\\t", 0x22: '\\"', 0x5C: "\\\\"}
+_ESCAPED_ASCII = {byte: f"\\{byte:03o}" for byte in _UNREADABLE_ASCII} | _ESCAPED
+_ESCAPED_BYTES = {byte: f"\\{byte:03o}" for byte in (*_UNREADABLE_ASCII, *range(0x80, 0x100))} | _ESCAPED
 
 
 def special_float(word: str) -> float | None:
@@ -126,16 +129,10 @@ def quote(data: bytes) -> str:
     try:
         text = data.decode()
     except UnicodeDecodeError:
-        return '"' + "".join(_quote_byte(byte) for byte in data) + '"'
+        return '"' + data.decode("latin-1").translate(_ESCAPED_BYTES) + '"'
     if text.isascii() or all(char.isprintable() or char.isascii() for char in text):
-        return '"' + "".join(_quote_byte(ord(char)) if char.isascii() else char for char in text) + '"'
-    return '"' + "".join(_quote_byte(byte) for byte in data) + '"'
-
-
-def _quote_byte(byte: int) -> str:
-    if byte in _ESCAPED_BYTES:
-        return _ESCAPED_BYTES[byte]
-    return chr(byte) if 0x20 <= byte < 0x7F else f"\\{byte:03o}"
+        return '"' + text.translate(_ESCAPED_ASCII) + '"'
+    return '"' + data.decode("latin-1").translate(_ESCAPED_BYTES) + '"'
 
 
 def float_text(value: float) -> str:

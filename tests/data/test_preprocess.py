@@ -17,6 +17,7 @@ from amctc.runtime.preprocess_steps import (
     CenterCrop,
     Channels,
     Layout,
+    MeanImage,
     Method,
     Resize,
     ResizeShort,
@@ -32,7 +33,9 @@ nonzero = number.filter(lambda value: abs(value) > 1e-30)
 pixel_step = st.one_of(
     st.builds(Resize, side, side, method), st.builds(ResizeShort, side, method), st.builds(CenterCrop, side, side)
 )
+plain_path = st.from_regex(r"[^\s\",]{1,20}\.(binaryproto|npy|NPY)", fullmatch=True)
 arithmetic = st.one_of(
+    st.builds(MeanImage, st.text(min_size=1, max_size=20) | plain_path),
     st.builds(Arithmetic, st.just("mean"), st.lists(number, min_size=1, max_size=5).map(tuple)),
     st.builds(Arithmetic, st.just("std"), st.lists(nonzero, min_size=1, max_size=5).map(tuple)),
     st.builds(Arithmetic, st.just("scale"), st.tuples(nonzero)),
@@ -59,7 +62,10 @@ def test_a_preprocessing_prints_as_text_that_reads_back_equal(steps: tuple[Step,
     assert Preprocess.parse(str(written)) == written
 
 
-@given(st.text("resizchopbgrmanx=,:@0123456789.-+e ;", max_size=60))
+any_text = st.text('resizchopbgrmanx=,:@0123456789.-+e ;"/', max_size=60)
+
+
+@given(any_text | st.lists(any_text | st.sampled_from(["mean=", ".npy", '"', ","]), max_size=8).map("".join))
 def test_any_text_is_read_or_refused_with_a_diagnostic(text: str) -> None:
     try:
         Preprocess.parse(text)
@@ -81,6 +87,23 @@ def test_the_steps_are_those_written() -> None:
     )
     assert str(Preprocess.parse("resize=8x8@nearest,mean=+1.50")) == "resize=8@nearest,mean=1.5"
     assert Preprocess.parse("  ") == Preprocess()
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("mean=mean.binaryproto,scale=2", "mean.binaryproto"),
+        ("mean=/data/a=b/1:2@3.NPY,scale=2", "/data/a=b/1:2@3.NPY"),
+        ("mean=C:\\data\\mean.npy,scale=2", "C:\\data\\mean.npy"),
+        ("mean=7.npy,scale=2", "7.npy"),
+        ('mean="my mean, new.npy",scale=2', "my mean, new.npy"),
+        ('mean="the ""mean"".dat",scale=2', 'the "mean".dat'),
+        ('mean="mean.npyz",scale=2', "mean.npyz"),
+    ],
+)
+def test_a_path_needs_quotes_only_where_it_is_not_plain(text: str, path: str) -> None:
+    assert Preprocess.parse(text).steps == (MeanImage(path), Arithmetic("scale", (2,)))
+    assert str(Preprocess.parse(text)) == text
 
 
 @pytest.mark.parametrize(
@@ -106,14 +129,26 @@ def test_the_steps_are_those_written() -> None:
         ("resize=4@bicubik", 10, "AM452", "unknown interpolation `bicubik`", "did you mean `bicubic`?"),
         ("center-crop=4@nearest", 15, "AM452", "`center-crop` has no interpolation",
             "write `center-crop=N` or `center-crop=WIDTHxHEIGHT`"),
-        ("mean=bgr", 1, "AM452", "`mean` takes numbers parted by `:`", "write `mean=A` or `mean=A:B:C`"),
-        ("mean=1:1e39", 8, "AM452", "`1e39` is too large for float32", "write `mean=A` or `mean=A:B:C`"),
+        ("mean=bgr", 1, "AM452", "`mean` takes numbers parted by `:`",
+            "write `mean=A`, `mean=A:B:C` or `mean=FILE.binaryproto`"),
+        ("mean=1:1e39", 8, "AM452", "`1e39` is too large for float32",
+            "write `mean=A`, `mean=A:B:C` or `mean=FILE.binaryproto`"),
+        ("bgr,mean=my.bin", 12, "AM101", "unexpected `.` in a preprocessing",
+            'write this path in quotes: `mean="PATH"`'),
+        ('mean="my.npy,bgr', 6, "AM101", "this quote is not closed", None),
+        ('mean=""', 6, "AM452", "the path is empty", "write `mean=A`, `mean=A:B:C` or `mean=FILE.binaryproto`"),
+        ("scale=m.npy", 1, "AM452", "`scale` takes one number", "write `scale=F`"),
+        ("std=m.npy", 1, "AM452", "`std` takes numbers parted by `:`", "write `std=A` or `std=A:B:C`"),
+        ("resize=m.npy", 1, "AM452", "`resize` takes a size in pixels", "write `resize=WIDTHxHEIGHT` or `resize=N`"),
+        ("layout=m.npy", 1, "AM452", "`layout` is `chw` or `hwc`", "write `layout=chw` or `layout=hwc`"),
+        ("bgr=m.npy", 1, "AM452", "`bgr` takes no value", "write `bgr`"),
         ("std=1:0", 7, "AM452", "`std` must not be zero in float32", "write `std=A` or `std=A:B:C`"),
         ("scale=1:2", 1, "AM452", "`scale` takes one number", "write `scale=F`"),
         ("layout=nchw", 8, "AM452", "`layout` is `chw` or `hwc`", "write `layout=chw` or `layout=hwc`"),
         ("bgr,gray", 5, "AM453", "the channels are stated twice", None),
         ("layout=chw,layout=hwc", 12, "AM453", "`layout` is stated twice", None),
         ("mean=1,resize=8", 8, "AM453", "`resize` works on 8-bit pixels and must stand before `mean`", None),
+        ("mean=m.npy,gray", 12, "AM453", "`gray` works on 8-bit pixels and must stand before `mean`", None),
         ("transpose-hw,center-crop=8", 14, "AM453",
             "`center-crop` works on 8-bit pixels and must stand before `transpose-hw`", None),
     ],

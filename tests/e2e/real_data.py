@@ -49,6 +49,14 @@ def resnet20() -> Network:
     return Network(files, {"data": samples}, labels, "mean=125.3:122.9:113.8,scale=0.00390625")
 
 
+def cifar10_full() -> Network:
+    """Caffe's own CIFAR-10 network, both files of the V1 kind, and 1000 images of CIFAR-10."""
+    samples, labels = _shuffled(ASSETS / "data/cifar10_test_rgb_1000.npz")
+    folder = CAFFE / "cifar10_full_v1"
+    files = folder / "deploy.prototxt", folder / "cifar10_full_iter_70000.caffemodel"
+    return Network(files, {"data": samples}, labels, f'mean="{ASSETS / "data/cifar10_mean.binaryproto"}"')
+
+
 def lenet(scored: int) -> Network:
     """LeNet and as many digits of MNIST as are to be scored, after those that calibrate."""
     samples, labels = _shuffled(ASSETS / "data/mnist_t10k.npz")

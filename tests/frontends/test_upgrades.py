@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from amctc.diagnostics import Collector, DiagnosticError
+from amctc.dialects.caffe.blob_proto import read_blob_file
 from amctc.frontends.caffe import NetState, load_caffe
 from amctc.frontends.caffe.layer_def import LayerDef
 from amctc.frontends.caffe.net import read_net
 from amctc.frontends.caffe.upgrade_v1 import V1_TYPES
-from amctc.frontends.caffe.weights import read_blob_file, read_weights
+from amctc.frontends.caffe.weights import read_weights
 from amctc.text.proto_schema import load_schema
 from tests.shared_files import GOLDEN, needs_golden
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError
 from amctc.frontends.caffe import load_caffe
-from amctc.ir import Graph, Value
-from amctc.runtime.executor import Executor, blob_values
-from tests.fork_proto import fork_proto
+from amctc.ir import Graph
 from tests.runtime.caffe_cases import (
     HDF5,
     TRAINING,
@@ -24,6 +19,7 @@ from tests.runtime.caffe_cases import (
     forward_cases,
     reject_cases,
 )
+from tests.runtime.caffe_passes import load_case, run_passes, write_fork_proto
 from tests.shared_files import needs_golden
 
 TOLERANCE = 2e-6
@@ -39,21 +35,18 @@ NOT_REFUSED = {
 @needs_golden
 @pytest.mark.parametrize("case", forward_cases(), ids=str)
 def test_every_blob_and_top_equals_caffes(case: CaffeCase) -> None:
-    _check_passes(load_caffe(case.prototxt, case.caffemodel, state=case.state, keep_training=True), case)
+    _check_passes(load_case(case), case)
 
 
 @pytest.fixture(scope="module")
 def fork(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The fork's own proto, but for a layer field whose number is ATC's for another."""
-    path = tmp_path_factory.mktemp("fork") / "fork.proto"
-    path.write_text(fork_proto(leave_out=["detection_output_param"]), encoding="utf-8")
-    return path
+    return write_fork_proto(tmp_path_factory.mktemp("fork"))
 
 
 @needs_golden
 @pytest.mark.parametrize("case", fork_cases(), ids=str)
 def test_every_blob_and_top_equals_the_forks(case: CaffeCase, fork: Path) -> None:
-    _check_passes(load_caffe(case.prototxt, case.caffemodel, keep_training=True, custom_protos=[fork]), case)
+    _check_passes(load_case(case, fork), case)
 
 
 @needs_golden
@@ -79,57 +72,6 @@ def test_every_case_is_run_or_has_a_reason() -> None:
 
 
 def _check_passes(graph: Graph, case: CaffeCase) -> None:
-    values = [value for node in graph for value in node.outputs]
-    executor = Executor(graph, fetch=values)
-    for step in range(case.steps):
-        recorded = case.recorded(step)
-        if _set_weights(graph, recorded):
-            executor = Executor(graph, fetch=values)
-        feeds = {name.removeprefix("in/"): array for name, array in recorded.items() if name.startswith("in/")}
-        found = executor.run(feeds)
-        compared = 0
-        for name, expected in recorded.items():
-            value = _recorded_value(graph, name)
-            if value is not None:
-                _compare(found[value], expected, name)
-                compared += 1
-        assert compared >= 2
-
-
-def _set_weights(graph: Graph, recorded: Mapping[str, NDArray[np.float32]]) -> bool:
-    """The weights as they were before this pass, where they are not those of the file; whether any was set."""
-    changed = False
-    for node in graph:
-        for index, role in enumerate(list(node.weights)):
-            if f"param/{node.name}/{index}" in recorded:
-                node.weights[role] = recorded[f"param/{node.name}/{index}"]
-                changed = True
-    return changed
-
-
-def _recorded_value(graph: Graph, name: str) -> Value | None:
-    """The value of `blob/<name>` or `layer/<layer>/<top>`; None for a Split that Caffe put in."""
-    if name.startswith("blob/"):
-        return blob_values(graph)[name.removeprefix("blob/")]
-    if not name.startswith("layer/"):
-        return None
-    layer, _, index = name.removeprefix("layer/").rpartition("/")
-    if layer not in graph:
-        assert layer.endswith("_split")
-        return None
-    return graph.node(layer).outputs[int(index)]
-
-
-def _compare(found: NDArray[np.generic], expected: NDArray[np.float32], name: str) -> None:
-    # The whole nets' tops were recorded for the first few samples only.
-    array = np.asarray(found, np.float64)[: len(expected)] if expected.ndim else np.asarray(found, np.float64)
-    assert array.shape == expected.shape, name
-    finite = np.isfinite(expected)
-    assert np.array_equal(array[~finite], expected[~finite], equal_nan=True), name
-    if finite.any():
-        # Next to -FLT_MAX, which pooling gives for empty windows, nothing else would count.
-        huge = np.abs(expected) > 1e30
-        assert np.array_equal(array[huge], expected[huge]), name
-        usual = finite & ~huge
-        largest = float(np.abs(expected[usual]).max(initial=0))
-        assert float(np.abs(array[usual] - expected[usual]).max(initial=0)) <= TOLERANCE * largest, name
+    for compared in run_passes(graph, case):
+        assert len(compared) >= 2
+        assert {each.name: each.difference for each in compared if each.difference > TOLERANCE} == {}

@@ -11,9 +11,9 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from amctc.diagnostics import Collector, Diagnostic, Level, error
 from amctc.dialects.caffe.schema import NET
-from amctc.frontends.caffe.weights import LAYERS, V0_LAYER, V1_LAYERS, map_file
+from amctc.frontends.caffe.weights import LAYERS, V0_LAYER, V1_LAYERS
 from amctc.source import SourceFile
-from amctc.text.files import read_text
+from amctc.text.files import map_file, read_text
 from amctc.text.proto_schema import Schema
 from amctc.text.wire import LEN, WireError, WireField, walk, write_field
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from amctc.diagnostics import Collector, Diagnostic, Label, Level
 from amctc.dialects.caffe.fork_defaults import ForkDefaults
 from amctc.dialects.caffe.schema import schema_with
-from amctc.dialects.op import OpDef
+from amctc.dialects.op import OpDef, OpError
 from amctc.dialects.shapes import annotate_shapes, node_error
 from amctc.dialects.table import op_def, op_table
 from amctc.frontends.caffe.attach_weights import attach_weights
@@ -19,7 +19,7 @@ from amctc.frontends.caffe.nearest_name import is_worth_looking, nearest_name
 from amctc.frontends.caffe.net import NetDef, read_net
 from amctc.frontends.caffe.net_state import NetState
 from amctc.frontends.caffe.producers import Producers
-from amctc.frontends.caffe.quant_layers import QUANT_LAYERS, quant_node
+from amctc.frontends.caffe.quant_layers import QUANT_LAYERS, misread_integers, quant_node
 from amctc.frontends.caffe.shared_parameters import shared_parameter_clashes
 from amctc.frontends.caffe.weights import read_weights
 from amctc.ir import Graph, Node, Origin, Provenance, Value
@@ -50,6 +50,7 @@ def load_caffe(
     graph = _build(net, own, keep_training, ForkDefaults(schema) if custom_protos else None)
     own.raise_errors()
     shapes = annotate_shapes(graph)
+    own.extend(misread_integers(graph))
     own.extend(shared_parameter_clashes(graph, shapes))
     own.raise_errors()
     if weights is not None:
@@ -94,7 +95,10 @@ def _build(net: NetDef, collector: Collector, keep_training: bool, fork: ForkDef
         if row is not None:
             _check_arity(node, row, layer, collector)
             if row.dialect == "quant":
-                quant_node(node)
+                try:
+                    quant_node(node)
+                except OpError as mistake:
+                    collector.add(node_error("AM320", node, str(mistake)))
     graph.outputs = _outputs(graph, read)
     return graph
 

@@ -6,13 +6,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import MappingProxyType
 
 import numpy as np
 
-from amctc.ir import Node
+from amctc.diagnostics import Diagnostic
+from amctc.dialects.op import OpError
+from amctc.dialects.shapes import node_error
+from amctc.dialects.table import is_custom, op_def
+from amctc.ir import Graph, Node
 from amctc.ir.graph import Array
 from amctc.quant.deq_scale import unpack_deq_scale
+from amctc.quant.grid import FEWEST_BITS, MOST_BITS, grid_limits
 from amctc.text.plain import Plain
 
 QUANT_LAYERS = MappingProxyType(
@@ -24,22 +30,59 @@ QUANT_LAYERS = MappingProxyType(
 )
 """Caffe layer type -> op of the quant dialect."""
 
+INTEGER_READERS = frozenset({"quant.AntiQuantize", "quant.Dequantize", "quant.Observe", "caffe.Silence"})
+"""Ops that read integers and give none."""
+
 
 def quant_node(node: Node) -> None:
-    """Replace the Caffe parameters of a freshly read Quant or AntiQuant node by those of the quant dialect."""
+    """Replace the Caffe parameters of a freshly read Quant or AntiQuant node by those of the quant dialect.
+
+    Raises `OpError` where they describe no grid.
+    """
     if node.op == "quant.Dequantize":
         node.attrs = {}
         return
     parameter = node.attrs.get("quant_param")
     given: dict[str, Plain] = parameter if isinstance(parameter, dict) else {}
-    factor = np.float32(_number(given.get("scale"), 1.0))
-    scale = np.float32(1) / factor if node.op == "quant.Quantize" else factor
+    factor, offset = np.float32(_number(given.get("scale"), 1.0)), int(_number(given.get("offset"), 0))
+    bits = int(_number(given.get("num_bits_d"), 8))
+    with np.errstate(all="ignore"):
+        inverse = np.float32(1) / factor
+    if not (0 < factor < np.inf and inverse < np.inf):
+        raise OpError(f"the `scale` of `quant_param` must be a positive number, not {factor:g}")
+    if not FEWEST_BITS <= bits <= MOST_BITS:
+        raise OpError(f"the `num_bits_d` of `quant_param` must be {FEWEST_BITS} to {MOST_BITS}, not {bits}")
+    low, high = grid_limits(bits)
+    if not low <= offset <= high:
+        raise OpError(f"the `offset` of `quant_param` must be {low} to {high} for {bits} bits, not {offset}")
     node.attrs = {
-        "scale": float(scale),
-        "offset": int(_number(given.get("offset"), 0)),
-        "bits": int(_number(given.get("num_bits_d"), 8)),
+        "scale": float(inverse if node.op == "quant.Quantize" else factor),
+        "offset": offset,
+        "bits": bits,
         "centered": bool(given.get("centered", False)),
     }
+
+
+def misread_integers(graph: Graph) -> Iterator[Diagnostic]:
+    """An error (AM324) for each layer that reads a Quant layer's integers and cannot."""
+    for node in graph.nodes:
+        types = {value.dtype for value in node.inputs}
+        if types <= {"float32"} or is_custom(node):
+            continue
+        row = op_def(node)
+        reads = next(value for value in node.inputs if value.dtype != "float32")
+        moves = row.moves_data or row.identity
+        if row.dtypes is None and row.name not in INTEGER_READERS:
+            what = "which it cannot compute on"
+        elif moves and len(types) > 1:
+            what = f"and other inputs of other types ({', '.join(sorted(types))})"
+        elif row.name == "quant.Quantize":
+            what = "which are quantized already"
+        else:
+            continue
+        message = f"reads `{reads.blob}`, integers ({reads.dtype}), {what}"
+        help = "put an AntiQuant layer before it, or a DeQuant layer if they are the sums of a layer with weights"
+        yield node_error("AM324", node, message, help)
 
 
 def attach_deq_scale(node: Node, blobs: tuple[Array, ...]) -> None:

@@ -5,22 +5,16 @@ The file is walked where it lies; only the numbers of the blobs are copied, once
 
 from __future__ import annotations
 
-import mmap
-import os
-import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from amctc.diagnostics import DiagnosticError, error
-from amctc.frontends.caffe.blob import read_blob
+from amctc.diagnostics import error
+from amctc.dialects.caffe.blob_proto import DAMAGED, read_blob
 from amctc.ir.graph import Array
+from amctc.text.files import map_file
 from amctc.text.wire import LEN, WireError, string, walk
 
-MAX_BYTES = 2**31 - 1
-"""Protobuf's own limit for one message."""
-
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_DAMAGED = "the file is damaged or was cut off"
 
 V1_LAYERS, LAYERS = 2, 100
 """Field numbers of a `NetParameter`."""
@@ -52,42 +46,6 @@ def read_weights(path: str | Path) -> Mapping[str, tuple[Array, ...]]:
     return found
 
 
-def read_blob_file(path: str | Path) -> Array:
-    """The one blob of a `.binaryproto` file, such as a mean image [1, channels, height, width].
-
-    Raises `DiagnosticError`: AM310 unreadable file, AM311 not a blob, AM312 a blob that is cut off.
-    """
-    data = map_file(path)
-    try:
-        return read_blob(data)
-    except WireError as problem:
-        raise error("AM311", f"this is not a readable blob: {problem}", file=str(path), help=_DAMAGED) from None
-    except ValueError as problem:
-        raise error("AM312", f"the blob {problem}", file=str(path), help=_DAMAGED) from None
-
-
-def map_file(path: str | Path) -> memoryview:
-    """The bytes of a file, without reading them. Raises `DiagnosticError` (AM310)."""
-    try:
-        # Looked at before it is opened: opening a pipe would wait for somebody to write.
-        about = os.stat(path)
-        if not stat.S_ISREG(about.st_mode):
-            raise error("AM310", "this is not a regular file", file=str(path))
-        if about.st_size > MAX_BYTES:
-            raise error("AM310", "the file is larger than 2 GiB, which protobuf cannot hold", file=str(path))
-        if about.st_size == 0:
-            return memoryview(b"")
-        with open(path, "rb") as file:
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except (OSError, ValueError) as failure:
-        raise _unreadable(path, failure) from None
-
-
-def _unreadable(path: str | Path, failure: OSError | ValueError) -> DiagnosticError:
-    reason = getattr(failure, "strerror", None) or "unreadable"
-    return error("AM310", f"cannot read this weights file: {reason.lower()}", file=str(path))
-
-
 def _layers(data: memoryview) -> Iterator[tuple[str, list[memoryview]]]:
     for field in walk(data):
         if field.number not in NAME_AND_BLOBS or field.kind != LEN:
@@ -109,7 +67,7 @@ def _read_blobs(layer: str, blobs: list[memoryview], path: str | Path) -> tuple[
         try:
             found.append(read_blob(blob))
         except WireError as problem:
-            raise error("AM312", f"{where} is damaged: {problem}", file=str(path), help=_DAMAGED) from None
+            raise error("AM312", f"{where} is damaged: {problem}", file=str(path), help=DAMAGED) from None
         except ValueError as problem:
-            raise error("AM312", f"{where} {problem}", file=str(path), help=_DAMAGED) from None
+            raise error("AM312", f"{where} {problem}", file=str(path), help=DAMAGED) from None
     return tuple(found)

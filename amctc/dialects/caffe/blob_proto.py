@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from amctc.diagnostics import error
 from amctc.ir.graph import Array, Shape
+from amctc.text.files import map_file
 from amctc.text.wire import I32, I64, LEN, VARINT, WireError, WireField, packed_varints, walk
 
 MOST_AXES = 32
 """Caffe's own limit."""
+
+DAMAGED = "the file is damaged or was cut off"
+"""What to say of a file whose blobs cannot be read."""
 
 _LEGACY = (1, 2, 3, 4)
 _DATA, _SHAPE, _DOUBLE, _INT8, _INT32, _UINT64 = 5, 7, 8, 10, 11, 12
@@ -30,6 +36,20 @@ def read_blob(data: memoryview) -> Array:
     if min(shape, default=1) < 0 or math.prod(shape) != array.size:
         raise ValueError(f"has the shape {list(shape)} but {array.size} numbers")
     return array.reshape(shape)
+
+
+def read_blob_file(path: str | Path) -> Array:
+    """The one blob of a `.binaryproto` file, such as a mean image [1, channels, height, width].
+
+    Raises `DiagnosticError`: AM310 unreadable file, AM311 not a blob, AM312 a blob that is cut off.
+    """
+    data = map_file(path)
+    try:
+        return read_blob(data)
+    except WireError as problem:
+        raise error("AM311", f"this is not a readable blob: {problem}", file=str(path), help=DAMAGED) from None
+    except ValueError as problem:
+        raise error("AM312", f"the blob {problem}", file=str(path), help=DAMAGED) from None
 
 
 def _numbers(fields: Sequence[WireField]) -> Array:
