@@ -44,8 +44,9 @@ bench: $(HAVE_TEST)  ## run the benchmarks, one after the other
 fuzz: $(HAVE_TEST)  ## the property tests with many more examples than `make test` takes
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -n $(JOBS) -m hypothesis
 
-docs: $(HAVE_RUN)  ## write docs/reference.md from what the program says of itself
+docs: $(HAVE_RUN)  ## write docs/reference.md and docs/codes.md from what the program says of itself
 	$(BIN)/python docs/write_reference.py docs/reference.md
+	$(BIN)/python docs/write_codes.py docs/codes.md
 
 protos: $(HAVE_RUN)  ## compile grammar/proto's caffe.proto, atc.proto, amct_custom.proto and layers.proto, for a fast start
 	$(BIN)/python -m amctc.dialects.caffe.compile_schema grammar/proto/caffe.binpb

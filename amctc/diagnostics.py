@@ -117,10 +117,16 @@ class Collector:
             raise DiagnosticError(*self.diagnostics)
 
 
+_SHORTEST_BEGINNING = 3
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """`did you mean `x`?` for the known word nearest to a misspelt one, or None."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"did you mean `{near[0]}`?" if near else None
+    """`did you mean `x`?` for the known word nearest to a misspelt one, or the only one that begins with it."""
+    words = list(known)
+    near = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    if not near and len(word) >= _SHORTEST_BEGINNING:
+        near = [other for other in words if other.startswith(word)]
+    return f"did you mean `{near[0]}`?" if len(near) == 1 else None
 
 
 def render(diagnostic: Diagnostic) -> str:

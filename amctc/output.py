@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +32,7 @@ def write_files(files: Mapping[Path, bytes]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         for temporary, path in written:
-            temporary.chmod(0o644)
+            temporary.chmod(_mode(path))
             temporary.replace(path)
     except OSError as failure:
         reason = (failure.strerror or "unwritable").lower()
@@ -40,6 +41,14 @@ def write_files(files: Mapping[Path, bytes]) -> None:
         for temporary, _ in written:
             with contextlib.suppress(FileNotFoundError):
                 temporary.unlink()
+
+
+def _mode(path: Path) -> int:
+    """The permissions of the file that is replaced, so that a private one stays private; else the usual ones."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return 0o644
 
 
 def output_paths(prefix: str | Path, endings: Mapping[str, bytes]) -> dict[Path, bytes]:

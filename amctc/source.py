@@ -40,7 +40,7 @@ class SourceFile:
         return Span(self, start, end)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Span:
     """Characters `start` (included) to `end` (excluded) of a source file."""
 

@@ -8,11 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from amctc.diagnostics import Collector, Diagnostic, render
+from amctc.diagnostics import Collector, Diagnostic, Level, render
 from amctc.progress import Progress
 
 if TYPE_CHECKING:
     from amctc.driver import CompileResult
+    from amctc.policy.check import FileReport
+    from amctc.policy.explain import ExplainRow, Explanation
+    from amctc.policy.explain_layers import LayerRow
 
 
 def say(line: str) -> None:
@@ -72,6 +75,28 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     Console().print(drawn)
 
 
+def say_values(rows: Sequence[ExplainRow]) -> None:
+    """Every value of a resolved policy with its rule."""
+    cells = [(row.layer or "", row.type or "", row.field, as_json(row.value), row.rule_text) for row in rows]
+    table(["layer", "type", "field", "value", "because of"], cells)
+
+
+def say_layers(rows: Sequence[LayerRow]) -> None:
+    """Every layer in short."""
+    from amctc.policy.explain_layers import LAYER_HEAD
+
+    table(LAYER_HEAD, [row.cells for row in rows])
+
+
+def say_story(found: Explanation) -> None:
+    """The values of one layer with their rules, and then the rules that lost."""
+    if found.rows:
+        say_values(found.rows)
+    for row in found.layers:
+        for line in row.story:
+            say(line)
+
+
 def say_files(result: CompileResult) -> None:
     """What a compilation did, in a few lines."""
     layers = [node for node in result.graph.nodes if node.quant is not None]
@@ -79,6 +104,28 @@ def say_files(result: CompileResult) -> None:
     say(f"quantized {len(layers)} layers, {weighted} of them with weights")
     for path in result.files:
         say(f"  {path}")
+
+
+def say_reports(reports: Sequence[FileReport]) -> None:
+    """What was found in each file: diagnostics on stderr, and a line on stdout for each file without errors."""
+    for report in reports:
+        show(report.diagnostics)
+        if not report.errors:
+            but = f", {counted(report.warnings, 'warning')}" if report.warnings else ""
+            say(f"{report.file}: ok{but}")
+    errors = sum(report.errors for report in reports)
+    if errors:
+        code = next(found.code for report in reports for found in report.diagnostics if found.level is Level.ERROR)
+        told = [counted(errors, "error")]
+        warnings = sum(report.warnings for report in reports)
+        if warnings:
+            told.append(counted(warnings, "warning"))
+        sys.stderr.write(f"{', '.join(told)}; `amctc check --code {code}` tells about a code\n")
+
+
+def counted(number: int, what: str) -> str:
+    """`1 error`, `2 errors`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def progress() -> Progress:

@@ -192,7 +192,10 @@ def _op(op: OpRow) -> tuple[str, ...]:
 
 
 def _codes() -> str:
-    head = "Every diagnostic has a code, which never changes its meaning; the first digit says what it is about.\n\n"
+    head = (
+        "Every diagnostic has a code, which never changes its meaning; the first digit says what it is about.\n"
+        "[Diagnostic codes](codes.md) tells what each means, with an example and the mend.\n\n"
+    )
     return "## Diagnostic codes\n\n" + head + _table(("codes", "about"), CODES)
 
 

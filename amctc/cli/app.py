@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import typer
 
-from amctc.cli import execute, listing, quantize, rewrite
+from amctc.cli import execute, fmt, listing, lsp, quantize, rewrite
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "compile": quantize.compile,
     "check": quantize.check,
     "explain": quantize.explain,
     "config": quantize.config,
+    "fmt": fmt.fmt,
     "run": execute.run,
     "eval": execute.evaluate,
     "print": rewrite.print_model,
@@ -22,6 +23,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "targets": listing.targets,
     "ops": listing.ops,
     "demo": listing.demo,
+    "lsp": lsp.lsp,
 }
 """Every command by name, in the order in which the help lists them."""
 

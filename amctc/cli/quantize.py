@@ -58,21 +58,47 @@ def compile(
     say_files(result)
 
 
-def check(policies: Annotated[list[Path], typer.Argument(help="policies to check", show_default=False)]) -> None:
-    """Check policies on their own; exit status 0 when all are clean, 1 otherwise."""
-    from amctc.diagnostics import DiagnosticError
-    from amctc.policy import Policy
-    from amctc.terminal import say, show, warn
+def check(
+    policies: Annotated[list[Path] | None, typer.Argument(help="policies to check", show_default=False)] = None,
+    *,
+    model: Annotated[
+        Path | None, typer.Option("--model", "-m", help="check names and types against this model")
+    ] = None,
+    flavour: Annotated[
+        str | None,
+        typer.Option(
+            "--flavour", help="caffe, pytorch, ge, caffe-qat, pytorch-qat or kv-cache [default: by the fields used]"
+        ),
+    ] = None,
+    code: Annotated[str | None, typer.Option("--code", help="tell about a diagnostic code, such as AM210")] = None,
+    custom_proto: CustomProtoOption = None,
+    stage: StageOption = None,
+    level: LevelOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Check policies, and what they mean for a model; exit status 0 when they have no errors, 1 otherwise."""
+    from amctc import driver
+    from amctc.codes import code_text, code_to_json, find_code
+    from amctc.policy.check import reports_to_json
+    from amctc.terminal import print_json, say, say_reports, warnings_of
 
-    failed = False
-    for path in policies:
-        try:
-            warn(Policy.from_file(path).warnings)
-            say(f"{path}: ok")
-        except DiagnosticError as mistakes:
-            show(mistakes.diagnostics)
-            failed = True
-    if failed:
+    if code is not None:
+        entry = find_code(code)
+        if json:
+            print_json({"version": 1, **code_to_json(entry)})
+        else:
+            say(code_text(entry))
+        return
+    if not policies:
+        raise typer.BadParameter("give the policies to check", param_hint="'POLICIES...'")
+    with warnings_of() as collector:
+        how = reading(custom_proto, stage, level)
+        reports = driver.check(policies, model, flavour=flavour, collector=collector, **how)
+    if json:
+        print_json(reports_to_json(reports))
+    else:
+        say_reports(reports)
+    if any(report.errors for report in reports):
         raise typer.Exit(1)
 
 
@@ -81,25 +107,29 @@ def explain(
     weights: WeightsArg = None,
     *,
     policy: PolicyOption,
-    layer: Annotated[str | None, typer.Option("--layer", help="only this layer")] = None,
+    layer: Annotated[str | None, typer.Option("--layer", help="only this layer, and the rules that lost")] = None,
+    fields: Annotated[bool, typer.Option("--fields", help="every value with its rule")] = False,
     custom_proto: CustomProtoOption = None,
     stage: StageOption = None,
     level: LevelOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Say what each layer gets from the policy, and the rule that gave it."""
+    """Say how each layer is quantized, or why it is not, and the rule that says so."""
     from amctc import driver
     from amctc.policy import explain_to_json
-    from amctc.terminal import as_json, print_json, table, warnings_of
+    from amctc.terminal import print_json, say_layers, say_story, say_values, warnings_of
 
     with warnings_of() as collector:
         how = reading(custom_proto, stage, level)
-        rows = driver.explain(model, weights, policy=policy, layer=layer, collector=collector, **how)
+        found = driver.explain(model, weights, policy=policy, layer=layer, collector=collector, **how)
     if json:
-        print_json(explain_to_json(rows))
-        return
-    cells = [(row.layer or "", row.type or "", row.field, as_json(row.value), row.rule_text) for row in rows]
-    table(["layer", "type", "field", "value", "because of"], cells)
+        print_json(explain_to_json(found.rows, found.layers))
+    elif fields:
+        say_values(found.rows)
+    elif layer is not None:
+        say_story(found)
+    else:
+        say_layers(found.layers)
 
 
 def config(

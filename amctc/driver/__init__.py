@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amctc.driver.caffe_files import merge_proto, uninplace_model
-from amctc.driver.policies import explain, write_config
+from amctc.driver.policies import check, explain, write_config
 from amctc.driver.quantize import CompileResult, compile
 from amctc.driver.run import (
     declared_batch,
@@ -17,6 +17,7 @@ from amctc.driver.run import (
 
 __all__ = [
     "CompileResult",
+    "check",
     "compile",
     "declared_batch",
     "evaluate",

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Unpack
 
 from amctc.diagnostics import Collector
 from amctc.frontends import Reading, load_model
 from amctc.output import write_files
-from amctc.policy import ExplainRow, Policy, resolve, to_json
-from amctc.policy import explain as explain_policy
+from amctc.policy import Explanation, Policy, explanation, resolve, to_json
+from amctc.policy.availability import require_post_training
+from amctc.policy.check import FileReport, check_files
+from amctc.policy.flavours import flavour_named
+
+
+def check(
+    policies: Iterable[str | Path],
+    model: str | Path | None = None,
+    *,
+    flavour: str | None = None,
+    collector: Collector | None = None,
+    **reading: Unpack[Reading],
+) -> tuple[FileReport, ...]:
+    """Everything that is wrong with policies, or with what they mean for a model, file by file.
+
+    Warnings about the model go to `collector`. Raises `DiagnosticError` for mistakes in the model, and
+    AM231 for a flavour that there is not; mistakes in the policies are in the reports.
+    """
+    if flavour is not None:
+        flavour_named(flavour)
+    graph = load_model(model, None, collector, **reading) if model is not None else None
+    return check_files(policies, graph, flavour)
 
 
 def explain(
@@ -20,10 +42,15 @@ def explain(
     layer: str | None = None,
     collector: Collector | None = None,
     **reading: Unpack[Reading],
-) -> list[ExplainRow]:
+) -> Explanation:
     """What every layer (or one) gets from a policy, and the rule behind each value. Warnings go to `collector`."""
     graph = load_model(model, weights, collector, **reading)
-    return explain_policy(resolve(Policy.from_file(policy), graph), layer)
+    rules = Policy.from_file(policy)
+    require_post_training(rules)
+    resolved = resolve(rules, graph)
+    if collector is not None:
+        collector.extend(resolved.warnings)
+    return explanation(resolved, layer)
 
 
 def write_config(
@@ -40,5 +67,9 @@ def write_config(
     Warnings go to `collector`.
     """
     graph = load_model(model, weights, collector, **reading)
-    resolved = resolve(Policy.from_file(policy) if policy is not None else Policy(), graph)
+    rules = Policy.from_file(policy) if policy is not None else Policy()
+    require_post_training(rules)
+    resolved = resolve(rules, graph)
+    if collector is not None:
+        collector.extend(resolved.warnings)
     write_files({output: to_json(resolved).encode()})

@@ -2,44 +2,106 @@
 
 from __future__ import annotations
 
-from amctc.diagnostics import Diagnostic
-from amctc.policy.resolved import ResolvedPolicy, Rule
-from amctc.policy.settings import ARQ, SNQ
+from collections.abc import Iterator
+
+from amctc.diagnostics import Diagnostic, DiagnosticError
+from amctc.policy.resolved import LayerConfig, Resolved, ResolvedPolicy, Rule
+from amctc.policy.rules import Policy
+from amctc.policy.settings import ADA, ARQ, HFMG, IFMR_NAME, SNQ
+from amctc.source import Span
+
+_NARROWEST_DATA = 8
+_WEIGHT_BITS = 8
 
 
 def not_yet_available(resolved: ResolvedPolicy) -> list[Diagnostic]:
-    """One AM290 for each rule that asks a layer for `snq_quantize`, for `update_bn: true` and for each `pass`."""
-    asked: dict[tuple[str, int], tuple[Rule, list[str]]] = {}
+    """One AM290 for each rule that asks for something that is not built; those that no layer follows do not count."""
+    return [*_kind(resolved.policy), *_of_layers(resolved), *_of_the_whole(resolved)]
+
+
+def require_post_training(policy: Policy) -> None:
+    """Raise `DiagnosticError` AM290 for a policy of training or of KV-cache quantization: no layer would follow it."""
+    found = list(_kind(policy))
+    if found:
+        raise DiagnosticError(*found)
+
+
+def _kind(policy: Policy) -> Iterator[Diagnostic]:
+    if policy.flavour.kind == "ptq":
+        return
+    yield Diagnostic(
+        "AM290",
+        f"{policy.flavour.title} (a policy of the flavour `{policy.flavour.name}`) is accepted by the language, "
+        "but not built in this version",
+        file=policy.source.name if policy.source is not None else None,
+        help="write a policy of post-training quantization",
+    )
+
+
+def _of_layers(resolved: ResolvedPolicy) -> Iterator[Diagnostic]:
+    asked: dict[tuple[str, str, int], tuple[Rule, str, list[str]]] = {}
     for config in resolved.layers.values():
-        if not config.quant_enable.value or config.weights is None or config.weights.algorithm.value != SNQ:
-            continue
-        rule = config.weights.algorithm.rule
-        key = (rule.kind, rule.span.start if rule.span is not None else -1)
-        asked.setdefault(key, (rule, []))[1].append(config.name)
-    found = [
-        Diagnostic(
-            "AM290",
-            f"`{SNQ}` is accepted by the language, but not built in this version",
-            span=rule.span,
-            notes=(f"it holds for {_some(names)}",),
-            help=f"use `{ARQ}`",
-        )
-        for rule, names in asked.values()
-    ]
-    found += [
-        Diagnostic(
-            "AM290",
-            f"`pass` is accepted by the language, but not built in this version: `{rule.name.value}` would not run",
-            span=rule.name.span,
-            help="name passes with `--pipeline`",
-        )
-        for rule in resolved.passes
-    ]
+        for what, rule, help in _beyond(config) if config.quant_enable.value else ():
+            key = (what, rule.kind, rule.span.start if rule.span is not None else -1)
+            layers = asked.setdefault(key, (rule, help, []))[2]
+            if not layers or layers[-1] != config.name:
+                layers.append(config.name)
+    for (what, _, _), (rule, help, names) in asked.items():
+        notes = (f"it holds for {_some(names)}",)
+        yield Diagnostic("AM290", _message(what), span=rule.span, notes=notes, help=help)
+
+
+def _beyond(config: LayerConfig) -> Iterator[tuple[str, Rule, str]]:
+    """What of a layer's config is not built: its name, the rule that asks for it, and what to write instead."""
+    for entry in config.inputs:
+        if entry.algorithm.value == HFMG:
+            yield f"`{HFMG}_quantize`", entry.algorithm.rule, f"use `{IFMR_NAME}_quantize`"
+        if entry.num_bits.value < _NARROWEST_DATA:
+            yield f"data of {entry.num_bits.value} bits", entry.num_bits.rule, "take 8 to 16 bits"
+    weights = config.weights
+    if weights is not None:
+        if weights.algorithm.value in (SNQ, ADA):
+            yield f"`{weights.algorithm.value}`", weights.algorithm.rule, f"use `{ARQ}`"
+        elif weights.num_bits.value != _WEIGHT_BITS:
+            bits = weights.num_bits
+            yield f"weights of {bits.value} bits", bits.rule, f"take {_WEIGHT_BITS} bits"
+        if weights.asymmetric is not None and weights.asymmetric.value:
+            yield "`asymmetric` of weights", weights.asymmetric.rule, "write `asymmetric: false`"
+    if config.migration_strength is not None:
+        yield "`dmq_balancer`", config.migration_strength.rule, "take it out"
+    only = config.weight_compress_only
+    if only is not None and only.value:
+        yield "`weight_compress_only`", only.rule, "write `weight_compress_only: false`"
+
+
+def _of_the_whole(resolved: ResolvedPolicy) -> Iterator[Diagnostic]:
+    for entry in resolved.passes:
+        message = f"{_message('`pass`')}: `{entry.name.value}` would not run"
+        yield Diagnostic("AM290", message, span=entry.name.span, help="name passes with `--pipeline`")
     general = resolved.general
-    if general.update_bn is not None and general.update_bn.value:
-        message = "`update_bn` is accepted by the language, but not built in this version"
-        found.append(Diagnostic("AM290", message, span=general.update_bn.rule.span, help="write `update_bn: false`"))
-    return found
+    switches: tuple[tuple[str, Resolved[bool] | None], ...] = (
+        ("update_bn", general.update_bn),
+        ("joint_quant", general.joint_quant),
+        ("weight_offset", general.weight_offset),
+        ("enable_auto_nuq", general.enable_auto_nuq),
+    )
+    for name, switch in switches:
+        if switch is not None and switch.value:
+            yield _whole(name, switch.rule.span, f"write `{name}: false`")
+    mode = general.fakequant_precision_mode
+    if mode is not None and mode.value != "DEFAULT":
+        yield _whole("fakequant_precision_mode", mode.rule.span, "take it out")
+    for tensor in resolved.policy.tensor_quantize:
+        yield _whole("tensor_quantize", tensor.layer_name.span, "take it out")
+
+
+def _whole(name: str, span: Span | None, help: str) -> Diagnostic:
+    return Diagnostic("AM290", _message(f"`{name}`"), span=span, help=help)
+
+
+def _message(what: str) -> str:
+    verb = "are" if what.startswith(("data ", "weights ")) else "is"
+    return f"{what} {verb} accepted by the language, but not built in this version"
 
 
 def _some(names: list[str]) -> str:

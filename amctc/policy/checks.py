@@ -1,19 +1,22 @@
-"""Checks that the .cfg reader, the JSON reader and the resolution share."""
+"""Checks of single rules that the .cfg reader, the JSON reader and the resolution share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Label
+from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Label, Level
 from amctc.dialects.op import OpDef
-from amctc.policy.limits import check_range, check_search
-from amctc.policy.rules import IfmrRule, WeightRule
+from amctc.policy.limits import Limits, check_range, check_search
+from amctc.policy.rules import DataRule, WeightRule
 from amctc.policy.said import Said, nearest
-from amctc.policy.settings import ARQ, INIT_ALGORITHMS, SNQ
+from amctc.policy.settings import ARQ, BETA_RANGE, INIT_ALGORITHMS, SNQ
 from amctc.source import Span
 
+_MOST_TOLD = 1000
 
-def check_repeats(names: Iterable[Said[str]], where: str, collector: Collector) -> None:
+
+def check_repeats(names: Iterable[Said[str]], where: str, collector: Collector, level: Level = Level.ERROR) -> None:
     """Report (AM211) each name that a list has already."""
     first: dict[str, Span | None] = {}
     for name in names:
@@ -23,37 +26,70 @@ def check_repeats(names: Iterable[Said[str]], where: str, collector: Collector) 
         earlier = first[name.value]
         related = (Label(earlier, "the first is here"),) if earlier is not None else ()
         message = f"`{name.value}` is in {where} twice"
-        collector.add(Diagnostic("AM211", message, span=name.span, related=related, help="take one of them out"))
+        collector.add(Diagnostic("AM211", message, level, name.span, related=related, help="take one of them out"))
 
 
-def check_ifmr(rule: IfmrRule, collector: Collector) -> None:
+def check_data(rule: DataRule, limits: Mapping[str, Limits], collector: Collector) -> None:
     """Report every number of a data rule that is out of range or does not fit the others (AM210, AM212 to AM214)."""
     numbers: tuple[tuple[str, Said[int] | Said[float] | None], ...] = (
-        ("search_range_start", rule.search_range_start),
-        ("search_range_end", rule.search_range_end),
-        ("search_step", rule.search_step),
-        ("max_percentile", rule.max_percentile),
-        ("min_percentile", rule.min_percentile),
-        ("num_bits", rule.num_bits),
+        ("ifmr_quantize.search_range_start", rule.search_range_start),
+        ("ifmr_quantize.search_range_end", rule.search_range_end),
+        ("ifmr_quantize.search_step", rule.search_step),
+        ("ifmr_quantize.max_percentile", rule.max_percentile),
+        ("ifmr_quantize.min_percentile", rule.min_percentile),
+        ("ifmr_quantize.num_bits", rule.num_bits),
+        ("hfmg_quantize.num_of_bins", rule.num_of_bins),
     )
-    for name, said in numbers:
-        check_range(f"ifmr_quantize.{name}", said, collector)
+    for key, said in numbers:
+        check_range(key, said, collector, limits)
     check_search(rule, collector)
 
 
-def check_weights(rule: WeightRule, collector: Collector) -> None:
-    """Report every value of a weight rule that is out of range (AM210) or not known (AM203)."""
+def check_weights(rule: WeightRule, limits: Mapping[str, Limits], collector: Collector) -> None:
+    """Report every value of a weight rule that is out of range (AM210), not known (AM203) or no fall (AM240)."""
     algorithm = rule.algorithm.value if rule.algorithm is not None else ARQ
-    if algorithm in (ARQ, SNQ):
-        check_range(f"{algorithm}.num_bits", rule.num_bits, collector)
-    check_range("snq_quantize.max_iteration", rule.max_iteration, collector)
-    check_range("snq_quantize.min_distance", rule.min_distance, collector)
+    numbers: tuple[tuple[str, Said[int] | Said[float] | None], ...] = (
+        (f"{algorithm}.num_bits", rule.num_bits),
+        (f"{algorithm}.quant_bits", rule.num_bits),
+        ("snq_quantize.max_iteration", rule.max_iteration),
+        ("snq_quantize.min_distance", rule.min_distance),
+        ("ada_quantize.num_iteration", rule.num_iteration),
+        ("ada_quantize.reg_param", rule.reg_param),
+        ("ada_quantize.beta_range_start", rule.beta_range_start),
+        ("ada_quantize.beta_range_end", rule.beta_range_end),
+        ("ada_quantize.warm_start", rule.warm_start),
+    )
+    for key, said in numbers:
+        check_range(key, said, collector, limits)
     init = rule.init_algo
     if init is not None and init.value not in INIT_ALGORITHMS:
         choices = "one of " + ", ".join(f"`{name}`" for name in INIT_ALGORITHMS)
         message = f"`{init.value[:60]}` is not a value of `init_algo`"
         help = nearest(init.value, INIT_ALGORITHMS) or choices
         collector.add(Diagnostic("AM203", message, span=init.span, help=help))
+    check_beta(rule, collector)
+
+
+def check_beta(rule: WeightRule, collector: Collector) -> None:
+    """Report (AM240) a range of beta that does not fall; what is not said is taken from the defaults."""
+    start = rule.beta_range_start or Said(BETA_RANGE[0])
+    end = rule.beta_range_end or Said(BETA_RANGE[1])
+    if start.value > end.value or start.value <= 0 or end.value <= 0:
+        return
+    related = (Label(start.span, "the start"),) if start.span is not None and end.span is not None else ()
+    message = f"the range of beta ends at {end.value}, which is not below its start {start.value}"
+    help = "beta falls during the optimization; 20 to 2 is usual"
+    collector.add(Diagnostic("AM240", message, span=end.span or start.span, related=related, help=help))
+
+
+def check_offset_of_weights(rule: WeightRule | None, compress_only: Said[bool] | None, collector: Collector) -> None:
+    """Report (AM241) weights with an offset where data are quantized too."""
+    if rule is None or rule.asymmetric is None or not rule.asymmetric.value:
+        return
+    if compress_only is None or not compress_only.value:
+        message = "weights may have an offset only where they alone are quantized"
+        help = "write `weight_compress_only: true` beside it, or take `asymmetric` out"
+        collector.add(Diagnostic("AM241", message, span=rule.asymmetric.span, help=help))
 
 
 def check_fit(rule: WeightRule | None, row: OpDef, collector: Collector) -> None:
@@ -85,6 +121,17 @@ def allows_snq(row: OpDef) -> bool:
 
 
 def raise_in_order(collector: Collector) -> None:
-    """Raise what was found, if an error is among it, in the order of the file."""
-    if collector.has_errors:
-        raise DiagnosticError(*sorted(collector.diagnostics, key=lambda d: d.span.start if d.span is not None else -1))
+    """Raise what was found, if an error is among it, in the order of the file.
+
+    Where more than a thousand were found, only the first thousand errors are told.
+    """
+    if not collector.has_errors:
+        return
+    found = sorted(collector.diagnostics, key=lambda d: d.span.start if d.span is not None else -1)
+    if len(found) > _MOST_TOLD:
+        errors = [diagnostic for diagnostic in found if diagnostic.level is Level.ERROR]
+        found = errors[:_MOST_TOLD]
+        left = len(errors) - _MOST_TOLD
+        if left > 0:
+            found[-1] = replace(found[-1], notes=(*found[-1].notes, f"{left} more mistakes are not told"))
+    raise DiagnosticError(*found)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from amctc.diagnostics import error
+from amctc.policy.explain_layers import LayerRow, explain_layers, layer_row_to_json
 from amctc.policy.resolved import InputConfig, LayerConfig, Resolved, ResolvedPolicy, WeightConfig
 from amctc.policy.said import nearest
 
@@ -39,23 +40,41 @@ class ExplainRow:
 def explain(resolved: ResolvedPolicy, layer: str | None = None) -> list[ExplainRow]:
     """The rows of one layer, or those of the whole model and then of each layer in graph order.
 
-    Raises `DiagnosticError` AM220 for a layer that the policy does not reach.
+    There are none of a layer whose type is never quantized. Raises `DiagnosticError` AM220 for a layer
+    that the model lacks.
     """
     if layer is not None:
         config = resolved.layers.get(layer)
-        if config is None:
-            message = f"the model has no layer `{layer}` that can be quantized"
-            raise error("AM220", message, help=nearest(layer, resolved.layers))
-        return list(_layer_rows(config))
+        if config is not None:
+            return list(_layer_rows(config))
+        if layer in resolved.types:
+            return []
+        raise error("AM220", f"the model has no layer `{layer[:200]}`", help=nearest(layer, resolved.types))
     rows = list(_general_rows(resolved))
     for config in resolved.layers.values():
         rows.extend(_layer_rows(config))
     return rows
 
 
-def explain_to_json(rows: Sequence[ExplainRow]) -> dict[str, object]:
-    """The rows as plain data, with the version of their form."""
-    return {"version": EXPLAIN_VERSION, "rows": [dict(vars(row)) for row in rows]}
+@dataclass(frozen=True)
+class Explanation:
+    """Every value with its rule, and every layer in short with the rules that lost."""
+
+    rows: Sequence[ExplainRow]
+    layers: Sequence[LayerRow]
+
+
+def explanation(resolved: ResolvedPolicy, layer: str | None = None) -> Explanation:
+    """All that there is to say of a resolved policy, or of one layer. Raises as `explain` does."""
+    return Explanation(explain(resolved, layer), explain_layers(resolved, layer))
+
+
+def explain_to_json(rows: Sequence[ExplainRow], layers: Sequence[LayerRow] | None = None) -> dict[str, object]:
+    """The rows as plain data, with the version of their form. A later version may have more keys, never fewer."""
+    found: dict[str, object] = {"version": EXPLAIN_VERSION, "rows": [dict(vars(row)) for row in rows]}
+    if layers is not None:
+        found["layers"] = [layer_row_to_json(row) for row in layers]
+    return found
 
 
 def _general_rows(resolved: ResolvedPolicy) -> Iterator[ExplainRow]:
@@ -77,6 +96,10 @@ def _general_fields(resolved: ResolvedPolicy) -> _Fields:
         yield "bn_update_config.bn_moving_average_fraction", bn.bn_moving_average_fraction
         yield "bn_update_config.bn_update_iterations", bn.bn_update_iterations
         yield "bn_update_config.bn_dump_dir", bn.bn_dump_dir
+    yield "joint_quant", general.joint_quant
+    yield "weight_offset", general.weight_offset
+    yield "enable_auto_nuq", general.enable_auto_nuq
+    yield "fakequant_precision_mode", general.fakequant_precision_mode
 
 
 def _layer_rows(config: LayerConfig) -> Iterator[ExplainRow]:
@@ -92,11 +115,17 @@ def _layer_fields(config: LayerConfig) -> _Fields:
         yield from _input_fields(where, entry)
     if config.weights is not None:
         yield from _weight_fields("weight_quant_params", config.weights)
+    yield "dmq_balancer_param", config.migration_strength
+    yield "weight_compress_only", config.weight_compress_only
 
 
 def _input_fields(where: str, entry: InputConfig) -> _Fields:
     yield f"{where}.num_bits", entry.num_bits
     yield f"{where}.with_offset", entry.with_offset
+    if entry.num_of_bins is not None:
+        yield f"{where}.act_algo", entry.algorithm
+        yield f"{where}.num_of_bins", entry.num_of_bins
+        return
     yield f"{where}.max_percentile", entry.max_percentile
     yield f"{where}.min_percentile", entry.min_percentile
     yield f"{where}.search_range[0]", entry.search_range_start
@@ -111,6 +140,12 @@ def _weight_fields(where: str, config: WeightConfig) -> _Fields:
     yield f"{where}.max_iteration", config.max_iteration
     yield f"{where}.min_distance", config.min_distance
     yield f"{where}.init_algo", config.init_algo
+    yield f"{where}.num_iteration", config.num_iteration
+    yield f"{where}.reg_param", config.reg_param
+    yield f"{where}.beta_range[0]", config.beta_range_start
+    yield f"{where}.beta_range[1]", config.beta_range_end
+    yield f"{where}.warm_start", config.warm_start
+    yield f"{where}.asymmetric", config.asymmetric
 
 
 def _row(layer: str | None, type: str | None, path: str, found: _AnyResolved) -> ExplainRow:

@@ -1,18 +1,21 @@
-"""Whether the layers and types that a policy names are there, and may be what it wants them to be."""
+"""What the names and patterns of a policy stand for in one graph, and whether they may."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from amctc.diagnostics import Collector, Diagnostic, Label, Level
+from amctc.diagnostics import Collector, Diagnostic
 from amctc.dialects.op import OpDef, Quantizable
 from amctc.dialects.table import op_table
 from amctc.ir import Graph, Node
 from amctc.policy.json_schema import parameter_names
-from amctc.policy.rules import Policy
+from amctc.policy.rules import LayerRule, Override, Policy
 from amctc.policy.said import Said, nearest
+from amctc.policy.selectors import Entry, Selection, select
+
+T = TypeVar("T")
 
 _MOST_SUGGESTIONS = 50  # finding the nearest name is slow in a file where every name is wrong
 
@@ -25,29 +28,29 @@ class Candidate(NamedTuple):
     quantizable: Quantizable
 
 
-class NameChecker:
-    """Checks the names of one policy against one graph."""
+class Names:
+    """The lists of one policy, by the layers and types of one graph that they stand for."""
 
-    def __init__(self, graph: Graph, collector: Collector) -> None:
+    def __init__(self, policy: Policy, graph: Graph) -> None:
+        self._policy = policy
         self._graph = graph
-        self._collector = collector
-        self._suggestions = 0
 
     @cached_property
     def quantizable(self) -> Mapping[str, Candidate]:
         """The layers that can be quantized, in graph order."""
         found: dict[str, Candidate] = {}
+        table = op_table()
         for node in self._graph.nodes:
-            row = op_table().get(node.op)
+            row = table.get(node.op)
             if row is not None and row.quantizable is not None:
                 found[node.name] = Candidate(node, row, row.quantizable)
         return found
 
     @cached_property
-    def fusable(self) -> frozenset[str]:
+    def fusable(self) -> Mapping[str, OpDef]:
         """Linear layers take others in, and BatchNorm, Scale and Bias go in (seed 001, 工具实现的融合功能)."""
         rows = ((node.name, op_table().get(node.op)) for node in self._graph.nodes)
-        return frozenset(n for n, row in rows if row is not None and (row.linear is not None or row.affine is not None))
+        return {n: row for n, row in rows if row is not None and (row.linear is not None or row.affine is not None)}
 
     @cached_property
     def types(self) -> Mapping[str, OpDef]:
@@ -55,84 +58,139 @@ class NameChecker:
         dialects = {node.dialect for node in self._graph.nodes} - {"quant"}
         return {row.type: row for row in op_table().values() if row.dialect in dialects}
 
-    def check(self, policy: Policy) -> None:
-        """Report every name that is wrong (AM220 to AM223, AM228) and every override in vain (AM225)."""
-        for name in (*policy.skip_layers, *(override.name for override in policy.override_layer_configs)):
-            self._quantizable_layer(name)
-        for name in (*policy.skip_layer_types, *(override.name for override in policy.override_layer_types)):
-            self._quantizable_type(name)
-        for name in policy.skip_fusion_layers:
-            self._fusable_layer(name)
-        for layer in policy.layers or ():
-            self._json_layer(layer.name)
-        self._overrides_in_vain(policy)
+    @cached_property
+    def parameters(self) -> tuple[str, ...]:
+        """What is no layer in a JSON layer config of the policy's flavour."""
+        return parameter_names(self._policy.flavour.json_schema)
 
-    def _quantizable_layer(self, name: Said[str]) -> None:
-        if name.value not in self._graph:
-            self._report("AM220", f"the model has no layer `{name.value}`", name, self._nearest(name, self.quantizable))
-            return
-        if name.value not in self.quantizable:
+    @cached_property
+    def quantizable_types(self) -> Mapping[str, OpDef]:
+        return {kind: row for kind, row in self.types.items() if row.quantizable is not None}
+
+    @cached_property
+    def layer_names(self) -> frozenset[str]:
+        return frozenset(node.name for node in self._graph.nodes)
+
+    @cached_property
+    def skip_layers(self) -> Selection[Said[str]]:
+        return self._of_layers("skip_layers", ((name, name) for name in self._policy.skip_layers))
+
+    @cached_property
+    def skip_types(self) -> Selection[Said[str]]:
+        return self._of_types("skip_layer_types", ((name, name) for name in self._policy.skip_layer_types))
+
+    @cached_property
+    def skip_fusion(self) -> Selection[Said[str]]:
+        listed = ((name, name) for name in self._policy.skip_fusion_layers)
+        return select(listed, "`skip_fusion_layers`", self.fusable, self.layer_names)
+
+    @cached_property
+    def by_name(self) -> Selection[Override]:
+        overrides = self._policy.override_layer_configs
+        return self._of_layers("override_layer_configs", ((override.name, override) for override in overrides))
+
+    @cached_property
+    def by_type(self) -> Selection[Override]:
+        overrides = self._policy.override_layer_types
+        return self._of_types("override_layer_types", ((override.name, override) for override in overrides))
+
+    @cached_property
+    def json_layers(self) -> Selection[LayerRule]:
+        entries = ((layer.name, layer) for layer in self._policy.layers or ())
+        return select(entries, "the entries of layers", self.quantizable, self.layer_names)
+
+    def _of_layers(self, where: str, items: Iterable[tuple[Said[str], T]]) -> Selection[T]:
+        return select(items, f"`{where}`", self.quantizable, self.layer_names)
+
+    def _of_types(self, where: str, items: Iterable[tuple[Said[str], T]]) -> Selection[T]:
+        return select(items, f"`{where}`", self.quantizable_types, self.types)
+
+
+def check_names(names: Names, graph: Graph, collector: Collector) -> None:
+    """Report every name that is wrong (AM220 to AM223, AM228) and every pattern that is (AM234)."""
+    _NameChecker(names, graph, collector).check()
+
+
+class _NameChecker:
+    def __init__(self, names: Names, graph: Graph, collector: Collector) -> None:
+        self._names = names
+        self._graph = graph
+        self._collector = collector
+        self._suggestions = 0
+
+    def check(self) -> None:
+        names = self._names
+        for selection in (names.skip_layers, names.skip_types, names.by_name, names.by_type, names.skip_fusion):
+            self._collector.extend(selection.problems)
+        self._collector.extend(names.json_layers.problems)
+        for skip in names.skip_layers.entries:
+            self._quantizable_layer(skip)
+        for override in names.by_name.entries:
+            self._quantizable_layer(override)
+        for skip in names.skip_types.entries:
+            self._quantizable_type(skip)
+        for override in names.by_type.entries:
+            self._quantizable_type(override)
+        for skip in names.skip_fusion.entries:
+            self._fusable_layer(skip)
+        for layer in names.json_layers.entries:
+            self._json_layer(layer)
+
+    def _quantizable_layer(self, entry: Entry[T]) -> None:
+        name = entry.name
+        if entry.pattern:
+            self._pattern(entry, "quantized")
+        elif name.value not in self._names.layer_names:
+            help = self._nearest(name, self._names.quantizable)
+            self._report("AM220", f"the model has no layer `{name.value}`", name, help)
+        elif name.value not in self._names.quantizable:
             self._not_quantizable(name)
 
-    def _json_layer(self, name: Said[str]) -> None:
-        if name.value not in self._graph:
-            message = f"`{name.value}` is neither a layer of the model nor a parameter"
-            help = self._nearest(name, (*self.quantizable, *parameter_names()))
-            self._report("AM228", message, name, help)
+    def _json_layer(self, entry: Entry[LayerRule]) -> None:
+        name = entry.name
+        if entry.pattern or name.value in self._names.layer_names:
+            self._quantizable_layer(entry)
             return
-        if name.value not in self.quantizable:
-            self._not_quantizable(name)
+        message = f"`{name.value}` is neither a layer of the model nor a parameter"
+        help = self._nearest(name, (*self._names.quantizable, *self._names.parameters))
+        self._report("AM228", message, name, help)
 
     def _not_quantizable(self, name: Said[str]) -> None:
         kind = self._graph.node(name.value).type
         help = "`amctc ops` lists the types that can be quantized"
         self._report("AM221", f"layer `{name.value}` is of type `{kind}`, which cannot be quantized", name, help)
 
-    def _quantizable_type(self, name: Said[str]) -> None:
-        row = self.types.get(name.value)
-        if row is None:
-            known = [kind for kind, other in self.types.items() if other.quantizable is not None]
-            self._report("AM222", f"there is no layer type `{name.value}`", name, self._nearest(name, known))
-        elif row.quantizable is None:
-            help = "`amctc ops` lists the types that can be quantized"
+    def _quantizable_type(self, entry: Entry[T]) -> None:
+        name = entry.name
+        help = "`amctc ops` lists the types that can be quantized"
+        if entry.pattern:
+            if not entry.matched:
+                self._report("AM222", f"no layer type that can be quantized matches `{name.value}`", name, help)
+        elif name.value not in self._names.types:
+            known = self._nearest(name, self._names.quantizable_types)
+            self._report("AM222", f"there is no layer type `{name.value}`", name, known)
+        elif name.value not in self._names.quantizable_types:
             self._report("AM221", f"layers of type `{name.value}` cannot be quantized", name, help)
 
-    def _fusable_layer(self, name: Said[str]) -> None:
-        if name.value not in self._graph:
-            self._report(
-                "AM220", f"the model has no layer `{name.value}`", name, self._nearest(name, sorted(self.fusable))
-            )
-        elif name.value not in self.fusable:
+    def _fusable_layer(self, entry: Entry[T]) -> None:
+        name = entry.name
+        if entry.pattern:
+            self._pattern(entry, "fused")
+        elif name.value not in self._names.layer_names:
+            help = self._nearest(name, sorted(self._names.fusable))
+            self._report("AM220", f"the model has no layer `{name.value}`", name, help)
+        elif name.value not in self._names.fusable:
             kind = self._graph.node(name.value).type
             help = "take it out of `skip_fusion_layers`"
             self._report("AM223", f"layer `{name.value}` is of type `{kind}`, which is never fused", name, help)
 
-    def _overrides_in_vain(self, policy: Policy) -> None:
-        skipped_layers = {name.value: name for name in policy.skip_layers}
-        skipped_types = {name.value: name for name in policy.skip_layer_types}
-        for override in policy.override_layer_types:
-            self._in_vain(override.name, "type", skipped_types.get(override.name.value), "skip_layer_types")
-        for override in policy.override_layer_configs:
-            name = override.name.value
-            if name in skipped_layers:
-                self._in_vain(override.name, "layer", skipped_layers[name], "skip_layers")
-            elif name in self._graph:
-                skip = skipped_types.get(self._graph.node(name).type)
-                self._in_vain(override.name, "layer", skip, "skip_layer_types")
-
-    def _in_vain(self, name: Said[str], what: str, skip: Said[str] | None, where: str) -> None:
-        if skip is None:
+    def _pattern(self, entry: Entry[T], done: str) -> None:
+        """Report a pattern that stands for no layer."""
+        if entry.matched:
             return
-        self._collector.add(
-            Diagnostic(
-                "AM225",
-                f"the override of {what} `{name.value}` has no effect, because `{where}` wins over it",
-                Level.WARNING,
-                name.span,
-                related=(Label(skip.span, "skipped here"),) if skip.span is not None else (),
-                help="take one of the two out",
-            )
-        )
+        message = f"no layer of the model that can be {done} matches `{entry.name.value}`"
+        help = "a pattern covers the whole name: write `*` where more may stand"
+        self._report("AM220", message, entry.name, help if entry.name.value.startswith("glob:") else None)
 
     def _nearest(self, name: Said[str], known: Iterable[str]) -> str | None:
         self._suggestions += 1

@@ -6,26 +6,26 @@ from pathlib import Path
 
 from amctc.policy.rules import Policy
 from amctc.source import SourceFile
+from amctc.text.bulk import building
 from amctc.text.files import read_text
 
 MAX_POLICY_BYTES = 4 * 1024 * 1024
 """A layer config of a thousand layers has about half a megabyte."""
 
 
-def read_policy_file(path: str | Path) -> Policy:
+def read_policy_file(path: str | Path, flavour: str | None = None) -> Policy:
     """See `Policy.from_file`."""
-    return read_policy(read_text(path, MAX_POLICY_BYTES))
+    return read_policy(read_text(path, MAX_POLICY_BYTES), flavour)
 
 
-def read_policy(source: SourceFile) -> Policy:
+def read_policy(source: SourceFile, flavour: str | None = None) -> Policy:
     """See `Policy.from_text`."""
     if is_json(source):
-        from amctc.policy.read_json import read_json_config
-
-        return read_json_config(source)
-    from amctc.policy.read_cfg import read_cfg
-
-    return read_cfg(source)
+        from amctc.policy.read_json import read_json_config as reader
+    else:
+        from amctc.policy.read_cfg import read_cfg as reader
+    with building():
+        return reader(source, flavour)
 
 
 def is_json(source: SourceFile) -> bool:

@@ -1,49 +1,54 @@
 """A policy and a graph to what every layer gets.
 
-Precedence: built-in default of the type, then `common_config`, `override_layer_types`,
-`override_layer_configs`; the skip lists win over all. As in the original, configs are not merged:
-the strongest one is taken as a whole, and what it does not say comes from the built-in defaults,
-never from a weaker config. An override also switches on a type that is off by default (ReLU, Scale
-and so on); `common_config` does not. A JSON layer config stands alone: a layer without an entry is
-not quantized.
+Precedence, the strongest first:
+
+1. `skip_layers`, then `skip_layer_types`: the layer is not quantized, whatever else is said of it;
+2. `override_layer_configs` under the layer's own name, then under a pattern that matches it;
+3. `override_layer_types` under its type, then under a pattern that matches the type;
+4. `common_config`;
+5. the built-in defaults of the type.
+
+Within a list an exact name wins over every pattern (`glob:` and `regex:`, an extension: see
+`selectors`), and of patterns the last written one. As in the original, configs are not merged: the
+strongest one is taken as a whole, and what it does not say comes from the built-in defaults, never
+from a weaker config; the one exception, also the original's, is whether data have an offset, which
+`common_config` says for configs of the same algorithm. An override by exact name also
+switches on what is off by default (ReLU, Scale and so on); `common_config` and patterns do not, for
+they reach layers that their author may not think of. For the same reason what a type cannot do is an
+error in an override by exact name and gives way in the others. A JSON layer config stands alone: a
+layer without an entry is not quantized, one with an entry of its own name is, and one that only a
+pattern matches is if it is on by default or the entry says `quant_enable`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeVar
+from functools import cache
 
 from amctc.diagnostics import Collector, Diagnostic
-from amctc.dialects.op import Quantizable
 from amctc.ir import Graph, Node
-from amctc.policy.checks import allows_snq, check_fit
-from amctc.policy.names import Candidate, NameChecker, first_skip
-from amctc.policy.resolved import (
-    BnUpdateConfig,
-    GeneralConfig,
-    InputConfig,
-    LayerConfig,
-    Resolved,
-    ResolvedPolicy,
-    Rule,
-    WeightConfig,
+from amctc.policy.advice import advise_layers
+from amctc.policy.in_vain import overrides_in_vain
+from amctc.policy.names import Candidate, Names, check_names, first_skip
+from amctc.policy.resolve_fit import check_fits
+from amctc.policy.resolved import GeneralConfig, LayerConfig, Lost, Resolved, ResolvedPolicy, Rule
+from amctc.policy.rules import CalibrationRule, DataRule, LayerRule, Policy
+from amctc.policy.selectors import Entry
+from amctc.policy.settings import ACTIVATION_OFFSET, BATCH_NUM, DO_FUSION
+from amctc.policy.values import (
+    Choice,
+    bn_update_config,
+    input_configs,
+    migration_strength,
+    said_value,
+    value_if_said,
+    value_of,
+    weight_config,
 )
-from amctc.policy.rules import BnUpdateRule, IfmrRule, LayerRule, Override, Policy, WeightRule
-from amctc.policy.said import Said
-from amctc.policy.settings import (
-    ACTIVATION_OFFSET,
-    ARQ,
-    ARQ_BITS,
-    BATCH_NUM,
-    DO_FUSION,
-    IFMR,
-    SNQ,
-    SNQ_DEFAULTS,
-)
-
-T = TypeVar("T")
+from amctc.text.bulk import building
 
 JSON = "json"
+
+_BUILT_IN = Rule("built-in default")
 
 
 def resolve(policy: Policy, graph: Graph) -> ResolvedPolicy:
@@ -51,209 +56,175 @@ def resolve(policy: Policy, graph: Graph) -> ResolvedPolicy:
 
     Raises `DiagnosticError` with everything that does not fit: AM215 a list of another length than
     the layer has data inputs, AM220 to AM223 and AM228 wrong names, AM224 nothing left to quantize,
-    AM226 and AM227 a weight algorithm that the type does not have.
+    AM226 and AM227 a weight algorithm that the type does not have, AM234 a wrong pattern. Its
+    warnings: those of the policy, AM225 an override in vain, AM272 clustered weights where they harm most.
     """
-    return _Resolver(policy, graph).run()
+    with building():
+        return _resolve(policy, graph)
 
 
-@dataclass(frozen=True)
-class _Choice:
-    """The config that applies to one layer: its rules, where they come from, and how that is called."""
-
-    rule: Rule
-    inputs: tuple[IfmrRule, ...]
-    weights: WeightRule | None
-    explicit: bool
+def _resolve(policy: Policy, graph: Graph) -> ResolvedPolicy:
+    collector = Collector()
+    collector.extend(policy.warnings)
+    names = Names(policy, graph)
+    check_names(names, graph, collector)
+    check_fits(names, policy, collector)
+    collector.raise_errors()
+    layers = _Resolver(policy, names).layers()
+    if not any(config.quant_enable.value for config in layers.values()):
+        collector.add(_nothing_left(policy, len(layers)))
+    collector.raise_errors()
+    collector.extend(overrides_in_vain(names, layers))
+    advise_layers(layers, graph, collector)
+    warnings = tuple(dict.fromkeys(collector.warnings))
+    types = {node.name: node.type for node in graph.nodes}
+    return ResolvedPolicy(_general(policy, names), layers, policy.passes, policy, types, warnings)
 
 
 class _Resolver:
-    def __init__(self, policy: Policy, graph: Graph) -> None:
+    def __init__(self, policy: Policy, names: Names) -> None:
         self._policy = policy
-        self._collector = Collector()
-        self._collector.extend(policy.warnings)
-        self._names = NameChecker(graph, self._collector)
-        self._skip_layers = {name.value: name for name in policy.skip_layers}
-        self._skip_types = {name.value: name for name in policy.skip_layer_types}
-        self._by_type = {override.name.value: override for override in policy.override_layer_types}
-        self._by_name = {override.name.value: override for override in policy.override_layer_configs}
-        self._entries = {layer.name.value: layer for layer in policy.layers or ()}
-        self._offset = resolved(policy.activation_offset, "activation_offset", ACTIVATION_OFFSET, "built-in default")
+        self._names = names
+        self._offset = _offset(policy)
+        common = policy.common_config
+        self._common: Choice | None = None
+        if common is not None:
+            self._common = _choice(Rule("common_config", common.span), common)
+        self._common_data = common.ifmr if common is not None and policy.layers is None else None
 
-    def run(self) -> ResolvedPolicy:
-        self._names.check(self._policy)
-        self._check_fit()
-        self._collector.raise_errors()
-        layers = {name: self._layer(candidate) for name, candidate in self._names.quantizable.items()}
-        self._collector.raise_errors()
-        if not any(config.quant_enable.value for config in layers.values()):
-            self._nothing_left(len(layers))
-        self._collector.raise_errors()
-        warnings = self._collector.warnings
-        return ResolvedPolicy(self._general(), layers, self._policy.passes, self._policy, warnings)
-
-    def _check_fit(self) -> None:
-        for override in self._policy.override_layer_types:
-            row = self._names.types.get(override.name.value)
-            if row is not None:
-                check_fit(override.config.weights, row, self._collector)
-        named = [(override.name.value, override.config.weights) for override in self._policy.override_layer_configs]
-        named += [(layer.name.value, layer.weights) for layer in self._policy.layers or ()]
-        for name, weights in named:
-            found = self._names.quantizable.get(name)
-            if found is not None:
-                check_fit(weights, found.row, self._collector)
-        for layer in self._policy.layers or ():
-            self._check_length(layer)
-
-    def _check_length(self, layer: LayerRule) -> None:
-        found = self._names.quantizable.get(layer.name.value)
-        if found is None or layer.shared:
-            return
-        wanted = len(found.row.data_inputs(found.node))
-        if len(layer.inputs) == wanted:
-            return
-        message = f"layer `{layer.name.value}` has {wanted} data inputs, but {len(layer.inputs)} sets of parameters"
-        help = "give one object for each, or one object alone for all"
-        self._collector.add(Diagnostic("AM215", message, span=layer.inputs_span, help=help))
+    def layers(self) -> dict[str, LayerConfig]:
+        """The config of every layer that can be quantized, in graph order."""
+        return {name: self._layer(candidate) for name, candidate in self._names.quantizable.items()}
 
     def _layer(self, candidate: Candidate) -> LayerConfig:
         node, row, quantizable = candidate
-        entry = self._entries.get(node.name)
-        choice = self._choose(node)
-        inputs = row.data_inputs(node)
-        rules = choice.inputs if len(choice.inputs) == len(inputs) else choice.inputs[:1] * len(inputs)
+        default = _default_of(node.type)
+        if self._policy.layers is not None:
+            choice, enabled, lost = self._json_choice(candidate, default)
+        else:
+            choice, lost = self._choose(node, default)
+            enabled, skipped = self._enabled(candidate, choice, default)
+            lost = (*lost, *skipped)
+        kind = choice.rule.kind
         return LayerConfig(
             node.name,
             node.type,
-            self._enabled(node, quantizable, choice, entry),
-            tuple(self._input(node, index, rule, choice) for index, rule in zip(inputs, rules, strict=True)),
-            _weights(candidate, choice) if quantizable.weights else None,
+            enabled,
+            input_configs(row.data_inputs(node), choice, self._offset, self._common_data, default),
+            weight_config(candidate, choice, default, _limit_of(node.type)) if quantizable.weights else None,
             choice.rule,
+            migration_strength(choice),
+            value_if_said(choice.weight_compress_only, kind),
+            lost,
         )
 
-    def _choose(self, node: Node) -> _Choice:
-        if self._policy.layers is not None:
-            entry = self._entries.get(node.name)
-            if entry is None:
-                return _Choice(Rule(f"{JSON} (no entry)"), (IfmrRule(),), None, True)
-            return _Choice(Rule(JSON, entry.name.span), entry.inputs, entry.weights, True)
-        for table, key, kind in (
-            (self._by_name, node.name, "override_layer_configs"),
-            (self._by_type, node.type, "override_layer_types"),
-        ):
-            override: Override | None = table.get(key)
-            if override is not None:
-                config = override.config
-                rule = Rule(kind, override.name.span)
-                return _Choice(rule, (config.ifmr or IfmrRule(),), config.weights, True)
-        common = self._policy.common_config
-        if common is not None:
-            return _Choice(Rule("common_config", common.span), (common.ifmr or IfmrRule(),), common.weights, False)
-        return _Choice(Rule(f"built-in default of {node.type}"), (IfmrRule(),), None, False)
+    def _json_choice(self, candidate: Candidate, default: Rule) -> tuple[Choice, Resolved[bool], tuple[Lost, ...]]:
+        entries = self._names.json_layers.of(candidate.node.name)
+        if not entries:
+            rule = Rule(f"{JSON} (no entry)")
+            return Choice(rule), Resolved(False, rule), ()
+        choices = [_entry_choice(entry) for entry in entries]
+        rule, said = choices[0].rule, entries[0].item.quant_enable
+        if said is not None:
+            enabled = said_value(said, JSON)
+        elif entries[0].pattern and not candidate.quantizable.on_by_default:
+            enabled = Resolved(False, default)
+        else:
+            enabled = Resolved(True, rule)
+        return choices[0], enabled, tuple(Lost(choice.rule, rule) for choice in choices[1:])
 
-    def _enabled(
-        self, node: Node, quantizable: Quantizable, choice: _Choice, entry: LayerRule | None
-    ) -> Resolved[bool]:
-        if self._policy.layers is not None:
-            if entry is None:
-                return Resolved(False, choice.rule)
-            return Resolved(True, choice.rule) if entry.quant_enable is None else _said(entry.quant_enable, JSON)
-        skip = self._skip_layers.get(node.name)
-        if skip is not None:
-            return Resolved(False, Rule("skip_layers", skip.span))
-        skip = self._skip_types.get(node.type)
-        if skip is not None:
-            return Resolved(False, Rule("skip_layer_types", skip.span))
-        if choice.explicit and not quantizable.on_by_default:
-            return Resolved(True, choice.rule)
-        return Resolved(quantizable.on_by_default, Rule(f"built-in default of {node.type}"))
+    def _choose(self, node: Node, default: Rule) -> tuple[Choice, tuple[Lost, ...]]:
+        """The config that holds for a layer, and those that do not."""
+        named = self._names.by_name.of(node.name)
+        typed = self._names.by_type.of(node.type)
+        rules = [Rule("override_layer_configs", entry.name.span) for entry in named]
+        rules += [Rule("override_layer_types", entry.name.span) for entry in typed]
+        if not rules:
+            return self._common or Choice(default), ()
+        if self._common is not None:
+            rules.append(self._common.rule)
+        winner = (named or typed)[0].item.config
+        lost = tuple(Lost(rule, rules[0]) for rule in rules[1:])
+        return _choice(rules[0], winner, override=True), lost
 
-    def _input(self, node: Node, index: int, rule: IfmrRule, choice: _Choice) -> InputConfig:
-        kind = choice.rule.kind
-        default = f"built-in default of {node.type}"
-        start, end = IFMR.search_range
-        offset = _said(rule.with_offset, kind) if rule.with_offset is not None else self._offset
-        return InputConfig(
-            index,
-            resolved(rule.num_bits, kind, IFMR.bits, default),
-            offset,
-            resolved(rule.max_percentile, kind, IFMR.max_percentile, default),
-            resolved(rule.min_percentile, kind, IFMR.min_percentile, default),
-            resolved(rule.search_range_start, kind, start, default),
-            resolved(rule.search_range_end, kind, end, default),
-            resolved(rule.search_step, kind, IFMR.search_step, default),
-        )
-
-    def _general(self) -> GeneralConfig:
-        policy = self._policy
-        default = "built-in default"
-        skips = tuple(_said(name, "skip_fusion_layers") for name in policy.skip_fusion_layers)
-        return GeneralConfig(
-            batch_num=resolved(policy.batch_num, "batch_num", BATCH_NUM, default),
-            activation_offset=self._offset,
-            do_fusion=resolved(policy.do_fusion, "do_fusion", DO_FUSION, default),
-            skip_fusion_layers=skips,
-            update_bn=_said(policy.update_bn, "update_bn") if policy.update_bn is not None else None,
-            bn_update_config=_bn_update(policy.bn_update_config),
-        )
-
-    def _nothing_left(self, count: int) -> None:
-        if not count:
-            message = "the model has no layer that can be quantized"
-            self._collector.add(Diagnostic("AM224", message, help="`amctc ops` lists the types that can be"))
-            return
-        skip = first_skip((*self._policy.skip_layer_types, *self._policy.skip_layers))
-        self._collector.add(
-            Diagnostic(
-                "AM224",
-                f"no layer is left to quantize, of {count} that could be",
-                span=skip.span if skip is not None else None,
-                file=self._policy.source.name if self._policy.source is not None and skip is None else None,
-                help="let at least one layer be quantized",
-            )
-        )
+    def _enabled(self, candidate: Candidate, choice: Choice, default: Rule) -> tuple[Resolved[bool], tuple[Lost, ...]]:
+        """Whether a layer is quantized, and which rules about that do not count."""
+        node, _, quantizable = candidate
+        rules = [Rule("skip_layers", entry.name.span) for entry in self._names.skip_layers.of(node.name)]
+        rules += [Rule("skip_layer_types", entry.name.span) for entry in self._names.skip_types.of(node.type)]
+        if rules:
+            if choice.override:
+                rules.append(choice.rule)
+            return Resolved(False, rules[0]), tuple(Lost(rule, rules[0]) for rule in rules[1:])
+        if choice.override and not quantizable.on_by_default:
+            named, typed = self._names.by_name.exact.get(node.name), self._names.by_type.exact.get(node.type)
+            if named is not None:
+                return Resolved(True, choice.rule), ()
+            if typed is not None:
+                return Resolved(True, Rule("override_layer_types", typed.name.span)), ()
+        return Resolved(quantizable.on_by_default, default), ()
 
 
-def resolved(said: Said[T] | None, kind: str, default: T, default_kind: str) -> Resolved[T]:
-    """What is said, by a rule of this kind, or the default."""
-    return _said(said, kind) if said is not None else Resolved(default, Rule(default_kind))
+@cache
+def _default_of(kind: str) -> Rule:
+    return Rule(f"built-in default of {kind}")
 
 
-def _said(said: Said[T], kind: str) -> Resolved[T]:
-    return Resolved(said.value, Rule(kind, said.span))
+@cache
+def _limit_of(kind: str) -> Rule:
+    return Rule(f"limit of {kind}")
 
 
-def _weights(candidate: Candidate, choice: _Choice) -> WeightConfig:
-    """The weight config of a layer with weights; what `common_config` wants and the op cannot do gives way."""
-    node, row, quantizable = candidate
-    kind, default, limit = choice.rule.kind, f"built-in default of {node.type}", f"limit of {node.type}"
-    rule = choice.weights or WeightRule()
-    algorithm = resolved(rule.algorithm, kind, ARQ, default)
-    if algorithm.value == SNQ and not allows_snq(row):
-        rule = WeightRule()
-        algorithm = Resolved(ARQ, Rule(limit))
-    wise = resolved(rule.channel_wise, kind, quantizable.channel_wise, default)
-    if wise.value and not quantizable.channel_wise:
-        wise = Resolved(False, Rule(limit))
-    if algorithm.value != SNQ:
-        return WeightConfig(algorithm, wise, resolved(rule.num_bits, kind, ARQ_BITS, default))
-    return WeightConfig(
-        algorithm,
-        wise,
-        resolved(rule.num_bits, kind, SNQ_DEFAULTS.bits, default),
-        resolved(rule.max_iteration, kind, SNQ_DEFAULTS.max_iteration, default),
-        resolved(rule.min_distance, kind, SNQ_DEFAULTS.min_distance, default),
-        resolved(rule.init_algo, kind, SNQ_DEFAULTS.init_algo, default),
+def _choice(rule: Rule, config: CalibrationRule, *, override: bool = False) -> Choice:
+    inputs = (config.ifmr or DataRule(),)
+    return Choice(rule, inputs, config.weights, config.balancer, config.weight_compress_only, override)
+
+
+def _entry_choice(entry: Entry[LayerRule]) -> Choice:
+    layer = entry.item
+    rule = Rule(JSON, entry.name.span)
+    return Choice(rule, layer.inputs, layer.weights, layer.balancer, layer.weight_compress_only)
+
+
+def _offset(policy: Policy) -> Resolved[bool]:
+    return value_of(policy.activation_offset, "activation_offset", ACTIVATION_OFFSET, _BUILT_IN)
+
+
+def _general(policy: Policy, names: Names) -> GeneralConfig:
+    return GeneralConfig(
+        batch_num=value_of(policy.batch_num, "batch_num", BATCH_NUM, _BUILT_IN),
+        activation_offset=_offset(policy),
+        do_fusion=value_of(policy.do_fusion, "do_fusion", DO_FUSION, _BUILT_IN),
+        skip_fusion_layers=_skip_fusion(names),
+        update_bn=value_if_said(policy.update_bn, "update_bn"),
+        bn_update_config=bn_update_config(policy.bn_update_config),
+        joint_quant=value_if_said(policy.joint_quant, "joint_quant"),
+        weight_offset=value_if_said(policy.weight_offset, "weight_offset"),
+        enable_auto_nuq=value_if_said(policy.enable_auto_nuq, "enable_auto_nuq"),
+        fakequant_precision_mode=value_if_said(policy.fakequant_precision_mode, "fakequant_precision_mode"),
     )
 
 
-def _bn_update(rule: BnUpdateRule | None) -> BnUpdateConfig | None:
-    if rule is None:
-        return None
-    kind = "bn_update_config"
-    iterations, fraction, folder = rule.bn_update_iterations, rule.bn_moving_average_fraction, rule.bn_dump_dir
-    return BnUpdateConfig(
-        _said(iterations, kind) if iterations is not None else None,
-        _said(fraction, kind) if fraction is not None else None,
-        _said(folder, kind) if folder is not None else None,
+def _skip_fusion(names: Names) -> tuple[Resolved[str], ...]:
+    """The layers that the list stands for, each once."""
+    found: dict[str, Resolved[str]] = {}
+    for entry in names.skip_fusion.entries:
+        rule = Rule("skip_fusion_layers", entry.name.span)
+        for name in entry.matched:
+            if name not in found or not entry.pattern:
+                found[name] = Resolved(name, rule)
+    return tuple(found.values())
+
+
+def _nothing_left(policy: Policy, count: int) -> Diagnostic:
+    if not count:
+        message = "the model has no layer that can be quantized"
+        return Diagnostic("AM224", message, help="`amctc ops` lists the types that can be")
+    skip = first_skip((*policy.skip_layer_types, *policy.skip_layers))
+    return Diagnostic(
+        "AM224",
+        f"no layer is left to quantize, of {count} that could be",
+        span=skip.span if skip is not None else None,
+        file=policy.source.name if policy.source is not None and skip is None else None,
+        help="let at least one layer be quantized",
     )

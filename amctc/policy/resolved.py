@@ -17,7 +17,7 @@ from amctc.source import Span
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Rule:
     """Where a value comes from.
 
@@ -34,11 +34,16 @@ class Rule:
         """`file:line`, or None."""
         return f"{self.span.source.name}:{self.span.line}" if self.span is not None else None
 
+    @property
+    def words(self) -> str:
+        """The kind and the place in a sentence."""
+        return f"{self.kind} {self.place}" if self.span is not None else self.kind
+
     def __str__(self) -> str:
         return f"{self.kind} ({self.place})" if self.span is not None else self.kind
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Resolved(Generic[T]):
     """A value and the rule that gave it. Two are equal when their values are."""
 
@@ -46,9 +51,24 @@ class Resolved(Generic[T]):
     rule: Rule = field(compare=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A rule that is about a layer, and the stronger rule because of which it does not hold there."""
+
+    rule: Rule
+    winner: Rule
+
+    def __str__(self) -> str:
+        return f"{self.rule.words} lost to {self.winner.words}"
+
+
+@dataclass(frozen=True, slots=True)
 class InputConfig:
-    """How one data input of a layer is calibrated; `index` is the number of the op's input."""
+    """How one data input of a layer is calibrated; `index` is the number of the op's input.
+
+    `num_of_bins` is for the algorithm `hfmg` and None for any other; the percentiles and the search
+    are for `ifmr`.
+    """
 
     index: int
     num_bits: Resolved[int]
@@ -58,6 +78,8 @@ class InputConfig:
     search_range_start: Resolved[float]
     search_range_end: Resolved[float]
     search_step: Resolved[float]
+    algorithm: Resolved[str]
+    num_of_bins: Resolved[int] | None = None
 
     @property
     def settings(self) -> IfmrSettings:
@@ -73,7 +95,11 @@ class InputConfig:
 
 @dataclass(frozen=True)
 class WeightConfig:
-    """How the weights of a layer are quantized; the last three fields are None but for `snq_quantize`."""
+    """How the weights of a layer are quantized.
+
+    The last of the fields are None but for the algorithms that have them: three are of
+    `snq_quantize`, five of `ada_quantize`; `asymmetric` is there where something is said of it.
+    """
 
     algorithm: Resolved[str]
     channel_wise: Resolved[bool]
@@ -81,6 +107,12 @@ class WeightConfig:
     max_iteration: Resolved[int] | None = None
     min_distance: Resolved[float] | None = None
     init_algo: Resolved[str] | None = None
+    num_iteration: Resolved[int] | None = None
+    reg_param: Resolved[float] | None = None
+    beta_range_start: Resolved[float] | None = None
+    beta_range_end: Resolved[float] | None = None
+    warm_start: Resolved[float] | None = None
+    asymmetric: Resolved[bool] | None = None
 
     @property
     def settings(self) -> ArqSettings | SnqSettings:
@@ -98,7 +130,11 @@ class WeightConfig:
 
 @dataclass(frozen=True)
 class LayerConfig:
-    """What one layer gets. `type` is the layer type, `rule` the config that applies to it as a whole."""
+    """What one layer gets. `type` is the layer type, `rule` the config that applies to it as a whole.
+
+    `lost` are the rules that are about this layer and do not hold for it. `migration_strength` (of
+    `dmq_balancer`) and `weight_compress_only` are None where nothing is said of them.
+    """
 
     name: str
     type: str
@@ -106,6 +142,9 @@ class LayerConfig:
     inputs: tuple[InputConfig, ...]
     weights: WeightConfig | None
     rule: Rule = field(compare=False)
+    migration_strength: Resolved[float] | None = None
+    weight_compress_only: Resolved[bool] | None = None
+    lost: tuple[Lost, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def input_settings(self) -> tuple[IfmrSettings, ...]:
@@ -141,7 +180,10 @@ class BnUpdateConfig:
 
 @dataclass(frozen=True)
 class GeneralConfig:
-    """What holds for the whole model. `update_bn` and `bn_update_config` are None where nothing is said of them."""
+    """What holds for the whole model. `update_bn` and the fields after it are None where nothing is said of them.
+
+    `skip_fusion_layers` are names of layers, whatever patterns the policy has.
+    """
 
     batch_num: Resolved[int]
     activation_offset: Resolved[bool]
@@ -149,11 +191,17 @@ class GeneralConfig:
     skip_fusion_layers: tuple[Resolved[str], ...]
     update_bn: Resolved[bool] | None
     bn_update_config: BnUpdateConfig | None
+    joint_quant: Resolved[bool] | None = None
+    weight_offset: Resolved[bool] | None = None
+    enable_auto_nuq: Resolved[bool] | None = None
+    fakequant_precision_mode: Resolved[str] | None = None
 
 
 @dataclass(frozen=True)
 class ResolvedPolicy:
     """A policy applied to a graph: a config for every layer that can be quantized, by name in graph order.
+
+    `types` are the layer types of all layers of the graph by their names, in graph order.
 
     Equality is that of the values: two policies that give every layer the same are equal, whatever
     rules they have.
@@ -163,6 +211,7 @@ class ResolvedPolicy:
     layers: Mapping[str, LayerConfig]
     passes: tuple[PassRule, ...] = ()
     policy: Policy = field(default_factory=Policy, compare=False, repr=False)
+    types: Mapping[str, str] = field(default_factory=dict[str, str], compare=False, repr=False)
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)
 
     @property

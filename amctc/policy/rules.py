@@ -7,28 +7,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from amctc.diagnostics import Diagnostic
+from amctc.policy.flavours import CAFFE, Flavour
+from amctc.policy.rules_data import DataRule
+from amctc.policy.rules_kv import KvCacheRule
+from amctc.policy.rules_qat import TrainingRule
 from amctc.policy.said import Said
 from amctc.source import SourceFile, Span
 
-
-@dataclass(frozen=True)
-class IfmrRule:
-    """Data quantization. `with_offset` can be said in a JSON layer config only."""
-
-    search_range_start: Said[float] | None = None
-    search_range_end: Said[float] | None = None
-    search_step: Said[float] | None = None
-    max_percentile: Said[float] | None = None
-    min_percentile: Said[float] | None = None
-    num_bits: Said[int] | None = None
-    with_offset: Said[bool] | None = None
+__all__ = [
+    "BalancerRule",
+    "BnUpdateRule",
+    "CalibrationRule",
+    "DataRule",
+    "LayerRule",
+    "Override",
+    "PassRule",
+    "Policy",
+    "TensorRule",
+    "WeightRule",
+]
 
 
 @dataclass(frozen=True)
 class WeightRule:
-    """Weight quantization by `arq_quantize` or `snq_quantize`; the last three fields are of the latter.
+    """Weight quantization by `arq_quantize`, `snq_quantize` or `ada_quantize`.
 
-    `span` is the place of the whole rule.
+    `max_iteration`, `min_distance` and `init_algo` are of `snq_quantize`, `num_iteration`, `reg_param`,
+    `beta_range_start`, `beta_range_end` and `warm_start` of `ada_quantize`. `asymmetric` is that of
+    weights alone (`weight_compress_only`). `span` is the place of the whole rule.
     """
 
     algorithm: Said[str] | None = None
@@ -37,15 +43,34 @@ class WeightRule:
     max_iteration: Said[int] | None = None
     min_distance: Said[float] | None = None
     init_algo: Said[str] | None = None
+    num_iteration: Said[int] | None = None
+    reg_param: Said[float] | None = None
+    beta_range_start: Said[float] | None = None
+    beta_range_end: Said[float] | None = None
+    warm_start: Said[float] | None = None
+    asymmetric: Said[bool] | None = None
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class BalancerRule:
+    """The balancer `dmq_balancer` between data and weights; `span` is the place of the whole."""
+
+    migration_strength: Said[float] | None = None
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
 class CalibrationRule:
-    """The `CalibrationConfig` of a .cfg file; `span` is the place that names it."""
+    """The `CalibrationConfig` of a .cfg file; `span` is the place that names it.
 
-    ifmr: IfmrRule | None = None
+    `ifmr` is the data rule, whichever algorithm it names.
+    """
+
+    ifmr: DataRule | None = None
     weights: WeightRule | None = None
+    balancer: BalancerRule | None = None
+    weight_compress_only: Said[bool] | None = None
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
@@ -65,6 +90,15 @@ class BnUpdateRule:
     bn_moving_average_fraction: Said[float] | None = None
     bn_dump_dir: Said[str] | None = None
     span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class TensorRule:
+    """One input of a layer that is quantized on its own (`tensor_quantize`)."""
+
+    layer_name: Said[str]
+    input_index: Said[int]
+    data: DataRule = field(default_factory=DataRule)
 
 
 @dataclass(frozen=True)
@@ -90,9 +124,11 @@ class LayerRule:
 
     name: Said[str]
     quant_enable: Said[bool] | None = None
-    inputs: tuple[IfmrRule, ...] = (IfmrRule(),)
+    inputs: tuple[DataRule, ...] = (DataRule(),)
     shared: bool = True
     weights: WeightRule | None = None
+    balancer: BalancerRule | None = None
+    weight_compress_only: Said[bool] | None = None
     inputs_span: Span | None = field(default=None, compare=False, repr=False)
 
 
@@ -101,7 +137,9 @@ class Policy:
     """A policy: what to quantize and how. `Policy()` says nothing, so that every default holds.
 
     A .cfg file fills the skip lists, `common_config` and the overrides; a JSON layer config fills
-    `layers` instead (None for any other policy). `warnings` are what reading it found.
+    `layers` instead (None for any other policy). A policy of quantization-aware training has its rules
+    in `training`, one of KV-cache quantization in `kv_cache`; for any other these two are None.
+    `warnings` are what reading it found.
     """
 
     batch_num: Said[int] | None = None
@@ -117,22 +155,31 @@ class Policy:
     bn_update_config: BnUpdateRule | None = None
     passes: tuple[PassRule, ...] = ()
     layers: tuple[LayerRule, ...] | None = None
+    version: Said[int] | None = None
+    joint_quant: Said[bool] | None = None
+    weight_offset: Said[bool] | None = None
+    enable_auto_nuq: Said[bool] | None = None
+    fakequant_precision_mode: Said[str] | None = None
+    tensor_quantize: tuple[TensorRule, ...] = ()
+    training: TrainingRule | None = None
+    kv_cache: KvCacheRule | None = None
+    flavour: Flavour = CAFFE
     source: SourceFile | None = field(default=None, compare=False, repr=False)
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)
 
     @classmethod
-    def from_file(cls, path: str | Path) -> Policy:
-        """The policy of a .cfg file or a JSON layer config.
+    def from_file(cls, path: str | Path, flavour: str | None = None) -> Policy:
+        """The policy of a .cfg file or a JSON layer config, of the stated flavour or of the one its fields are of.
 
         Raises `DiagnosticError`: AM100 to AM130 from reading, AM2xx for every mistake in it.
         """
         from amctc.policy.read import read_policy_file
 
-        return read_policy_file(path)
+        return read_policy_file(path, flavour)
 
     @classmethod
-    def from_text(cls, source: SourceFile) -> Policy:
+    def from_text(cls, source: SourceFile, flavour: str | None = None) -> Policy:
         """The policy of a text that has been read; raises as `from_file` does."""
         from amctc.policy.read import read_policy
 
-        return read_policy(source)
+        return read_policy(source, flavour)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from amctc.diagnostics import did_you_mean
@@ -19,7 +20,7 @@ _LONGEST_NAME = 120
 _MOST_NAMES = 20_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Said(Generic[T]):
     """One value as written; `span` is None where a caller, not a file, says it. Equality is that of values."""
 
@@ -29,10 +30,7 @@ class Said(Generic[T]):
 
 def as_used(said: Said[int] | Said[float]) -> Decimal:
     """The decimal of the value that calculations take; NaN where it is not finite."""
-    value = said.value
-    if isinstance(value, float):
-        return Decimal(repr(value)) if math.isfinite(value) else Decimal("NaN")
-    return Decimal(value)
+    return _decimal_of(said.value)
 
 
 def as_written(said: Said[int] | Said[float]) -> Decimal:
@@ -42,11 +40,24 @@ def as_written(said: Said[int] | Said[float]) -> Decimal:
     """
     if said.span is None or isinstance(said.value, int):
         return as_used(said)
-    text = said.span.text
-    # A whole number without a point or an exponent may be octal.
+    written = _decimal_in(said.span.text)
+    return written if written is not None else as_used(said)
+
+
+# A policy has few different numbers, each many times.
+@lru_cache(maxsize=1024, typed=True)
+def _decimal_of(value: float) -> Decimal:
+    if isinstance(value, float):
+        return Decimal(repr(value)) if math.isfinite(value) else Decimal("NaN")
+    return Decimal(value)
+
+
+@lru_cache(maxsize=1024)
+def _decimal_in(text: str) -> Decimal | None:
+    """The decimal that a text is; None where it is none, or may be octal for it has no point and no exponent."""
     if _DECIMAL.fullmatch(text) and any(char in text for char in ".eE"):
         return Decimal(text.rstrip("fF"))
-    return as_used(said)
+    return None
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -1,15 +1,31 @@
-"""What holds where no policy says anything, and the settings of the weight algorithms."""
+"""What holds where no policy says anything, the names of algorithms, and the settings of those for weights."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, Literal
 
 from amctc.quant.ifmr import IfmrSettings
 
 ARQ: Final = "arq_quantize"
 SNQ: Final = "snq_quantize"
+ADA: Final = "ada_quantize"
 WEIGHT_ALGORITHMS: Final = (ARQ, SNQ)
+IFMR_NAME: Final = "ifmr"
+HFMG: Final = "hfmg"
+
+ULQ: Final = "ulq_quantize"
+ARQ_RETRAIN: Final = "arq_retrain"
+ULQ_RETRAIN: Final = "ulq_retrain"
+FILTER_PRUNE: Final = "filter_prune"
+FILTER_PRUNE_ALGORITHM: Final = "balanced_l2_norm_filter_prune"
+SELECTIVE_PRUNE: Final = "selective_prune"
+SELECTIVE_PRUNE_ALGORITHM: Final = "l1_selective_prune"
+
+BITS_OF_TYPE: Mapping[str, int] = MappingProxyType({"INT4": 4, "INT8": 8, "INT16": 16})
+"""By the word that stands for a type in a policy."""
 INIT_ALGORITHMS: Final = ("uniform", "gaussian", "d2sampling")
 
 MOST_SEARCH_STEPS: Final = 10_000
@@ -47,3 +63,4 @@ UPDATE_BN: Final = False
 IFMR: Final = IfmrSettings()
 SNQ_DEFAULTS: Final = SnqSettings(channel_wise=True)
 ARQ_BITS: Final = 8
+BETA_RANGE: Final = (20.0, 2.0)

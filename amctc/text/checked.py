@@ -18,7 +18,7 @@ ScalarValue: TypeAlias = bool | int | float | str | bytes
 FieldValue: TypeAlias = "ScalarValue | CheckedMessage"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CheckedField:
     """One occurrence of a field. The value of an enum is the name of its value (`Symbol`).
 
@@ -98,8 +98,9 @@ class CheckedMessage:
     @cached_property
     def _occurrences(self) -> dict[str, tuple[CheckedField, ...]]:
         by_name: dict[str, list[CheckedField]] = {}
+        has_oneofs = len(self.descriptor.oneofs) > 0
         for entry in self.fields:
-            oneof = self.descriptor.fields_by_name[entry.name].containing_oneof
+            oneof = self.descriptor.fields_by_name[entry.name].containing_oneof if has_oneofs else None
             for other in oneof.fields if oneof is not None else ():
                 if other.name != entry.name:
                     by_name.pop(other.name, None)

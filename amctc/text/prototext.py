@@ -145,6 +145,14 @@ def _value(source: SourceFile, raw: _RawScalar | _RawMessage) -> TextScalar | Te
     return TextScalar("identifier", str(last), span)
 
 
+_MEANT = {
+    **dict(zip("=：，；｛｝＃", "::,;{}#", strict=True)),
+    **dict.fromkeys("“”„«»＂", '"'),
+    **dict.fromkeys("‘’＇", "'"),
+}
+"""What is meant by signs that other languages, keyboards and word processors put in place of ours."""
+
+
 def _bad_character(text: str, at: int) -> Complaint:
     char = text[at]
     if char in "\"'":
@@ -156,7 +164,9 @@ def _bad_character(text: str, at: int) -> Complaint:
         return Complaint(f"`{text[at : min(end, at + 40)]}` is not a number", end)
     if char == "/":
         return Complaint("unexpected character `/`", at + 1, "comments begin with `#`")
-    return Complaint(f"unexpected character {name_character(text, at)}", at + 1)
+    meant = _MEANT.get(char)
+    help = f"write `{meant}`" if meant is not None else None
+    return Complaint(f"unexpected character {name_character(text, at)}", at + 1, help)
 
 
 def _bad_token(source: SourceFile, token: Token, accepted: Collection[str]) -> DiagnosticError | None:

@@ -10,7 +10,7 @@ from amctc.source import Span
 ScalarKind = Literal["int", "float", "string", "identifier"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TextScalar:
     """A number, a string (as bytes) or a bare word. `inf` and `nan` are floats."""
 
@@ -19,7 +19,7 @@ class TextScalar:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TextField:
     """One `name: value` or `name { }`; a list value is as many fields of the same name.
 
@@ -33,7 +33,7 @@ class TextField:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TextMessage:
     """Fields in the order written; the span includes the brackets, and is all of the text for a file."""
 

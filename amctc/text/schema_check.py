@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Literal, NamedTuple, TypeAlias
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
@@ -15,6 +16,10 @@ from amctc.text.plain import Symbol
 from amctc.text.prototext import TextField, TextMessage, TextScalar
 
 UnknownFields = Literal["error", "keep"]
+UnknownHint: TypeAlias = Callable[[Descriptor, str], str | None]
+"""What to say of a field (by its name) that a message lacks."""
+
+_MOST_SUGGESTIONS = 50  # finding the nearest name is slow in a file where every field is wrong
 
 _TRUE = ("true", "True", "t")
 _FALSE = ("false", "False", "f")
@@ -49,23 +54,53 @@ def check_message(
     *,
     unknown_fields: UnknownFields,
     code: str = "AM11",
+    oneof_code: str | None = None,
+    hint: UnknownHint | None = None,
 ) -> CheckedMessage:
     """The typed view of a tree; everything that does not fit goes to the collector and is left out.
 
     `code` is put before the digit of each finding: 0 unknown field, 1 wrong type, 2 out of range,
-    3 unknown enum value, 4 missing required field, 5 (a warning) two members of one oneof. With
-    `unknown_fields="keep"` fields that the schema lacks are kept without a word.
+    3 unknown enum value, 4 missing required field, 5 (a warning) two members of one oneof, for which
+    `oneof_code` stands instead where it is given. With `unknown_fields="keep"` fields that the schema
+    lacks are kept without a word; `hint` may know more of one than the nearest name.
     """
-    return _Checker(collector, unknown_fields, code).message(tree, descriptor)
+    checker = _Checker(collector, unknown_fields, code, oneof_code or f"{code}5", hint)
+    return checker.message(tree, descriptor)
+
+
+class _Facts(NamedTuple):
+    """What is asked of a descriptor for every message of it; `oneofs` are those of several members."""
+
+    required: tuple[str, ...]
+    oneofs: tuple[list[str], ...]
+
+
+def _facts(descriptor: Descriptor) -> _Facts:
+    required = tuple(field.name for field in descriptor.fields if field.is_required)
+    oneofs = ([field.name for field in oneof.fields] for oneof in descriptor.oneofs)
+    return _Facts(required, tuple(members for members in oneofs if len(members) > 1))
 
 
 class _Checker:
-    def __init__(self, collector: Collector, unknown_fields: UnknownFields, code: str) -> None:
+    def __init__(
+        self,
+        collector: Collector,
+        unknown_fields: UnknownFields,
+        code: str,
+        oneof_code: str,
+        hint: UnknownHint | None,
+    ) -> None:
         self._collector = collector
         self._unknown_fields = unknown_fields
         self._code = code
+        self._oneof_code = oneof_code
+        self._hint = hint
+        self._suggestions = 0
+        self._facts: dict[str, _Facts] = {}
 
-    def message(self, tree: TextMessage, descriptor: Descriptor) -> CheckedMessage:
+    def message(self, tree: TextMessage, descriptor: Descriptor, name: str | None = None) -> CheckedMessage:
+        """The view of one message; `name` is that of the field it stands in, None for the root."""
+        called = name or descriptor.name
         known = descriptor.fields_by_name
         fields: list[CheckedField] = []
         unknown: list[TextField] = []
@@ -73,62 +108,90 @@ class _Checker:
             field = known.get(entry.name)
             if field is None:
                 unknown.append(entry)
-                self._unknown(entry, descriptor)
+                self._unknown(entry, descriptor, called)
                 continue
             value = self._value(entry, field)
             if value is not None:
                 fields.append(
                     CheckedField(entry.name, value, entry.value.span, entry.name_span, bool(field.is_repeated))
                 )
-        self._required(tree, descriptor)
-        self._oneofs(fields, descriptor)
+        facts = self._facts.get(descriptor.full_name)
+        if facts is None:
+            facts = self._facts[descriptor.full_name] = _facts(descriptor)
+        if facts.required:
+            self._required(tree, facts, called)
+        self._oneofs(fields, facts)
         return CheckedMessage(descriptor, tree.span, tuple(fields), tuple(unknown))
 
-    def _unknown(self, entry: TextField, descriptor: Descriptor) -> None:
+    def _unknown(self, entry: TextField, descriptor: Descriptor, called: str) -> None:
         if self._unknown_fields == "keep":
             return
-        help = did_you_mean(entry.name, descriptor.fields_by_name)
-        if help is None and len(descriptor.fields_by_name) <= 12:
-            help = "it has " + ", ".join(f"`{name}`" for name in descriptor.fields_by_name)
-        self._report(0, f"`{descriptor.name}` has no field `{entry.name}`", entry.name_span, help=help)
+        self._suggestions += 1
+        help = self._suggestion(descriptor, entry.name) if self._suggestions <= _MOST_SUGGESTIONS else None
+        self._report(0, f"`{called}` has no field `{entry.name}`", entry.name_span, help=help)
 
-    def _required(self, tree: TextMessage, descriptor: Descriptor) -> None:
+    def _suggestion(self, descriptor: Descriptor, name: str) -> str | None:
+        help = self._hint(descriptor, name) if self._hint is not None else None
+        help = help or did_you_mean(name, descriptor.fields_by_name)
+        if help is None and len(descriptor.fields_by_name) <= 12:
+            help = "it has " + ", ".join(f"`{known}`" for known in descriptor.fields_by_name)
+        return help
+
+    def _required(self, tree: TextMessage, facts: _Facts, called: str) -> None:
         written = {entry.name for entry in tree.fields}
-        for field in descriptor.fields:
-            if field.is_required and field.name not in written:
+        for name in facts.required:
+            if name not in written:
                 self._report(
                     4,
-                    f"`{descriptor.name}` needs a field `{field.name}`",
+                    f"`{called}` needs a field `{name}`",
                     Span(tree.span.source, tree.span.start, min(tree.span.start + 1, tree.span.end)),
-                    label=f"`{field.name}` is missing here",
+                    label=f"`{name}` is missing here",
                 )
 
-    def _oneofs(self, fields: list[CheckedField], descriptor: Descriptor) -> None:
-        for oneof in descriptor.oneofs:
-            members = {field.name for field in oneof.fields}
-            last: CheckedField | None = None
-            for entry in fields:
-                if entry.name not in members:
-                    continue
-                if last is not None and last.name != entry.name:
-                    self._report(
-                        5,
-                        f"`{entry.name}` on line {entry.name_span.line} overrules "
-                        f"`{last.name}` on line {last.name_span.line}",
-                        entry.name_span,
-                        level=Level.WARNING,
-                        related=(Label(last.name_span, "this is ignored"),),
-                        help="keep one of them: only one of "
-                        + ", ".join(f"`{field.name}`" for field in oneof.fields)
-                        + " can hold",
-                    )
-                last = entry
+    def _oneofs(self, fields: list[CheckedField], facts: _Facts) -> None:
+        for members in facts.oneofs:
+            self._oneof([entry for entry in fields if entry.name in members], members)
+        # A message written in parts is put together, so that its oneofs may meet only then.
+        parts: dict[str, list[CheckedMessage]] = {}
+        for entry in fields:
+            if not entry.repeated and isinstance(entry.value, CheckedMessage):
+                parts.setdefault(entry.name, []).append(entry.value)
+        for found in parts.values():
+            if len(found) > 1:
+                self._parts(found)
+
+    def _parts(self, found: list[CheckedMessage]) -> None:
+        for oneof in found[0].descriptor.oneofs:
+            members = [field.name for field in oneof.fields]
+            told = [[entry for entry in message.fields if entry.name in members] for message in found]
+            ends = [entries for entries in told if entries]
+            for before, after in pairwise(ends):
+                self._oneof([before[-1], after[0]], members)
+
+    def _oneof(self, fields: list[CheckedField], members: list[str]) -> None:
+        for last, entry in pairwise(fields):
+            if last.name == entry.name:
+                continue
+            message = (
+                f"`{entry.name}` on line {entry.name_span.line} overrules `{last.name}` on line {last.name_span.line}"
+            )
+            names = ", ".join(f"`{name}`" for name in members)
+            self._collector.add(
+                Diagnostic(
+                    self._oneof_code,
+                    message,
+                    Level.WARNING,
+                    entry.name_span,
+                    related=(Label(last.name_span, "this is ignored"),),
+                    help=f"keep one of them: only one of {names} can hold",
+                )
+            )
 
     def _value(self, entry: TextField, field: FieldDescriptor) -> FieldValue | None:
         value = entry.value
         if field.message_type is not None:
             if isinstance(value, TextMessage):
-                return self.message(value, field.message_type)
+                return self.message(value, field.message_type, entry.name)
             self._report(
                 1,
                 f"`{entry.name}` is a message, so it needs `{{ }}`, but {_FOUND[value.kind]} was found",
@@ -186,6 +249,8 @@ class _Checker:
             help = None
             if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
                 help = f'write `"{scalar.span.text}"`'
+            elif field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+                help = _truth_meant(scalar.span.text)
             self._report(1, f"`{name}` must be {wanted}, but {found} was found", scalar.span, help=help)
         return None
 
@@ -196,13 +261,17 @@ class _Checker:
         span: Span,
         *,
         label: str = "",
-        level: Level = Level.ERROR,
-        related: tuple[Label, ...] = (),
         help: str | None = None,
     ) -> None:
-        self._collector.add(
-            Diagnostic(f"{self._code}{digit}", message, level, span, label=label, related=related, help=help)
-        )
+        self._collector.add(Diagnostic(f"{self._code}{digit}", message, span=span, label=label, help=help))
+
+
+def _truth_meant(word: str) -> str | None:
+    """`write `true`` for another word or number that means it."""
+    meant = word.strip("\"'").lower()
+    if meant in ("true", "yes", "on", "1"):
+        return "write `true`"
+    return "write `false`" if meant in ("false", "no", "off", "0") else None
 
 
 def _choices(names: list[str]) -> str:

@@ -134,8 +134,19 @@ def test_check_passes_a_clean_policy_and_tells_the_mistakes_of_the_others(tmp_pa
     assert "did you mean `do_fusion`?" in outcome.stderr
 
 
-def test_explain_names_the_rule_behind_each_value() -> None:
+def test_explain_lists_every_layer_with_what_it_gets() -> None:
     rows = [line.split("\t") for line in succeed("explain", MODEL, "-p", POLICY).splitlines()]
+    assert rows[0] == ["layer", "type", "quantized", "weights", "scale", "data", "because of"]
+    told = {row[0]: row[1:] for row in rows[1:]}
+    assert told["conv1"] == ["Convolution", "yes", "arq 8", "channel", "8", f"common_config ({POLICY}:10)"]
+    assert told["fc"][3] == "layer"
+    assert told["fc"][5].startswith("override_layer_types")
+    assert told["data"] == ["Input", "no: its type is never quantized", "", "", "", "built-in default of Input"]
+    assert told["conv1/relu"][1] == "no: off by default"
+
+
+def test_explain_names_the_rule_behind_each_value() -> None:
+    rows = [line.split("\t") for line in succeed("explain", MODEL, "-p", POLICY, "--fields").splitlines()]
     assert rows[0] == ["layer", "type", "field", "value", "because of"]
     because = {(row[0], row[2]): row[4] for row in rows[1:]}
     assert because["", "batch_num"] == f"batch_num ({POLICY}:4)"
@@ -144,18 +155,29 @@ def test_explain_names_the_rule_behind_each_value() -> None:
     assert because["conv1", "quant_enable"] == "built-in default of Convolution"
 
 
-def test_explain_of_one_layer_tells_nothing_of_others() -> None:
+def test_explain_of_one_layer_tells_its_values_and_the_rules_that_lost() -> None:
     said = succeed("explain", MODEL, "-p", POLICY, "--layer", "fc").splitlines()
-    assert {line.split("\t")[0] for line in said[1:]} <= {"", "fc"}
-    assert any(line.startswith("fc\t") for line in said)
+    values = [line.split("\t") for line in said if "\t" in line]
+    assert {row[0] for row in values[1:]} == {"fc"}
+    assert said[len(values)] == "`fc` is quantized"
+    assert re.fullmatch(r"common_config .*:10 lost to override_layer_types .*:\d+", said[-1])
+    fields = succeed("explain", MODEL, "-p", POLICY, "--layer", "fc", "--fields").splitlines()
+    assert fields == said[: len(values)]
+
+
+def test_explain_of_a_layer_that_is_never_quantized_says_so() -> None:
+    assert succeed("explain", MODEL, "-p", POLICY, "--layer", "data") == (
+        "`data` is not quantized: its type is never quantized\n"
+    )
 
 
 def test_explain_as_json_is_versioned_and_tells_the_same() -> None:
     found = json.loads(succeed("explain", MODEL, "-p", POLICY, "--json"))
     assert found["version"] == 1
-    rows = succeed("explain", MODEL, "-p", POLICY).splitlines()[1:]
-    (told,) = [value for value in found.values() if isinstance(value, list)]
-    assert len(told) == len(rows)
+    values = succeed("explain", MODEL, "-p", POLICY, "--fields").splitlines()[1:]
+    assert len(found["rows"]) == len(values)
+    layers = succeed("explain", MODEL, "-p", POLICY).splitlines()[1:]
+    assert [row["layer"] for row in found["layers"]] == [line.split("\t")[0] for line in layers]
 
 
 def test_config_expands_a_policy_to_a_layer_config_that_compiles_to_the_same_bytes(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from amctc.policy import Policy, Said
 from amctc.policy.json_schema import layer_config_schema
 from amctc.policy.limits import LIMITS
 from amctc.policy.read import is_json
-from amctc.policy.rules import IfmrRule
+from amctc.policy.rules import DataRule
 from amctc.source import SourceFile
 from tests.policy.texts import SNQ_JSON, UNIFORM_JSON, layer_config, mistakes_of, only_mistake
 
@@ -81,8 +81,8 @@ def test_several_inputs_are_a_list() -> None:
     policy = layer_config(text)
     assert policy.layers is not None
     assert policy.layers[0].inputs == (
-        IfmrRule(num_bits=Said(8)),
-        IfmrRule(num_bits=Said(12), with_offset=Said(False)),
+        DataRule(num_bits=Said(8)),
+        DataRule(num_bits=Said(12), with_offset=Said(False)),
     )
 
 
@@ -125,7 +125,7 @@ def test_passes_can_be_named() -> None:
         (activation('"num_bits":true'), "AM201", 2, 44),
         (activation('"num_bits":8.5'), "AM201", 2, 44),
         (activation('"num_bits":17'), "AM210", 2, 44),
-        (activation('"act_algo":"ifmr"'), "AM200", 2, 33),
+        (activation('"algorithm":"ifmr"'), "AM200", 2, 33),
         (activation('"with_offset":0'), "AM201", 2, 47),
         (activation('"max_percentile":0.5'), "AM210", 2, 50),
         (activation('"min_percentile":1.01'), "AM210", 2, 50),

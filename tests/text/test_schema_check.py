@@ -133,7 +133,7 @@ def test_places_are_those_of_the_text() -> None:
     ("text", "code", "place", "message", "help"),
     [
         ("i: 1\nmanny: 2", "AM110", (2, 1), "`M` has no field `manny`", "did you mean `many`?"),
-        ("left { name: 'a' zzz: 1 }", "AM110", (1, 18), "`Req` has no field `zzz`", "it has `name`, `n`"),
+        ("left { name: 'a' zzz: 1 }", "AM110", (1, 18), "`left` has no field `zzz`", "it has `name`, `n`"),
         (
             "s: 3",
             "AM111",
@@ -157,7 +157,7 @@ def test_places_are_those_of_the_text() -> None:
             None,
         ),
         ("f: x", "AM111", (1, 4), "`f` must be a number, but the word `x` was found", None),
-        ("b: yes", "AM111", (1, 4), "`b` must be `true` or `false`, but the word `yes` was found", None),
+        ("b: yes", "AM111", (1, 4), "`b` must be `true` or `false`, but the word `yes` was found", "write `true`"),
         ("b: 2", "AM111", (1, 4), "`b` must be `true` or `false`, but a whole number was found", None),
         (
             "i: 2147483648",
@@ -187,7 +187,7 @@ def test_places_are_those_of_the_text() -> None:
             "`m` is a message, so it needs `{ }`, but a whole number was found",
             "write `m { ... }`",
         ),
-        ("left { n: 1 }", "AM114", (1, 6), "`Req` needs a field `name`", None),
+        ("left { n: 1 }", "AM114", (1, 6), "`left` needs a field `name`", None),
     ],
 )
 def test_what_does_not_fit_is_told_where_it_is(
@@ -363,7 +363,7 @@ def test_a_record_is_read_in_the_new_and_in_the_old_form() -> None:
         (entry,) = clean(text, descriptor).messages("record")
         assert entry.value("key") == "a"
     _, (diagnostic,) = check("record { value { record_d { scale_d: 1 } } }", descriptor)
-    assert diagnostic.message == "`ActivationQuantParam` needs a field `index`"
+    assert diagnostic.message == "`record_d` needs a field `index`"
 
 
 def test_a_tree_without_a_schema_has_plain_values_too() -> None:
