@@ -80,7 +80,7 @@ def _build(net: NetDef, collector: Collector, keep_training: bool, fork: ForkDef
         layer = written if row is None else _with_automatic_top(written, row, latest)
         if row is None:
             collector.extend(_unknown_type(layer, fork is not None, collector))
-        inputs = _inputs(layer, producers, latest, collector)
+        inputs = _inputs(layer, net, producers, latest, collector)
         _check_tops(layer, latest, read, collector)
         node = graph.add(
             layer.name,
@@ -152,7 +152,9 @@ def _unknown_type(layer: LayerDef, with_protos: bool, collector: Collector) -> I
         yield problem
 
 
-def _inputs(layer: LayerDef, producers: Producers, latest: Mapping[str, Value], collector: Collector) -> list[Value]:
+def _inputs(
+    layer: LayerDef, net: NetDef, producers: Producers, latest: Mapping[str, Value], collector: Collector
+) -> list[Value]:
     inputs: list[Value] = []
     for bottom in layer.bottoms:
         if bottom.name in latest:
@@ -161,7 +163,7 @@ def _inputs(layer: LayerDef, producers: Producers, latest: Mapping[str, Value], 
         later = producers.first(bottom.name)
         if later is None:
             message = f"layer `{layer.name}` reads the blob `{bottom.name}`, which no layer produces"
-            help = nearest_name(bottom.name, latest, collector)
+            help = net.makers_left_out(bottom.name) or nearest_name(bottom.name, latest, collector)
             collector.add(Diagnostic("AM308", message, span=bottom.span, help=help))
             continue
         related = (Label(later.name_span, f"`{bottom.name}` is produced here"),)
