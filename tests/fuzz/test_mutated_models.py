@@ -22,4 +22,4 @@ def test_damaged_models_end_in_a_diagnostic() -> None:
     summary = json.loads(done.stdout.splitlines()[-1])
     assert summary["failures"] == []
     assert summary["ends"]["diagnostic"] > summary["cases"] / 4
-    assert summary["ends"]["graph"] > 0
+    assert summary["ends"]["run"] > summary["cases"] / 10
