@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from amctc.diagnostics import DiagnosticError
+from amctc.dialects.shapes import infer_shapes
 from amctc.runtime.executor import run_graph
+from amctc.text.plain import Plain
 from tests.runtime.nets import one_layer, random
 
 
@@ -17,3 +20,20 @@ def test_an_lrn_across_channels_takes_any_alpha_and_beta(alpha: float, beta: flo
     sums = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
     found = run_graph(one_layer("LRN", x.shape, parameter), {"data": x})["out"]
     np.testing.assert_allclose(found, x * (2 + alpha / 3 * sums) ** -beta, rtol=2e-6)
+
+
+def test_a_size_of_0_does_not_make_other_sizes_lawful() -> None:
+    graph = one_layer("ReLU", (0, 2**31 - 1, 2**31 - 1))
+    with pytest.raises(DiagnosticError, match="is more than the 2147483647 Caffe allows"):
+        infer_shapes(graph)
+
+
+def test_figures_that_leave_float32_are_results_and_no_warnings() -> None:
+    parameter: dict[str, Plain] = {"min_size": (4.0,), "step": 3e38}
+    graph = one_layer("ReLU", (1, 2, 3, 3))
+    image = graph.node("data").output
+    box = graph.add(
+        "box", "caffe.PriorBox", [graph.node("layer").output, image], ["box"], attrs={"prior_box_param": parameter}
+    )
+    graph.outputs = [box.output]
+    assert np.isinf(run_graph(graph, {"data": random((1, 2, 3, 3))})["box"]).any()
