@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,7 @@ warn = show
 
 
 @contextmanager
-def warnings_of() -> Iterator[Collector]:
+def warnings_of() -> Generator[Collector]:
     """A collector whose warnings are told at the end of the block; errors are the caller's."""
     collector = Collector()
     yield collector

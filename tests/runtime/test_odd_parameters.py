@@ -7,9 +7,10 @@ import pytest
 
 from amctc.diagnostics import DiagnosticError
 from amctc.dialects.shapes import infer_shapes
+from amctc.ir import Graph
 from amctc.runtime.executor import run_graph
 from amctc.text.plain import Plain
-from tests.runtime.nets import one_layer, random
+from tests.runtime.nets import add_input, one_layer, random
 
 
 @pytest.mark.parametrize(("alpha", "beta"), [(0.5, 0.75), (0.5, 0.0), (0.5, -1.5), (0.0, 0.75), (-0.125, 1.0)])
@@ -37,3 +38,29 @@ def test_figures_that_leave_float32_are_results_and_no_warnings() -> None:
     )
     graph.outputs = [box.output]
     assert np.isinf(run_graph(graph, {"data": random((1, 2, 3, 3))})["box"]).any()
+
+
+def test_a_slice_into_thousands_of_tops_is_one_node() -> None:
+    count = 3000
+    graph = Graph("net")
+    given = add_input(graph, (2, count))
+    cut = graph.add("cut", "caffe.Slice", [given.output], [f"part{index}" for index in range(count)])
+    graph.outputs = [*cut.outputs]
+    x = random((2, count))
+    found = run_graph(graph, {"data": x})
+    np.testing.assert_array_equal(np.concatenate([found[value.blob] for value in cut.outputs], axis=1), x)
+
+
+def test_regions_far_outside_the_map_are_pooled_as_nothing() -> None:
+    graph = Graph("net")
+    inputs = [add_input(graph, (1, 2, 4, 4)).output, add_input(graph, (1, 5), "regions").output]
+    align = graph.add(
+        "align",
+        "caffe.ROIAlign",
+        inputs,
+        ["top"],
+        attrs={"roi_align_param": {"pooled_h": 2, "pooled_w": 2, "spatial_scale": 3e38}},
+    )
+    graph.outputs = [align.output]
+    feeds = {"data": random((1, 2, 4, 4)), "regions": np.array([[0, 9, 9, 99, 99]], np.float32)}
+    assert (run_graph(graph, feeds, ["top"])["top"] == 0).all()

@@ -14,6 +14,7 @@ from amctc.dialects.shapes import annotate_shapes, node_error
 from amctc.dialects.table import op_def, op_table
 from amctc.frontends.caffe.attach_weights import attach_weights
 from amctc.frontends.caffe.custom_layers import check_custom_layer
+from amctc.frontends.caffe.large_trees import no_garbage
 from amctc.frontends.caffe.layer_def import BlobName, LayerDef
 from amctc.frontends.caffe.nearest_name import is_worth_looking, nearest_name
 from amctc.frontends.caffe.net import NetDef, read_net
@@ -46,8 +47,9 @@ def load_caffe(
     """
     own = collector if collector is not None else Collector()
     schema = schema_with(custom_protos, own)
-    net = read_net(model, own, state, schema)
-    graph = _build(net, own, keep_training, ForkDefaults(schema) if custom_protos else None)
+    with no_garbage():
+        net = read_net(model, own, state, schema)
+        graph = _build(net, own, keep_training, ForkDefaults(schema) if custom_protos else None)
     own.raise_errors()
     shapes = annotate_shapes(graph)
     own.extend(misread_integers(graph))
