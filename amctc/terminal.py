@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -50,7 +50,7 @@ warn = show
 
 
 @contextmanager
-def warnings_of() -> Iterator[Collector]:
+def warnings_of() -> Generator[Collector]:
     """A collector whose warnings are told at the end of the block; errors are the caller's."""
     collector = Collector()
     yield collector
@@ -101,7 +101,7 @@ def say_files(result: CompileResult) -> None:
     """What a compilation did, in a few lines."""
     layers = [node for node in result.graph.nodes if node.quant is not None]
     weighted = sum(node.quant is not None and node.quant.weight is not None for node in layers)
-    say(f"quantized {len(layers)} layers, {weighted} of them with weights")
+    say(f"quantized {len(layers)} {'layer' if len(layers) == 1 else 'layers'}, {weighted} of them with weights")
     for path in result.files:
         say(f"  {path}")
 

@@ -69,7 +69,7 @@ def compile(
     collector.extend(resolved.warnings)
     collector.extend(not_yet_available(resolved))
     collector.raise_errors()
-    dataset = open_dataset(graph, data, preprocess)
+    dataset = open_dataset(graph, data, preprocess, collector)
     _take_shapes(graph, dataset)
     calibration = _calibration(graph, dataset, resolved.batch_num, batch_size, report)
     context = Context(resolved, calibration, collector)
@@ -124,11 +124,12 @@ def _refuse_quantized(graph: Graph, file: str) -> None:
 
 def _require_weights(graph: Graph) -> None:
     for node in graph.nodes:
+        row = op_def(node)
+        needs = row.linear is not None or row.recurrent is not None
         shapes = [value.shape for value in node.inputs if value.shape is not None]
-        if len(shapes) != len(node.inputs):
-            continue  # only running tells what it needs
-        wanted = op_def(node).weight_shapes(node, tuple(shapes))
-        if wanted and not node.weights:
+        if len(shapes) == len(node.inputs):  # else only running tells of other layers what they need
+            needs = bool(row.weight_shapes(node, tuple(shapes)))
+        if needs and not node.weights:
             help = "give the weights file too, after the model"
             raise DiagnosticError(node_error("AM420", node, "has no weights", help))
 

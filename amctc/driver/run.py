@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.diagnostics import Collector, error
+from amctc.driver.transformations import untransformed
 from amctc.frontends import Reading, load_model
 from amctc.ir import Graph, Value
 from amctc.output import write_files
@@ -70,32 +71,40 @@ def run_batches(
 def evaluate(
     graph: Graph, dataset: Dataset, labels: Labels, batch_size: int | None = None, progress: Progress | None = None
 ) -> Accuracy:
-    """Top-1 and top-5 accuracy of the graph's first output over a whole data set."""
+    """Top-1 and top-5 accuracy of the graph's first output over a whole data set.
+
+    Raises `DiagnosticError` (AM466) where that output is not one row of scores for each sample.
+    """
     report = progress or Silent()
     accuracy = Accuracy()
-    done = 0
+    output = graph.outputs[0]
+    done, size = 0, batch_size or declared_batch(graph)
     report.begin("evaluate", len(dataset))
-    for results in run_batches(graph, dataset, [graph.outputs[0]], batch_size):
-        scores = results[graph.outputs[0]]
-        accuracy.update(scores, labels.values[done : done + len(scores)])
-        done += len(scores)
+    for results in run_batches(graph, dataset, [output], size):
+        scores, wanted = results[output], min(size, len(dataset) - done)
+        if scores.shape[:1] != (wanted,):
+            message = f"the first output `{output.blob}` has the shape {scores.shape} for {wanted} samples"
+            raise error("AM466", message, help="accuracy needs a row of scores for each sample")
+        accuracy.update(scores, labels.values[done : done + wanted])
+        done += wanted
         report.step(done)
     report.end()
     return accuracy
 
 
-def open_dataset(graph: Graph, data: Any, preprocess: str | None = None) -> Dataset:
-    """Data for the inputs of a graph; see docs/data.md for what it may be."""
+def open_dataset(graph: Graph, data: Any, preprocess: str | None = None, collector: Collector | None = None) -> Dataset:
+    """Data for the inputs of a graph; see docs/data.md for what it may be. Warnings go to `collector`."""
     inputs = {name: value.shape or () for name, value in read_inputs(graph).items()}
-    return Dataset.open(data, inputs=inputs, preprocess=Preprocess.parse(preprocess) if preprocess else None)
+    dataset = Dataset.open(data, inputs=inputs, preprocess=Preprocess.parse(preprocess) if preprocess else None)
+    if collector is not None and not preprocess:
+        collector.extend(untransformed(graph, images=dataset.names is not None))
+    return dataset
 
 
 def declared_batch(graph: Graph) -> int:
-    """The first dimension of the first input as the model file says it."""
-    for value in read_inputs(graph).values():
-        if value.shape:
-            return value.shape[0]
-    return 1
+    """Samples in a batch as the model file says it: the first dimension of its inputs, or 1 where these differ."""
+    firsts = {value.shape[0] for value in read_inputs(graph).values() if value.shape}
+    return firsts.pop() if len(firsts) == 1 else 1
 
 
 def _wanted(graph: Graph, blobs: Sequence[str] | None) -> dict[str, Value]:
@@ -125,7 +134,8 @@ def run_to_file(
     Warnings go to `collector`.
     """
     graph = load_model(model, weights, collector, **reading)
-    arrays = run_blobs(graph, open_dataset(graph, data, preprocess), blobs, batch_size, progress)
+    dataset = open_dataset(graph, data, preprocess, collector)
+    arrays = run_blobs(graph, dataset, blobs, batch_size, progress)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]  # its stub takes the keyword allow_pickle for an array name
     write_files({output: buffer.getvalue()})
@@ -146,5 +156,5 @@ def evaluate_model(
 ) -> Accuracy:
     """Top-1 and top-5 accuracy of a model on labelled data. Warnings go to `collector`."""
     graph = load_model(model, weights, collector, **reading)
-    dataset = open_dataset(graph, data, preprocess)
+    dataset = open_dataset(graph, data, preprocess, collector)
     return evaluate(graph, dataset, Labels.open(labels, dataset), batch_size, progress)

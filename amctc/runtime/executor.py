@@ -77,10 +77,12 @@ class Executor:
         for number, step in enumerate(self.steps):
             known = {value: values[value].shape for value in step.inputs}
             try:
-                if isinstance(step, HostStep):
-                    values.update(self._host_step(number, step, known, values))
-                else:
-                    values.update(self._session(number, step, known).run(values))
+                # Infinity and NaN are results, for numpy as they are for ONNX Runtime.
+                with np.errstate(all="ignore"):
+                    if isinstance(step, HostStep):
+                        values.update(self._host_step(number, step, known, values))
+                    else:
+                        values.update(self._session(number, step, known).run(values))
             except MemoryError as failure:
                 raise out_of_memory(step.nodes, known) from failure
             for value in self._last_reader.get(number, ()):
@@ -96,9 +98,7 @@ class Executor:
         inputs = tuple(values[value] for value in step.inputs)
         if number not in self._started:
             self._started[number] = step.op.start(step.node)
-        # Infinity and NaN are results, as they are for ONNX Runtime.
-        with np.errstate(all="ignore"):
-            return dict(zip(step.outputs, self._started[number](inputs, shapes), strict=True))
+        return dict(zip(step.outputs, self._started[number](inputs, shapes), strict=True))
 
     def _session(self, number: int, segment: Segment, known: Mapping[Value, Shape]) -> Session:
         built = self._built.setdefault(number, {})

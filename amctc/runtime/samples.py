@@ -137,8 +137,8 @@ def common_count(lengths: Mapping[str, int], shapes: Mapping[str, SampleShape], 
             f"`{name}` has {length} rows, {shapes[name].rows} a sample" for name, length in lengths.items()
         )
         message = f"the inputs do not hold whole samples: {words}"
-        help = "one sample is what the model declares of each input; from Python, batches of any size can be given"
-        raise error("AM443", message, file=file, help=help)
+        advice = "one sample is what the model declares of each input; from Python, batches of any size can be given"
+        raise error("AM443", message, file=file, help=advice)
     counts = {name: length // shapes[name].rows for name, length in lengths.items()}
     if len(set(counts.values())) > 1:
         words = ", ".join(f"`{name}` has {count}" for name, count in counts.items())

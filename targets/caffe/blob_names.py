@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Value
@@ -11,9 +12,10 @@ from amctc.ir import Graph, Value
 def blob_names(graph: Graph, *, in_place: bool = True) -> Mapping[Value, str]:
     """A blob name for every value, such that Caffe computes what the graph says.
 
-    The last value of each source name keeps it, as an in-place blob holds its last value. An earlier
-    one shares the name only where the next is its sole reader, that is where the layer can work in
-    place (and never without `in_place`); otherwise it is named for the layer that makes it.
+    A value shares the source's name with the next of that name where that one's layer is its sole reader, that
+    is where the layer can work in place (and never without `in_place`). Where that leaves several apart, an
+    input of the net keeps the name, as it is fed by it; else the last value does, as an in-place blob holds
+    its last value. The others are named for the layers that make them.
     """
     by_blob: dict[str, list[Value]] = {}
     for node in graph.nodes:
@@ -22,13 +24,23 @@ def blob_names(graph: Graph, *, in_place: bool = True) -> Mapping[Value, str]:
     taken = set(by_blob)
     names: dict[Value, str] = {}
     for blob, values in by_blob.items():
-        name = blob
-        for position in range(len(values) - 1, -1, -1):
-            value = values[position]
-            if position < len(values) - 1 and not (in_place and _can_work_in_place(graph, value, values[position + 1])):
-                name = _fresh(value.name, taken)
-            names[value] = name
+        parts = _parts(graph, values, in_place)
+        keeper = parts[0] if op_def(parts[0][0].producer).source else parts[-1]
+        for part in parts:
+            name = blob if part is keeper else _fresh(part[-1].name, taken)
+            names |= dict.fromkeys(part, name)
     return names
+
+
+def _parts(graph: Graph, values: list[Value], in_place: bool) -> list[list[Value]]:
+    """The values of one source name, cut wherever a layer cannot work in place."""
+    parts = [[values[0]]]
+    for value, following in pairwise(values):
+        if in_place and _can_work_in_place(graph, value, following):
+            parts[-1].append(following)
+        else:
+            parts.append([following])
+    return parts
 
 
 def _can_work_in_place(graph: Graph, value: Value, following: Value) -> bool:

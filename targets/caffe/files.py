@@ -37,12 +37,13 @@ def prototxt(graph: Graph, *, fake: bool = False, in_place: bool = True) -> str:
 
 
 def caffemodel(graph: Graph, *, fake: bool) -> bytes:
-    """The weights of the net as a binary `NetParameter`; float32, int8, int32 and uint64 blobs."""
+    """The weights of the net as a binary `NetParameter`; float32, int8, int32 and uint64 blobs.
+
+    Every layer is named, as Caffe does it: a net without any weights gives a file that can be read too.
+    """
     message: Any = load_schema("caffe_weights.proto").message("caffe_weights.Net")()
     message.name = graph.name
     for node, layer in _layers(graph, fake):
-        if not layer.blobs:
-            continue
         entry = message.layer.add()
         entry.name, entry.type = node.name, layer.type
         for array in layer.blobs:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -24,6 +25,9 @@ class CaffeLayer:
     type: str
     attrs: dict[str, Plain]
     blobs: Sequence[Array]
+
+
+_OBJECT = MappingProxyType({"layer": "object_layer", "index": "index"})
 
 
 def quant_layer(node: Node, *, fake: bool) -> CaffeLayer:
@@ -43,8 +47,7 @@ def quant_layer(node: Node, *, fake: bool) -> CaffeLayer:
 def _parameter(node: Node, scale: float, fake: bool) -> dict[str, Plain]:
     offset = int(_number(node, "offset"))
     parameter: dict[str, Plain] = {"with_offset": offset != 0, "scale": scale, "offset": offset}
-    if "layer" in node.attrs:
-        parameter |= {"object_layer": node.attrs["layer"], "index": node.attrs["index"]}
+    parameter |= {theirs: node.attrs[ours] for ours, theirs in _OBJECT.items() if ours in node.attrs}
     parameter["num_bits_d"] = int(_number(node, "bits"))
     if fake or node.attrs.get("centered"):
         parameter["centered"] = True
@@ -52,11 +55,15 @@ def _parameter(node: Node, scale: float, fake: bool) -> dict[str, Plain]:
 
 
 def _dequant(node: Node, fake: bool) -> CaffeLayer:
-    deq_scale = node.weights["deq_scale"].astype(np.float32)
     parameter: dict[str, Plain] = {}
     if "layer" in node.attrs:
         parameter["object_layer"] = node.attrs["layer"]
-    parameter |= {"num_bits_w": node.attrs.get("bits", 8), "channel_wise": deq_scale.size > 1}
+    stored = node.weights.get("deq_scale")
+    channel_wise = node.attrs.get("channel_wise", False) if stored is None else stored.size > 1
+    parameter |= {"num_bits_w": node.attrs.get("bits", 8), "channel_wise": channel_wise}
+    if stored is None:  # a prototxt is read and written without weights
+        return CaffeLayer("DeQuant", {"dequant_param": parameter}, ())
+    deq_scale = stored.astype(np.float32)
     if fake:
         zeros = np.zeros_like(deq_scale)
         return CaffeLayer("DeQuant", {"dequant_param": parameter}, (deq_scale, zeros, zeros))

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import amctc
 from amctc import driver
-from amctc.diagnostics import Collector
+from amctc.diagnostics import Collector, Level
+from amctc.driver.transformations import untransformed
 from amctc.frontends import load_model
+from tests.e2e.command import CALIBRATION, DIGITS
 from tests.e2e.command import amctc as command
 from tests.nets import conv, data, layer, write_net
 
@@ -70,6 +73,14 @@ def test_a_training_net_compiles_in_the_shape_of_its_data(tmp_path: Path) -> Non
     np.testing.assert_array_equal(first, second)
 
 
+def test_a_training_net_without_weights_does_not_compile(tmp_path: Path) -> None:
+    prototxt, _ = net(tmp_path)
+    outcome = command("compile", prototxt, "-p", DIGITS / "policy.cfg", "-d", CALIBRATION, "-o", tmp_path / "q")
+    assert outcome.status == 1
+    assert "AM420" in outcome.stderr
+    assert "layer `conv` (Convolution): has no weights" in outcome.stderr
+
+
 def test_losses_can_be_kept_and_run(tmp_path: Path) -> None:
     graph = load_model(*net(tmp_path), keep_training=True)
     found = amctc.run(graph, {**samples(4), "label": np.array([0, 1, 2, 3], np.float32)})
@@ -100,3 +111,51 @@ def test_every_command_tells_what_the_model_was_warned_of(tmp_path: Path) -> Non
         done = command(*words)
         assert done.status == 0, done.stderr
         assert "AM306" in done.stderr, words[0]
+
+
+@pytest.mark.parametrize(
+    ("transform", "arrays", "images"),
+    [
+        ("scale: 0.00390625", "scale=0.00390625", "bgr,scale=0.00390625"),
+        (
+            "crop_size: 8 mean_value: 104 mean_value: 117 mean_value: 123",
+            "mean=104:117:123",
+            "center-crop=8,bgr,mean=104:117:123",
+        ),
+        ('mean_file: "m.binaryproto" force_gray: true', "mean=m.binaryproto", "gray,mean=m.binaryproto"),
+        ("crop_size: 8", None, "center-crop=8,bgr"),
+        ("mirror: true", None, None),
+    ],
+)
+def test_a_transformation_that_nobody_applies_is_warned_of(
+    transform: str, arrays: str | None, images: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "net.prototxt"
+    text = layer("data", "Data", "", "data", f'top: "label" transform_param {{ {transform} }}')
+    path.write_text(text + layer("abs", "AbsVal", "data", "y"), encoding="utf-8")
+    graph = load_model(path)
+    for steps, is_image in ((arrays, False), (images, True)):
+        told = list(untransformed(graph, is_image))
+        wanted = [] if steps is None else [f"if the data are not, say `--preprocess {steps}`"]
+        assert [warning.help for warning in told] == wanted
+        assert all((warning.code, warning.level) == ("AM449", Level.WARNING) for warning in told)
+
+
+def test_a_command_with_preprocessing_does_not_warn_of_transformations(tmp_path: Path) -> None:
+    path, arrays = tmp_path / "net.prototxt", tmp_path / "data.npz"
+    text = layer("data", "Data", "", "data", "transform_param { scale: 0.5 }") + layer("abs", "AbsVal", "data", "y")
+    path.write_text(text, encoding="utf-8")
+    np.savez(arrays, data=np.ones((2, 3, 4, 4), np.float32))
+    assert "AM449" in command("run", path, "-d", arrays, "-o", tmp_path / "o.npz").stderr
+    steps = ("--preprocess", "scale=0.5")
+    assert "AM449" not in command("run", path, "-d", arrays, "-o", tmp_path / "o.npz", *steps).stderr
+
+
+def test_scores_that_are_not_one_row_a_sample_are_refused(tmp_path: Path) -> None:
+    path, arrays = tmp_path / "net.prototxt", tmp_path / "data.npz"
+    shape = "reshape_param { shape { dim: -1 dim: 6 } }"
+    path.write_text(data("2 6 2 2") + layer("r", "Reshape", "data", "scores", shape), encoding="utf-8")
+    np.savez(arrays, data=np.ones((4, 6, 2, 2), np.float32), label=np.arange(4))
+    outcome = command("eval", path, "-d", arrays, "--labels", "label")
+    assert outcome.status == 1
+    assert "error[AM466]: the first output `scores` has the shape (8, 6) for 2 samples" in outcome.stderr

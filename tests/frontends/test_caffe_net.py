@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -217,3 +218,15 @@ def test_a_file_of_another_kind_is_refused_by_its_name(tmp_path: Path) -> None:
 
 def test_a_net_of_no_layers_is_refused(tmp_path: Path) -> None:
     assert [d.code for d in refused(tmp_path, 'name: "empty"')] == ["AM301"]
+
+
+def test_reading_a_net_leaves_the_garbage_collector_as_it_was(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.prototxt", tmp_path / "bad.prototxt"
+    good.write_text(data(), encoding="utf-8")
+    bad.write_text(data() + data(), encoding="utf-8")
+    for enabled in (False, True):
+        (gc.enable if enabled else gc.disable)()
+        load_model(good)
+        with pytest.raises(DiagnosticError):
+            load_model(bad)
+        assert gc.isenabled() == enabled

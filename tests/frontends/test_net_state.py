@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from amctc.diagnostics import Collector
+from amctc.diagnostics import Collector, DiagnosticError
 from amctc.frontends.caffe import NetState, load_caffe
 from amctc.frontends.caffe.net import read_net
 from amctc.targets.caffe.files import prototxt
@@ -86,3 +86,22 @@ def test_the_graph_says_what_state_it_is_of(written: str, state: NetState, descr
     path = tmp_path / "net.prototxt"
     path.write_text(written + data())
     assert load_caffe(path, state=state).attrs.get("state") == described
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ('include { stage: "deploy" }', "`maker` produces it with stage `deploy` (`--stage deploy`)"),
+        ("include { phase: TRAIN min_level: 2 }", "`maker` produces it in phase TRAIN, from level 2 on (`--level 2`)"),
+        ("include { max_level: -1 }", "`maker` produces it up to level -1 (`--level -1`)"),
+        ('include { not_stage: "fast" }', "`maker` produces it without stage `fast`"),
+        ("exclude { phase: TEST }", "`maker` produces it where its `exclude` rules allow it"),
+    ],
+)
+def test_a_blob_whose_producer_is_left_out_names_it(rules: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text(data(name="other") + layer("maker", "ReLU", "other", "x", rules) + layer("l", "TanH", "x", "y"))
+    with pytest.raises(DiagnosticError) as caught:
+        load_caffe(path, state=NetState(stages=frozenset({"fast"})))
+    (told,) = caught.value.diagnostics
+    assert (told.code, told.help) == ("AM308", words)

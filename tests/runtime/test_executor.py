@@ -106,7 +106,8 @@ def test_a_wrong_feed_is_explained(feeds: dict[str, Array], words: str) -> None:
 
 def test_all_wrong_feeds_are_told_at_once() -> None:
     graph = one_layer("ReLU", (2,))
-    add_input(graph, (7,), "other")
+    other = add_input(graph, (7,), "other")
+    graph.outputs.append(graph.add("more", "caffe.ReLU", [other.output], ["more"]).output)
     with pytest.raises(DiagnosticError) as caught:
         run_graph(graph, {"data": [1, 2, np.nan], "else": [1]})
     assert [d.code for d in caught.value.diagnostics] == ["AM401", "AM404", "AM400"]

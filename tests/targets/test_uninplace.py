@@ -10,9 +10,10 @@ import pytest
 from amctc import driver
 from amctc.diagnostics import Collector, DiagnosticError
 from amctc.frontends import load_model
-from amctc.runtime.executor import run_graph
+from amctc.runtime.executor import graph_inputs, run_graph
 from amctc.targets.caffe.uninplace import uninplaced
-from tests.nets import conv, data, layer, write_net
+from tests.nets import conv, data, layer, make_net, write_net
+from tests.quantized import outputs, quantize, random_feeds, write_and_read
 
 CHAIN = (
     data("2 3 6 6")
@@ -55,6 +56,20 @@ def test_the_outputs_keep_their_names(tmp_path: Path) -> None:
     net = load_model(output)
     assert [value.blob for value in net.outputs] == ["c"]
     assert net.node("relu").output.blob == "c"
+
+
+def test_an_input_keeps_its_name_where_its_reader_worked_in_place(tmp_path: Path) -> None:
+    text = data("2 3 6 6") + layer("power", "Power", "data", "data", "power_param { scale: 0.5 }")
+    graph = make_net(tmp_path, text + conv("c", "data", 4))
+    feeds = random_feeds(graph, 0)
+    expected = outputs(graph, feeds[0])
+    output = tmp_path / "own_tops.prototxt"
+    driver.uninplace_model(tmp_path / "net.prototxt", output)
+    assert load_model(output).node("c").inputs[0].blob == "power"
+    # Power is quantized too, so that it no longer reads the input itself.
+    for written in write_and_read(quantize(graph, feeds), tmp_path):
+        assert list(graph_inputs(written)) == ["data"]
+        np.testing.assert_allclose(outputs(written, feeds[0])["c"], expected["c"], atol=0.1)
 
 
 def test_an_eltwise_that_loses_an_input_in_place_is_warned_of(tmp_path: Path) -> None:

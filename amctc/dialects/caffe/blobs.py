@@ -76,7 +76,8 @@ def bounded(row: OpDef) -> OpDef:
                 raise OpError(f"a blob of {len(shape)} axes; Caffe allows {MOST_AXES}")
             if any(size < 0 for size in shape):
                 raise OpError(f"the output would have the shape {describe(shape)}")
-            if math.prod(shape) > MOST_ELEMENTS:
+            # A size of 0 does not excuse the others: they have to be sizes of an array.
+            if math.prod(size for size in shape if size) > MOST_ELEMENTS:
                 raise OpError(f"a blob of {describe(shape)} elements is more than the {MOST_ELEMENTS} Caffe allows")
         return found
 

@@ -14,6 +14,7 @@ from amctc.dialects.shapes import annotate_shapes, node_error
 from amctc.dialects.table import op_def, op_table
 from amctc.frontends.caffe.attach_weights import attach_weights
 from amctc.frontends.caffe.custom_layers import check_custom_layer
+from amctc.frontends.caffe.large_trees import no_garbage
 from amctc.frontends.caffe.layer_def import BlobName, LayerDef
 from amctc.frontends.caffe.nearest_name import is_worth_looking, nearest_name
 from amctc.frontends.caffe.net import NetDef, read_net
@@ -46,8 +47,9 @@ def load_caffe(
     """
     own = collector if collector is not None else Collector()
     schema = schema_with(custom_protos, own)
-    net = read_net(model, own, state, schema)
-    graph = _build(net, own, keep_training, ForkDefaults(schema) if custom_protos else None)
+    with no_garbage():
+        net = read_net(model, own, state, schema)
+        graph = _build(net, own, keep_training, ForkDefaults(schema) if custom_protos else None)
     own.raise_errors()
     shapes = annotate_shapes(graph)
     own.extend(misread_integers(graph))
@@ -80,7 +82,7 @@ def _build(net: NetDef, collector: Collector, keep_training: bool, fork: ForkDef
         layer = written if row is None else _with_automatic_top(written, row, latest)
         if row is None:
             collector.extend(_unknown_type(layer, fork is not None, collector))
-        inputs = _inputs(layer, producers, latest, collector)
+        inputs = _inputs(layer, net, producers, latest, collector)
         _check_tops(layer, latest, read, collector)
         node = graph.add(
             layer.name,
@@ -152,7 +154,9 @@ def _unknown_type(layer: LayerDef, with_protos: bool, collector: Collector) -> I
         yield problem
 
 
-def _inputs(layer: LayerDef, producers: Producers, latest: Mapping[str, Value], collector: Collector) -> list[Value]:
+def _inputs(
+    layer: LayerDef, net: NetDef, producers: Producers, latest: Mapping[str, Value], collector: Collector
+) -> list[Value]:
     inputs: list[Value] = []
     for bottom in layer.bottoms:
         if bottom.name in latest:
@@ -161,7 +165,7 @@ def _inputs(layer: LayerDef, producers: Producers, latest: Mapping[str, Value], 
         later = producers.first(bottom.name)
         if later is None:
             message = f"layer `{layer.name}` reads the blob `{bottom.name}`, which no layer produces"
-            help = nearest_name(bottom.name, latest, collector)
+            help = net.makers_left_out(bottom.name) or nearest_name(bottom.name, latest, collector)
             collector.add(Diagnostic("AM308", message, span=bottom.span, help=help))
             continue
         related = (Label(later.name_span, f"`{bottom.name}` is produced here"),)

@@ -25,6 +25,9 @@ from amctc.text.schema_check import check_message
 _STRUCTURE = ("name", "layer", "layers", "input", "input_dim", "input_shape")
 """Fields of a net that become the graph itself; all others are attributes."""
 
+_MOST_MAKERS = 4
+"""So many layers that are not there are named for a blob that is missing."""
+
 
 @dataclass(frozen=True)
 class NetDef:
@@ -34,8 +37,17 @@ class NetDef:
     layers: tuple[LayerDef, ...]
     attrs: dict[str, Plain]
     source: SourceFile
+    state: NetState
+    left_out: tuple[LayerDef, ...]
+    """Layers that are not there in this state."""
     binary: bool = False
     """Whether the file is a binary net, which may hold the weights too."""
+
+    def makers_left_out(self, blob: str) -> str | None:
+        """Words about layers that produce a blob, but not in this state; None where there are none."""
+        makers = [layer for layer in self.left_out if any(top.name == blob for top in layer.tops)]
+        words = [f"`{layer.name}` produces it {self.state.lacking(layer.attrs)}" for layer in makers[:_MOST_MAKERS]]
+        return "; ".join(words) or None
 
 
 def read_net(
@@ -67,7 +79,8 @@ def read_net(
     kept = tuple(_in_phase(layer, state, binary) for layer in layers if state.keeps(layer.attrs))
     if not kept:
         raise error("AM301", f"this net has no layers in phase {state.phase}", file=source.name)
-    return NetDef(str(net.value("name")), kept, attrs, source, binary)
+    left_out = tuple(layer for layer in layers if not state.keeps(layer.attrs))
+    return NetDef(str(net.value("name")), kept, attrs, source, state, left_out, binary)
 
 
 def _all_layers(net: CheckedMessage, collector: Collector) -> list[LayerDef]:

@@ -43,6 +43,24 @@ class NetState:
             or not self.stages.isdisjoint(_names(rule.get("not_stage")))
         )
 
+    def lacking(self, layer: Mapping[str, Plain]) -> str:
+        """What the state would have to be for a layer that is not there, in words: that of its first include rule."""
+        include = _messages(layer.get("include"))
+        if not include:
+            return "where its `exclude` rules allow it"
+        rule = include[0]
+        least, most = rule.get("min_level"), rule.get("max_level")
+        words = [f"in phase {rule['phase']!s}"] if rule.get("phase", self.phase) != self.phase else []
+        if isinstance(least, int) and self.level < least:
+            words.append(f"from level {least} on (`--level {least}`)")
+        if isinstance(most, int) and self.level > most:
+            words.append(f"up to level {most} (`--level {most}`)")
+        words += [
+            f"with stage `{name}` (`--stage {name}`)" for name in _names(rule.get("stage")) if name not in self.stages
+        ]
+        words += [f"without stage `{name}`" for name in _names(rule.get("not_stage")) if name in self.stages]
+        return ", ".join(words)
+
     def described(self, written: Mapping[str, Plain]) -> dict[str, Plain]:
         """The `state` message that makes a file of this net the same net again.
 

@@ -30,6 +30,11 @@ QUANT_LAYERS = MappingProxyType(
 )
 """Caffe layer type -> op of the quant dialect."""
 
+_SAID = MappingProxyType(
+    {"object_layer": "layer", "index": "index", "num_bits_w": "bits", "channel_wise": "channel_wise"}
+)
+"""What only describes where a layer comes from: the parameter's field -> our attribute."""
+
 INTEGER_READERS = frozenset({"quant.AntiQuantize", "quant.Dequantize", "quant.Observe", "caffe.Silence"})
 """Ops that read integers and give none."""
 
@@ -39,11 +44,13 @@ def quant_node(node: Node) -> None:
 
     Raises `OpError` where they describe no grid.
     """
-    if node.op == "quant.Dequantize":
-        node.attrs = {}
-        return
-    parameter = node.attrs.get("quant_param")
+    dequantizes = node.op == "quant.Dequantize"
+    parameter = node.attrs.get("dequant_param" if dequantizes else "quant_param")
     given: dict[str, Plain] = parameter if isinstance(parameter, dict) else {}
+    said = {ours: given[theirs] for theirs, ours in _SAID.items() if theirs in given}
+    if dequantizes:
+        node.attrs = said
+        return
     factor, offset = np.float32(_number(given.get("scale"), 1.0)), int(_number(given.get("offset"), 0))
     bits = int(_number(given.get("num_bits_d"), 8))
     with np.errstate(all="ignore"):
@@ -60,6 +67,7 @@ def quant_node(node: Node) -> None:
         "offset": offset,
         "bits": bits,
         "centered": bool(given.get("centered", False)),
+        **said,
     }
 
 

@@ -25,7 +25,7 @@ def _run_roi_pooling(node: Node, inputs: Arrays, shapes: tuple[Shape, ...]) -> A
     """[R, C, pooled_h, pooled_w]: the largest element of each bin, 0 for a bin outside the map."""
     features, images, corners = _checked(node, inputs)
     scales = np.array(pooling_scales(node), np.float32)[[1, 0, 1, 0]]
-    corners = _rounded(corners * scales)
+    corners = _rounded(_scaled(corners, scales))
     top = np.zeros(shapes[0], np.float32)
     for region, (image, box) in enumerate(zip(images, corners, strict=True)):
         sizes = np.maximum(box[2:] - box[:2] + np.float32(1), np.float32(1))
@@ -51,7 +51,7 @@ def _run_psroi_pooling(node: Node, inputs: Arrays, shapes: tuple[Shape, ...]) ->
     features, images, corners = _checked(node, inputs)
     scale = np.float32(params(node, "psroi_pooling_param").spatial_scale)
     corners = _rounded(corners)
-    corners = np.concatenate([corners[:, :2], corners[:, 2:] + np.float32(1)], axis=1) * scale
+    corners = _scaled(np.concatenate([corners[:, :2], corners[:, 2:] + np.float32(1)], axis=1), scale)
     _, outputs, group, _ = shapes[0]
     grouped = features.reshape(len(features), outputs, group, group, *features.shape[2:])
     top = np.zeros(shapes[0], np.float32)
@@ -89,7 +89,7 @@ def _run_roi_align(node: Node, inputs: Arrays, shapes: tuple[Shape, ...]) -> Arr
     features, images, corners = _checked(node, inputs)
     param = params(node, "roi_align_param")
     corners[:, 2:] += np.float32(param.roi_end_mode)
-    corners *= np.float32(param.spatial_scale)
+    corners = _scaled(corners, np.float32(param.spatial_scale))
     top = np.zeros(shapes[0], np.float32)
     for region, (image, box) in enumerate(zip(images, corners, strict=True)):
         sizes = np.maximum(box[2:] - box[:2], np.float32(1))
@@ -139,6 +139,12 @@ def _checked(node: Node, inputs: Arrays) -> tuple[Floats, NDArray[np.int64], Flo
         message = f"region {number} is ({values}): not an image of the batch of {len(features)} and four corners"
         raise bad_value(node, message, "a region is (image, xmin, ymin, xmax, ymax)")
     return features, regions[:, 0].astype(np.int64), np.clip(regions[:, 1:], -_FARTHEST, _FARTHEST)
+
+
+def _scaled(corners: Floats, scale: Floats | np.float32) -> Floats:
+    """From the image's pixels to the feature map's; far outside stays far outside, and finite."""
+    found: Floats = np.clip(corners * scale, -_FARTHEST, _FARTHEST)
+    return found
 
 
 def _rounded(x: Floats) -> Floats:

@@ -51,6 +51,7 @@ class Lowering:
     nodes: list[Emitted] = field(default_factory=list)
     constants: dict[str, Array] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
+    _counts: dict[str, int] = field(default_factory=dict)
     _unsigned: dict[Value, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -79,8 +80,12 @@ class Lowering:
     def emit(self, op_type: str, inputs: Sequence[str], output: str | None = None, **attrs: Attribute) -> str:
         """Write a node of one output, named `output` or freshly, and give the output's name."""
         result = output if output is not None else self.fresh(op_type.lower())
-        self.nodes.append(Emitted(op_type, tuple(inputs), (result,), attrs))
+        self.emit_many(op_type, inputs, [result], **attrs)
         return result
+
+    def emit_many(self, op_type: str, inputs: Sequence[str], outputs: Sequence[str], **attrs: Attribute) -> None:
+        """Write a node of several outputs."""
+        self.nodes.append(Emitted(op_type, tuple(inputs), tuple(outputs), attrs))
 
     def constant(self, array: Array, hint: str) -> str:
         """A constant, kept as the very array where that is contiguous; `hint` becomes its name."""
@@ -100,12 +105,7 @@ class Lowering:
 
     def fresh(self, hint: str) -> str:
         """A name that nothing in this graph has."""
-        name, count = hint, 0
-        while name in self._taken:
-            count += 1
-            name = f"{hint}.{count}"
-        self._taken.add(name)
-        return name
+        return _unused_name(hint, self._taken, self._counts)
 
     def remember_unsigned(self, value: Value, name: str) -> None:
         """`name` holds an int8 value plus 128 as uint8 (see `unsigned`)."""
@@ -147,7 +147,9 @@ class Lowering:
 
     def external_constants(self) -> Mapping[str, Array]:
         """The constants that a model made with `external` does not hold."""
-        return {name: array for name, array in self.constants.items() if array.nbytes >= SMALLEST_EXTERNAL}
+        # int64 constants are sizes and indices, which ONNX Runtime wants to see when it infers shapes.
+        large = {name: array for name, array in self.constants.items() if array.nbytes >= SMALLEST_EXTERNAL}
+        return {name: array for name, array in large.items() if array.dtype != np.int64}
 
     def _declaration(self, value: Value) -> Any:
         from onnx import helper
@@ -180,17 +182,20 @@ def weight_of(node: Node, role: str) -> NDArray[Any]:
 
 def unique_names(values: Sequence[Value]) -> dict[Value, str]:
     """An ONNX name for each value: `Value.name`, numbered where two would be the same or one is empty."""
-    names: dict[Value, str] = {}
     taken: set[str] = set()
-    for value in values:
-        wanted = value.name or "value"
-        name, count = wanted, 0
-        while name in taken:
-            count += 1
-            name = f"{wanted}.{count}"
-        taken.add(name)
-        names[value] = name
-    return names
+    counts: dict[str, int] = {}
+    return {value: _unused_name(value.name or "value", taken, counts) for value in values}
+
+
+def _unused_name(wanted: str, taken: set[str], counts: dict[str, int]) -> str:
+    """`wanted` or, if that is taken, the next number behind it; `counts` has the last number of each."""
+    name, count = wanted, counts.get(wanted, 0)
+    while name in taken:
+        count += 1
+        name = f"{wanted}.{count}"
+    taken.add(name)
+    counts[wanted] = count
+    return name
 
 
 def _onnx_node(node: Emitted) -> NodeProto:

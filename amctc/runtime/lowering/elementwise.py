@@ -126,24 +126,29 @@ def lower_softmax(low: Lowering, node: Node) -> None:
 
 
 def lower_lrn(low: Lowering, node: Node) -> None:
-    """LRN across channels; within one, x * (1 + alpha * mean of x squared over the window) ** -beta."""
+    """x * (k + alpha * mean of x squared over the window) ** -beta; within a channel `k` is 1."""
     param = params(node, "lrn_param")
     source, output, size = low.name(node.inputs[0]), low.name(node.output), int(param.local_size)
-    alpha, beta = float(param.alpha), float(param.beta)
-    if param.norm_region == 0:
+    shape, across = low.shape(node.output), param.norm_region == 0
+    alpha, beta, k = float(param.alpha), float(param.beta), float(param.k) if across else 1.0
+    if across:
         # A window over all channels on both sides is as good as a longer one, and costs no memory.
-        widest = max(1, 2 * low.shape(node.inputs[0])[1] - 1)
+        widest = max(1, 2 * shape[1] - 1)
         if size > widest:
             size, alpha = widest, alpha * widest / size
-        low.emit("LRN", [source], output, size=size, alpha=alpha, beta=beta, bias=float(param.k))
-        return
-    squares = low.emit("Mul", [source, source])
+        if alpha > 0 and beta > 0:  # ONNX Runtime takes no others
+            low.emit("LRN", [source], output, size=size, alpha=alpha, beta=beta, bias=k)
+            return
     half = (size - 1) // 2
-    mean = low.emit(
-        "AveragePool", [squares], kernel_shape=(size, size), pads=(half,) * 4, count_include_pad=1, strides=(1, 1)
-    )
+    squares = low.emit("Mul", [source, source])
+    if across:
+        squares = low.reshape(squares, (shape[0], 1, shape[1], shape[2] * shape[3]))
+    kernel, pads = ((size, 1), (half, 0) * 2) if across else ((size, size), (half,) * 4)
+    mean = low.emit("AveragePool", [squares], kernel_shape=kernel, pads=pads, count_include_pad=1, strides=(1, 1))
+    if across:
+        mean = low.reshape(mean, shape)
     scaled = low.emit("Mul", [mean, low.scalar(alpha, f"{node.name}.alpha")])
-    base = low.emit("Add", [scaled, low.scalar(1.0, f"{node.name}.one")])
+    base = low.emit("Add", [scaled, low.scalar(k, f"{node.name}.k")])
     factor = low.emit("Pow", [base, low.scalar(-beta, f"{node.name}.beta")])
     low.emit("Mul", [source, factor], output)
 

@@ -27,9 +27,13 @@ _BEFORE_THE_FIRST = int(np.iinfo(np.int64).min)
 
 
 def lower_slice(low: Lowering, node: Node) -> None:
-    """A Slice for each top."""
+    """Split; where ONNX Runtime has none (integers, empty parts), a Slice for each top."""
     source = low.name(node.inputs[0])
     axis, sizes = slice_sizes(node, low.shape(node.inputs[0]))
+    if low.dtype(node.inputs[0]) == "float32" and 0 not in sizes:
+        parts = low.constant(np.array(sizes, np.int64), f"{node.name}.sizes")
+        low.emit_many("Split", [source, parts], [low.name(value) for value in node.outputs], axis=axis)
+        return
     start = 0
     for value, size in zip(node.outputs, sizes, strict=True):
         _part(low, node, source, [start], [start + size], [axis], low.name(value))

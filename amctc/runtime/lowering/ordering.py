@@ -12,7 +12,7 @@ from amctc.dialects.caffe.blobs import axis_of
 from amctc.dialects.caffe.params import params
 from amctc.dialects.caffe.reduction import arg_places
 from amctc.ir import Node
-from amctc.runtime.lowering.builder import ONNX_TYPES, Emitted, Lowering, Rule
+from amctc.runtime.lowering.builder import ONNX_TYPES, Lowering, Rule
 
 
 def lower_arg(low: Lowering, node: Node) -> None:
@@ -63,8 +63,7 @@ def _top_k(low: Lowering, source: str, count: int, axis: int, largest: bool) -> 
     """Values and their indices as float32, the best first and of equals the lowest index first."""
     values, indices = low.fresh("values"), low.fresh("indices")
     k = low.constant(np.array([count], np.int64), "k")
-    attrs = {"axis": axis, "largest": int(largest), "sorted": 1}
-    low.nodes.append(Emitted("TopK", (source, k), (values, indices), attrs))
+    low.emit_many("TopK", [source, k], [values, indices], axis=axis, largest=int(largest), sorted=1)
     return values, low.emit("Cast", [indices], to=ONNX_TYPES["float32"])
 
 
