@@ -170,12 +170,12 @@ _WIDEST_EXCERPT = 160
 
 
 def _excerpt(span: Span, label: str, mark: str = "^") -> list[str]:
-    line, column = span.line, span.column
-    text = span.source.line(line)
+    line, column = span.source.position(span.start)
+    start, end = span.source.line_range(line)
     # A minified file is one huge line: show the part around the place only.
-    cut = max(0, column - 1 - _WIDEST_EXCERPT // 2) if len(text) > _WIDEST_EXCERPT else 0
-    shown = text[cut : cut + _WIDEST_EXCERPT].replace("\t", " ")
-    width = max(1, min(span.end - span.start, len(text) - column + 1))
+    cut = max(0, column - 1 - _WIDEST_EXCERPT // 2) if end - start > _WIDEST_EXCERPT else 0
+    shown = span.source.text[start + cut : min(start + cut + _WIDEST_EXCERPT, end)].replace("\t", " ")
+    width = max(1, min(span.end - span.start, end - start - column + 1))
     width = max(1, min(width, len(shown) - (column - 1 - cut)))
     gutter = str(line)
     pad = " " * len(gutter)

@@ -30,11 +30,18 @@ class SourceFile:
 
     def line(self, number: int) -> str:
         """The text of a 1-based line, without its line end; empty when there is no such line."""
-        if not 1 <= number <= len(self.line_starts):
-            return ""
-        start = self.line_starts[number - 1]
-        end = self.text.find("\n", start)
-        return self.text[start : end if end >= 0 else len(self.text)].rstrip("\r")
+        start, end = self.line_range(number)
+        return self.text[start:end]
+
+    def line_range(self, number: int) -> tuple[int, int]:
+        """The offsets between which a 1-based line stands, without its line end; empty when there is no such line."""
+        starts = self.line_starts
+        if not 1 <= number <= len(starts):
+            return 0, 0
+        start, end = starts[number - 1], starts[number] - 1 if number < len(starts) else len(self.text)
+        while end > start and self.text[end - 1] == "\r":
+            end -= 1
+        return start, end
 
     def span(self, start: int, end: int) -> Span:
         """The characters `start` (included) to `end` (excluded)."""

@@ -10,6 +10,7 @@ import pytest
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError
 from amctc.frontends import load_model
 from amctc.frontends.caffe import load_caffe
+from amctc.frontends.caffe.binary_net import MAX_TEXT
 from tests.nets import conv, data, layer
 
 
@@ -230,3 +231,20 @@ def test_reading_a_net_leaves_the_garbage_collector_as_it_was(tmp_path: Path) ->
         with pytest.raises(DiagnosticError):
             load_model(bad)
         assert gc.isenabled() == enabled
+
+
+def test_a_prototxt_larger_than_any_net_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_bytes(b"\n" * (MAX_TEXT + 1))
+    with pytest.raises(DiagnosticError, match=r"AM102.*is larger than the 8388608 bytes that are read"):
+        load_model(path)
+
+
+def test_many_mistakes_on_one_line_are_each_shown_in_place(tmp_path: Path) -> None:
+    found = refused(tmp_path, "".join(f'layer {{ name: "{number}" type: "No" }} ' for number in range(300)))
+    assert len(found) == 300
+    for number, told in enumerate(found):
+        *_, excerpt, carets, _ = str(told).splitlines()
+        column = carets.index("^")
+        assert excerpt[: column + 4].endswith('"No"')
+        assert f'name: "{number}"' in excerpt

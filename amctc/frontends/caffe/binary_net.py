@@ -19,7 +19,9 @@ from amctc.text.wire import LEN, WireError, WireField, walk, write_field
 
 BINARY_ENDINGS = (".caffemodel", ".binaryproto", ".pb")
 MAX_STRUCTURE = 4 * 1024 * 1024
-"""Bytes of a net without its blobs; ten thousand layers have about one million."""
+"""Bytes of a binary net without its blobs; ten thousand layers have about one million."""
+MAX_TEXT = 2 * MAX_STRUCTURE
+"""Bytes of a prototxt; reading so many takes seconds, and up to two hundred times as much memory."""
 
 _TYPE, _CONNECTION = 0, 1
 _TYPE_BOTTOM_TOP: Mapping[int, Mapping[int, int]] = {
@@ -41,7 +43,7 @@ def read_structure(path: str | Path, collector: Collector, schema: Schema) -> tu
     its layers' types and connections, and what `read_text` raises.
     """
     if not is_binary_net(path):
-        return read_text(path), False
+        return read_text(path, MAX_TEXT), False
     name = str(path)
     try:
         structure = _without_blobs(map_file(path))
