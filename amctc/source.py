@@ -6,6 +6,7 @@ import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 _LINE_END = re.compile("\n")
 
@@ -45,12 +46,14 @@ class SourceFile:
 
     def span(self, start: int, end: int) -> Span:
         """The characters `start` (included) to `end` (excluded)."""
-        return Span(self, start, end)
+        return tuple.__new__(Span, (self, start, end))  # as `Span(...)` does, in a third of the time
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Characters `start` (included) to `end` (excluded) of a source file."""
+class Span(NamedTuple):
+    """Characters `start` (included) to `end` (excluded) of a source file.
+
+    A tuple, for it is made a million times: a frozen dataclass takes three times as long to make.
+    """
 
     source: SourceFile
     start: int

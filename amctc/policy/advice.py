@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from decimal import localcontext
 
 from amctc.diagnostics import Collector, Diagnostic, Label, Level
 from amctc.ir import Graph
-from amctc.policy.limits import allowed
 from amctc.policy.resolved import LayerConfig, Rule
 from amctc.policy.rules import DataRule, Policy
 from amctc.policy.rules_qat import TrainingDataRule
-from amctc.policy.said import Said, as_used
-from amctc.policy.settings import ARQ, IFMR, MOST_SEARCH_STEPS, SNQ
+from amctc.policy.said import Said
+from amctc.policy.search import Search
+from amctc.policy.settings import ARQ, MOST_SEARCH_STEPS, SNQ
 from amctc.source import Span
 
 WIDEST_SAFE_BITS = 12
@@ -110,21 +109,15 @@ def _too_wide(rule: DataRule | TrainingDataRule) -> Iterator[Diagnostic]:
 
 
 def _long_search(rule: DataRule) -> Iterator[Diagnostic]:
-    default_start, default_end = IFMR.search_range
-    start = rule.search_range_start or Said(default_start)
-    end = rule.search_range_end or Said(default_end)
-    step = rule.search_step or Said(IFMR.search_step)
-    ends = (("search_range_start", start), ("search_range_end", end), ("search_step", step))
-    if all(said.span is None for _, said in ends) or not all(
-        allowed(f"ifmr_quantize.{name}", said) for name, said in ends
-    ):
+    search = Search.of(rule)
+    candidates = search.candidates if search is not None else None
+    if search is None or candidates is None:
         return
-    with localcontext(prec=50):
-        steps = (as_used(end) - as_used(start)) / as_used(step)
-    if MANY_SEARCH_STEPS < steps <= MOST_SEARCH_STEPS:
-        message = f"this search tries about {int(steps)} candidates for every layer, which may take long"
+    span = search.step.span or search.end.span or search.start.span
+    if span is not None and MANY_SEARCH_STEPS < candidates <= MOST_SEARCH_STEPS:
+        message = f"this search tries about {int(candidates)} candidates for every layer, which may take long"
         help = "take a larger `search_step`; 0.01 is usual"
-        yield Diagnostic("AM271", message, Level.WARNING, step.span or end.span or start.span, help=help)
+        yield Diagnostic("AM271", message, Level.WARNING, span, help=help)
 
 
 def _first_ones(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:

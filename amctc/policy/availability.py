@@ -75,9 +75,6 @@ def _beyond(config: LayerConfig) -> Iterator[tuple[str, Rule, str]]:
 
 
 def _of_the_whole(resolved: ResolvedPolicy) -> Iterator[Diagnostic]:
-    for entry in resolved.passes:
-        message = f"{_message('`pass`')}: `{entry.name.value}` would not run"
-        yield Diagnostic("AM290", message, span=entry.name.span, help="name passes with `--pipeline`")
     general = resolved.general
     switches: tuple[tuple[str, Resolved[bool] | None], ...] = (
         ("update_bn", general.update_bn),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level, to_json
 from amctc.ir import Graph
@@ -17,6 +18,13 @@ from amctc.source import SourceFile
 from amctc.text.files import read_text
 
 CHECK_VERSION = 1
+
+MoreChecks: TypeAlias = Callable[[Policy], Iterable[Diagnostic]]
+"""What others have to say of a policy: of the passes that it names, for one."""
+
+
+def _nothing(policy: Policy) -> Iterable[Diagnostic]:
+    return ()
 
 
 @dataclass(frozen=True)
@@ -36,16 +44,21 @@ class FileReport:
 
 
 def check_files(
-    paths: Iterable[str | Path], graph: Graph | None = None, flavour: str | None = None
+    paths: Iterable[str | Path],
+    graph: Graph | None = None,
+    flavour: str | None = None,
+    more: MoreChecks = _nothing,
 ) -> tuple[FileReport, ...]:
     """Errors and warnings of policy files: of the files alone, or of what they mean for a graph.
 
     Raises nothing for mistakes in the files; a file that cannot be read is one (AM100 to AM105).
     """
-    return tuple(_check_file(path, graph, flavour) for path in paths)
+    return tuple(_check_file(path, graph, flavour, more) for path in paths)
 
 
-def check_text(source: SourceFile, graph: Graph | None = None, flavour: str | None = None) -> tuple[Diagnostic, ...]:
+def check_text(
+    source: SourceFile, graph: Graph | None = None, flavour: str | None = None, more: MoreChecks = _nothing
+) -> tuple[Diagnostic, ...]:
     """Errors and warnings of a policy's text, in the order of the text.
 
     With a graph names and types are checked too, and what `amctc compile` would refuse because it
@@ -55,10 +68,10 @@ def check_text(source: SourceFile, graph: Graph | None = None, flavour: str | No
     try:
         policy = read_policy(source, flavour)
         if graph is None:
-            return _in_order((*policy.warnings, *_wrong_patterns(policy)))
+            return _in_order((*policy.warnings, *_wrong_patterns(policy), *more(policy)))
         resolved = resolve(policy, graph)
         refused = (replace(found, level=Level.WARNING) for found in not_yet_available(resolved))
-        return _in_order((*resolved.warnings, *refused))
+        return _in_order((*resolved.warnings, *refused, *more(policy)))
     except DiagnosticError as mistakes:
         return _in_order(mistakes.diagnostics)
 
@@ -86,12 +99,12 @@ def _wrong_patterns(policy: Policy) -> Sequence[Diagnostic]:
     return collector.diagnostics
 
 
-def _check_file(path: str | Path, graph: Graph | None, flavour: str | None) -> FileReport:
+def _check_file(path: str | Path, graph: Graph | None, flavour: str | None, more: MoreChecks) -> FileReport:
     try:
         source = read_text(path, MAX_POLICY_BYTES)
     except DiagnosticError as mistakes:
         return FileReport(str(path), mistakes.diagnostics)
-    return FileReport(str(path), check_text(source, graph, flavour))
+    return FileReport(str(path), check_text(source, graph, flavour, more))
 
 
 def _in_order(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Label, Level
 from amctc.dialects.op import OpDef
-from amctc.policy.limits import Limits, check_range, check_search
+from amctc.policy.limits import Limits, check_range
 from amctc.policy.rules import DataRule, WeightRule
 from amctc.policy.said import Said, nearest
+from amctc.policy.search import check_search
 from amctc.policy.settings import ARQ, BETA_RANGE, INIT_ALGORITHMS, SNQ
 from amctc.source import Span
 

@@ -81,9 +81,9 @@ def layer_row_to_json(row: LayerRow) -> dict[str, object]:
     lost = [
         {
             "rule": entry.rule.kind,
-            "location": entry.rule.place,
+            "location": entry.places[0],
             "winner": entry.winner.kind,
-            "winner_location": entry.winner.place,
+            "winner_location": entry.places[1],
         }
         for entry in row.lost
     ]

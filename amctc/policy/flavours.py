@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
@@ -13,7 +14,7 @@ from google.protobuf.descriptor import Descriptor
 from amctc.diagnostics import error
 from amctc.policy.json_schema import has_key, known_keys
 from amctc.policy.said import nearest
-from amctc.text.json_source import JsonArray, JsonNode, JsonObject, JsonScalar
+from amctc.text.json_tree import JsonArray, JsonNode, JsonObject, JsonScalar
 from amctc.text.proto_schema import load_schema
 from amctc.text.prototext_tree import TextMessage
 
@@ -85,28 +86,46 @@ def recognise(tree: TextMessage | JsonNode, stated: str | None = None) -> Flavou
         return flavour_named(stated)
     best, best_score = CAFFE, (sys.maxsize, 0)
     for flavour in FLAVOURS.values():
-        known = list(_knows(tree, flavour))
-        score = known.count(False), -known.count(True)
-        if not score[0]:
+        unknown, known = _knows(tree, flavour)
+        score = unknown, -known
+        if not unknown:
             return flavour
         if score < best_score:
             best, best_score = flavour, score
     return best
 
 
-def _knows(tree: TextMessage | JsonNode, flavour: Flavour) -> Iterator[bool]:
+def _knows(tree: TextMessage | JsonNode, flavour: Flavour) -> tuple[int, int]:
+    """How many fields of a file a flavour does not know, and how many it knows."""
     if isinstance(tree, JsonObject | JsonArray | JsonScalar):
-        return known_keys(tree, flavour.json_schema)
-    return _known_fields(tree, flavour.descriptor)
+        found = list(known_keys(tree, flavour.json_schema))
+        return found.count(False), found.count(True)
+    return _known_fields(tree, _shape_of(flavour.descriptor))
 
 
-def _known_fields(tree: TextMessage, descriptor: Descriptor) -> Iterator[bool]:
-    """Whether the message has each field, at any depth; what is in a field that it lacks does not count."""
+def _known_fields(tree: TextMessage, shape: _Shape) -> tuple[int, int]:
+    """How many fields the message lacks and has, at any depth; what is in one that it lacks does not count."""
+    unknown = known = 0
     for entry in tree.fields:
-        known = descriptor.fields_by_name.get(entry.name)
-        yield known is not None
-        if known is not None and known.message_type is not None and isinstance(entry.value, TextMessage):
-            yield from _known_fields(entry.value, known.message_type)
+        if entry.name not in shape:
+            unknown += 1
+            continue
+        known += 1
+        inner = shape[entry.name]
+        if inner is not None and isinstance(entry.value, TextMessage):
+            inner_unknown, inner_known = _known_fields(entry.value, _shape_of(inner))
+            unknown += inner_unknown
+            known += inner_known
+    return unknown, known
+
+
+_Shape: TypeAlias = "Mapping[str, Descriptor | None]"
+"""The fields of a message, and the messages that they are."""
+
+
+@cache
+def _shape_of(descriptor: Descriptor) -> _Shape:
+    return {field.name: field.message_type for field in descriptor.fields}
 
 
 def field_hint(flavour: Flavour, descriptor: Descriptor, name: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from amctc.policy.json_schema import has_key, layer_config_schema, parameter_nam
 from amctc.policy.limits import LIMITS
 from amctc.policy.said import nearest
 from amctc.source import Span
-from amctc.text.json_source import JsonNode, JsonObject, key_span_at, node_at, to_python
+from amctc.text.json_tree import JsonMember, JsonNode, JsonObject, key_span_at, node_at, to_python
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
@@ -67,11 +67,33 @@ def validate(root: JsonNode, flavour: Flavour, collector: Collector) -> None:
     AM215 a range that is not two numbers, AM216 joint quantization, AM228 a root key that can be
     neither a parameter nor a layer.
     """
-    errors: Iterable[ValidationError] = _validator(flavour.json_schema).iter_errors(to_python(root))
+    validator = _validator(flavour.json_schema)
+    if validator.is_valid(to_python(_without_repeats(root, parameter_names(flavour.json_schema)))):
+        return
+    errors: Iterable[ValidationError] = validator.iter_errors(to_python(root))
     teller = _Teller(root, flavour)
     for found in islice(errors, _MOST_FINDINGS):
         for diagnostic in teller.diagnostics(found):
             collector.add(diagnostic)
+
+
+def _without_repeats(root: JsonNode, parameters: Collection[str]) -> JsonNode:
+    """Without the layers whose entries are written as another layer's, letter for letter, as most are.
+
+    The schema is the same for all layers, so that what is left is valid if and only if the whole is.
+    """
+    if not isinstance(root, JsonObject):
+        return root
+    seen: set[str] = set()
+    left: list[JsonMember] = []
+    for member in root.members:
+        if member.key not in parameters:
+            text = member.value.span.text
+            if text in seen:
+                continue
+            seen.add(text)
+        left.append(member)
+    return JsonObject(tuple(left), root.span)
 
 
 class _Places:

@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final, TypeAlias
 
-from amctc.text.json_source import JsonArray, JsonNode, JsonObject
+from amctc.text.json_tree import JsonArray, JsonNode, JsonObject
 
 Fragment: TypeAlias = Mapping[str, Any]
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, localcontext
+from decimal import Decimal
+from functools import lru_cache
 from types import MappingProxyType
 
-from amctc.diagnostics import Collector, Diagnostic, Label
-from amctc.policy.rules import DataRule
-from amctc.policy.said import Said, as_used, as_written
-from amctc.policy.settings import IFMR, IFMR_NAME, MOST_SEARCH_STEPS
-
-_EXACT_DIGITS = 2000  # more than any two finite doubles, written in up to 400 characters, can differ by
+from amctc.diagnostics import Collector, Diagnostic
+from amctc.policy.said import Number, Said, as_used, as_written, number_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Limits:
     """The numbers from `low` to `high`; `above` and `below` leave the ends themselves out.
 
-    `low` may be minus infinity. Where there are `choices`, these alone are allowed.
+    `low` may be minus infinity. Where there are `choices`, these alone are allowed. Each is equal to
+    itself alone.
     """
 
     low: Decimal
@@ -138,9 +136,14 @@ FLAVOUR_LIMITS: Mapping[str, Mapping[str, Limits]] = MappingProxyType(
 
 def allowed(key: str, said: Said[int] | Said[float], limits: Mapping[str, Limits] = LIMITS) -> bool:
     """Whether a number is in its range, both as it is written and as it is used."""
-    used = as_used(said)
-    range = limits[key]
-    return range.allows(used) and (used == 0 or range.allows(as_written(said)))
+    return allowed_number(limits[key], number_of(said))
+
+
+@lru_cache(maxsize=1024)
+def allowed_number(range: Limits, number: Number) -> bool:
+    """Whether a number is in a range, both as it is written and as it is used."""
+    used = as_used(number)
+    return range.allows(used) and (used == 0 or range.allows(as_written(number)))
 
 
 def check_range(
@@ -156,7 +159,7 @@ def check_range(
     name = key.rpartition(".")[2]
     help = None
     if key in ("ifmr_quantize.num_bits", "ulq_quantize.num_bits"):
-        help = "12 bits are the widest that seldom overflow" if as_used(said) > 16 else None
+        help = "12 bits are the widest that seldom overflow" if said.value > 16 else None
     elif key in ("arq_quantize.num_bits", "arq_retrain.num_bits"):
         help = "uniform weights have 8 bits; leave `num_bits` out"
     elif name.endswith("_percentile") and 50 < said.value <= 100:
@@ -164,55 +167,6 @@ def check_range(
     collector.add(
         Diagnostic("AM210", f"`{name}` must be {limits[key]}, not {_short(written)}", span=said.span, help=help)
     )
-
-
-def check_search(rule: DataRule, collector: Collector) -> None:
-    """Report a search that ends before it starts (AM212), a step that does not fit (AM213), too many steps (AM214).
-
-    What the rule does not say is taken from the defaults. Numbers that are out of range on their
-    own are not looked at again. A rule of another algorithm has no search.
-    """
-    if rule.algorithm is not None and rule.algorithm.value != IFMR_NAME:
-        return
-    default_start, default_end = IFMR.search_range
-    start = rule.search_range_start or Said(default_start)
-    end = rule.search_range_end or Said(default_end)
-    step = rule.search_step or Said(IFMR.search_step)
-    if not (allowed("ifmr_quantize.search_range_start", start) and allowed("ifmr_quantize.search_range_end", end)):
-        return
-    ends = (("search_range_start", start), ("search_range_end", end))
-    if as_used(start) >= as_used(end) or as_written(start) >= as_written(end):
-        span = end.span or start.span
-        related = (Label(start.span, "the start"),) if start.span is not None and end.span is not None else ()
-        message = f"the search range ends at {end.value}, which is not above its start {start.value}"
-        help = "write both ends, the smaller one first"
-        collector.add(Diagnostic("AM212", message, span=span, related=related, notes=_unwritten(*ends), help=help))
-        return
-    if not allowed("ifmr_quantize.search_step", step):
-        return
-    span = step.span or end.span or start.span
-    with localcontext(prec=_EXACT_DIGITS):
-        used = as_used(end) - as_used(start), as_used(step)
-        exact = as_written(end) - as_written(start), as_written(step)
-        too_long = used[1] > used[0] or exact[1] > exact[0]
-        too_many = used[0] > used[1] * MOST_SEARCH_STEPS
-    notes = _unwritten(*ends, ("search_step", step))
-    if too_long:
-        message = f"`search_step` is {step.value}, but the search range is only {_plain(used[0])} long"
-        help = "take a smaller step, or a wider range"
-        collector.add(Diagnostic("AM213", message, span=span, notes=notes, help=help))
-    elif too_many:
-        message = f"this search would try more than {MOST_SEARCH_STEPS} candidates"
-        help = "take a larger `search_step`; 0.01 is usual"
-        collector.add(Diagnostic("AM214", message, span=span, notes=notes, help=help))
-
-
-def _unwritten(*numbers: tuple[str, Said[float]]) -> tuple[str, ...]:
-    return tuple(f"`{name}` is not written here, so it is {said.value}" for name, said in numbers if said.span is None)
-
-
-def _plain(number: Decimal) -> str:
-    return f"{float(number):g}"
 
 
 def _short(text: str) -> str:

@@ -48,9 +48,12 @@ class Names:
 
     @cached_property
     def fusable(self) -> Mapping[str, OpDef]:
-        """Linear layers take others in, and BatchNorm, Scale and Bias go in (seed 001, 工具实现的融合功能)."""
+        """Linear layers take others in, and BatchNorm, Scale and Bias go in (seed 001, 工具实现的融合功能).
+
+        Clean-ups merge layers of other types as well.
+        """
         rows = ((node.name, op_table().get(node.op)) for node in self._graph.nodes)
-        return {n: row for n, row in rows if row is not None and (row.linear is not None or row.affine is not None)}
+        return {name: row for name, row in rows if row is not None and _takes_part_in_fusion(row)}
 
     @cached_property
     def types(self) -> Mapping[str, OpDef]:
@@ -104,6 +107,10 @@ class Names:
 
     def _of_types(self, where: str, items: Iterable[tuple[Said[str], T]]) -> Selection[T]:
         return select(items, f"`{where}`", self.quantizable_types, self.types)
+
+
+def _takes_part_in_fusion(row: OpDef) -> bool:
+    return any(trait is not None for trait in (row.linear, row.affine, row.reshaping, row.permuting))
 
 
 def check_names(names: Names, graph: Graph, collector: Collector) -> None:

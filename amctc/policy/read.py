@@ -9,8 +9,8 @@ from amctc.source import SourceFile
 from amctc.text.bulk import building
 from amctc.text.files import read_text
 
-MAX_POLICY_BYTES = 4 * 1024 * 1024
-"""A layer config of a thousand layers has about half a megabyte."""
+MAX_POLICY_BYTES = 8 * 1024 * 1024
+"""A layer config of ten thousand layers has about five megabytes, which take two seconds to read."""
 
 
 def read_policy_file(path: str | Path, flavour: str | None = None) -> Policy:

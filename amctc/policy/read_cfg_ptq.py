@@ -87,10 +87,15 @@ def _weights(config: CheckedMessage) -> WeightRule | None:
         return None
     name, message = choice
     span = place(config, name)
+    algorithm, wise = Said(name, span), said(message, "channel_wise", bool)
+    bits = said(message, "num_bits", int) or said(message, "quant_bits", int)
+    asymmetric = said(message, "asymmetric", bool)
+    if name == ARQ:
+        return WeightRule(algorithm, wise, bits, asymmetric=asymmetric, span=span)
     return WeightRule(
-        Said(name, span),
-        said(message, "channel_wise", bool),
-        said(message, "num_bits", int) or said(message, "quant_bits", int),
+        algorithm,
+        wise,
+        bits,
         max_iteration=said(message, "max_iteration", int),
         min_distance=said(message, "min_distance", float),
         init_algo=said(message, "init_algo", str),
@@ -99,7 +104,7 @@ def _weights(config: CheckedMessage) -> WeightRule | None:
         beta_range_start=said(message, "beta_range_start", float),
         beta_range_end=said(message, "beta_range_end", float),
         warm_start=said(message, "warm_start", float),
-        asymmetric=said(message, "asymmetric", bool),
+        asymmetric=asymmetric,
         span=span,
     )
 

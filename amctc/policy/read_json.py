@@ -16,7 +16,8 @@ from amctc.policy.read_json_ptq import read_json_ptq
 from amctc.policy.read_json_qat import read_json_qat
 from amctc.policy.rules import Policy
 from amctc.source import SourceFile
-from amctc.text.json_source import JsonNode, parse_json
+from amctc.text.json_source import parse_json
+from amctc.text.json_tree import JsonNode
 
 _READERS: Mapping[str, Callable[[JsonNode, Flavour, Collector], Policy]] = MappingProxyType(
     {"ptq": read_json_ptq, "qat": read_json_qat, "kv": read_json_kv}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from amctc.policy.rules_data import DataRule
 from amctc.policy.said import Said
-from amctc.text.json_source import JsonArray, JsonMember, JsonNode, JsonObject, JsonScalar
+from amctc.text.json_tree import JsonArray, JsonMember, JsonNode, JsonObject, JsonScalar
 
 _GRANULARITIES = ("per_tensor", "per_channel")
 

@@ -6,12 +6,12 @@ from amctc.diagnostics import Collector
 from amctc.policy.checks_training import check_named_layers
 from amctc.policy.flavours import Flavour
 from amctc.policy.json_schema import parameter_names
-from amctc.policy.limits import check_search
 from amctc.policy.read_json_fields import boolean, data_rule, integer, members, values
 from amctc.policy.rules import DataRule, Policy
 from amctc.policy.rules_kv import KvCacheRule, KvOverride
 from amctc.policy.said import Said
-from amctc.text.json_source import JsonMember, JsonNode
+from amctc.policy.search import check_search
+from amctc.text.json_tree import JsonMember, JsonNode
 
 
 def read_json_kv(root: JsonNode, flavour: Flavour, collector: Collector) -> Policy:

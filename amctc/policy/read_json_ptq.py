@@ -9,7 +9,6 @@ from amctc.policy.checks import check_beta, check_offset_of_weights, check_repea
 from amctc.policy.checks_ptq import check_tensors
 from amctc.policy.flavours import Flavour
 from amctc.policy.json_schema import parameter_names
-from amctc.policy.limits import check_search
 from amctc.policy.read_json_fields import boolean, data_rule, ends, integer, members, number, string, strings, values
 from amctc.policy.rules import (
     BalancerRule,
@@ -22,8 +21,9 @@ from amctc.policy.rules import (
     WeightRule,
 )
 from amctc.policy.said import Said
+from amctc.policy.search import check_search
 from amctc.policy.selectors import check_selectors
-from amctc.text.json_source import JsonArray, JsonMember, JsonNode
+from amctc.text.json_tree import JsonArray, JsonMember, JsonNode
 
 
 def read_json_ptq(root: JsonNode, flavour: Flavour, collector: Collector) -> Policy:

@@ -17,7 +17,7 @@ from amctc.policy.rules_qat import (
     TrainingWeightRule,
 )
 from amctc.policy.said import Said
-from amctc.text.json_source import JsonMember, JsonNode
+from amctc.text.json_tree import JsonMember, JsonNode
 
 
 def read_json_qat(root: JsonNode, flavour: Flavour, collector: Collector) -> Policy:

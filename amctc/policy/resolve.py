@@ -49,6 +49,7 @@ from amctc.text.bulk import building
 JSON = "json"
 
 _BUILT_IN = Rule("built-in default")
+_NO_DATA_RULE = (DataRule(),)
 
 
 def resolve(policy: Policy, graph: Graph) -> ResolvedPolicy:
@@ -176,7 +177,7 @@ def _limit_of(kind: str) -> Rule:
 
 
 def _choice(rule: Rule, config: CalibrationRule, *, override: bool = False) -> Choice:
-    inputs = (config.ifmr or DataRule(),)
+    inputs = (config.ifmr,) if config.ifmr is not None else _NO_DATA_RULE
     return Choice(rule, inputs, config.weights, config.balancer, config.weight_compress_only, override)
 
 

@@ -13,11 +13,12 @@ from amctc.policy.rules import PassRule, Policy
 from amctc.policy.settings import ARQ_BITS, SNQ, SNQ_DEFAULTS, ArqSettings, SnqSettings
 from amctc.quant.ifmr import IfmrSettings
 from amctc.source import Span
+from amctc.text.bulk import value_type
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Rule:
     """Where a value comes from.
 
@@ -37,13 +38,13 @@ class Rule:
     @property
     def words(self) -> str:
         """The kind and the place in a sentence."""
-        return f"{self.kind} {self.place}" if self.span is not None else self.kind
+        return _words(self.kind, self.place)
 
     def __str__(self) -> str:
         return f"{self.kind} ({self.place})" if self.span is not None else self.kind
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Resolved(Generic[T]):
     """A value and the rule that gave it. Two are equal when their values are."""
 
@@ -51,18 +52,31 @@ class Resolved(Generic[T]):
     rule: Rule = field(compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Lost:
     """A rule that is about a layer, and the stronger rule because of which it does not hold there."""
 
     rule: Rule
     winner: Rule
 
+    @property
+    def places(self) -> tuple[str | None, str | None]:
+        """Where the two rules are: `file:line`, or `file:line:column` where that is the same for both."""
+        rule, winner = self.rule, self.winner
+        if rule.span is not None and winner.span is not None and rule.place == winner.place:
+            return str(rule.span), str(winner.span)
+        return rule.place, winner.place
+
     def __str__(self) -> str:
-        return f"{self.rule.words} lost to {self.winner.words}"
+        rule, winner = self.places
+        return f"{_words(self.rule.kind, rule)} lost to {_words(self.winner.kind, winner)}"
 
 
-@dataclass(frozen=True, slots=True)
+def _words(kind: str, place: str | None) -> str:
+    return f"{kind} {place}" if place is not None else kind
+
+
+@value_type
 class InputConfig:
     """How one data input of a layer is calibrated; `index` is the number of the op's input.
 
@@ -93,7 +107,7 @@ class InputConfig:
         )
 
 
-@dataclass(frozen=True)
+@value_type
 class WeightConfig:
     """How the weights of a layer are quantized.
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
-from functools import lru_cache
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from amctc.diagnostics import did_you_mean
 from amctc.source import Span
+from amctc.text.bulk import value_type
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ _LONGEST_NAME = 120
 _MOST_NAMES = 20_000
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Said(Generic[T]):
     """One value as written; `span` is None where a caller, not a file, says it. Equality is that of values."""
 
@@ -28,31 +28,37 @@ class Said(Generic[T]):
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-def as_used(said: Said[int] | Said[float]) -> Decimal:
+Number: TypeAlias = tuple[float, str | None]
+"""A value and its text, which is None for a whole number and where no file says it.
+
+Without its place, so that what is found out of it may be remembered: a policy has few different
+numbers, each many times.
+"""
+
+
+def number_of(said: Said[int] | Said[float]) -> Number:
+    value, span = said.value, said.span
+    return value, (None if span is None or isinstance(value, int) else span.text)
+
+
+def as_used(number: Number) -> Decimal:
     """The decimal of the value that calculations take; NaN where it is not finite."""
-    return _decimal_of(said.value)
-
-
-def as_written(said: Said[int] | Said[float]) -> Decimal:
-    """The decimal exactly as it stands in the file, where it is one; else the value that is used.
-
-    Only for a value that is finite and not 0: that bounds the exponent that may be written.
-    """
-    if said.span is None or isinstance(said.value, int):
-        return as_used(said)
-    written = _decimal_in(said.span.text)
-    return written if written is not None else as_used(said)
-
-
-# A policy has few different numbers, each many times.
-@lru_cache(maxsize=1024, typed=True)
-def _decimal_of(value: float) -> Decimal:
+    value = number[0]
     if isinstance(value, float):
         return Decimal(repr(value)) if math.isfinite(value) else Decimal("NaN")
     return Decimal(value)
 
 
-@lru_cache(maxsize=1024)
+def as_written(number: Number) -> Decimal:
+    """The decimal exactly as it stands in the file, where it is one; else the value that is used.
+
+    Only for a value that is finite and not 0: that bounds the exponent that may be written.
+    """
+    text = number[1]
+    written = _decimal_in(text) if text is not None else None
+    return written if written is not None else as_used(number)
+
+
 def _decimal_in(text: str) -> Decimal | None:
     """The decimal that a text is; None where it is none, or may be octal for it has no point and no exponent."""
     if _DECIMAL.fullmatch(text) and any(char in text for char in ".eE"):

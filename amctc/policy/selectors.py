@@ -82,8 +82,9 @@ class Selection(Generic[T]):
     def of(self, name: str) -> list[Entry[T]]:
         """Everything that is said of a name, the strongest first."""
         exact = self.exact.get(name)
-        patterns = self.patterns.get(name, ())
-        return [*((exact,) if exact is not None else ()), *reversed(patterns)]
+        found = [exact] if exact is not None else []
+        patterns = self.patterns.get(name)
+        return found if patterns is None else [*found, *reversed(patterns)]
 
     def first(self, name: str) -> Entry[T] | None:
         """What holds for a name."""

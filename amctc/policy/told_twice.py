@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 
 from amctc.diagnostics import Diagnostic, Label, Level
 from amctc.text.checked import CheckedField, CheckedMessage
 
-
-def told_twice(root: CheckedMessage) -> Iterator[Diagnostic]:
-    """AM232, a warning, for each value that a later one of the same field overrules."""
-    yield from _of([root])
+_MOST_TOLD: Final = 10
 
 
-def _of(parts: Sequence[CheckedMessage]) -> Iterator[Diagnostic]:
-    """Of one message, which may be written in several parts: they are put together."""
+def told_twice(root: CheckedMessage) -> list[Diagnostic]:
+    """AM232, a warning, for the first ten values that a later one of the same field overrules."""
+    found: list[tuple[CheckedField, CheckedField]] = []
+    _look_in([root], found)
+    told = [_overruled(earlier, entry) for earlier, entry in found[:_MOST_TOLD]]
+    more = len(found) - _MOST_TOLD
+    if more > 0:
+        note = f"the same holds in {more} more place{'s' if more > 1 else ''}"
+        told[-1] = replace(told[-1], notes=(note,))
+    return told
+
+
+def _look_in(parts: Sequence[CheckedMessage], found: list[tuple[CheckedField, CheckedField]]) -> None:
+    """Find what is overruled, and by what, in one message; one written in several parts is put together."""
     values: dict[str, CheckedField] = {}
     messages: dict[str, list[CheckedMessage]] = {}
-    for entry in (entry for part in parts for entry in part.fields):
+    for entry in parts[0].fields if len(parts) == 1 else [entry for part in parts for entry in part.fields]:
         if isinstance(entry.value, CheckedMessage):
             if entry.repeated:
-                yield from _of([entry.value])
+                _look_in([entry.value], found)
             else:
                 messages.setdefault(entry.name, []).append(entry.value)
         elif not entry.repeated:
             earlier = values.get(entry.name)
             if earlier is not None:
-                yield _overruled(earlier, entry)
+                found.append((earlier, entry))
             values[entry.name] = entry
-    for found in messages.values():
-        yield from _of(found)
+    for same in messages.values():
+        _look_in(same, found)
 
 
 def _overruled(earlier: CheckedField, entry: CheckedField) -> Diagnostic:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cache
 from typing import Final, TypeVar
 
 from amctc.policy.checks import allows_snq
@@ -12,6 +12,7 @@ from amctc.policy.resolved import BnUpdateConfig, InputConfig, Resolved, Rule, W
 from amctc.policy.rules import BalancerRule, BnUpdateRule, DataRule, WeightRule
 from amctc.policy.said import Said
 from amctc.policy.settings import ADA, ARQ, ARQ_BITS, BETA_RANGE, HFMG, IFMR, IFMR_NAME, SNQ, SNQ_DEFAULTS
+from amctc.text.bulk import value_type
 
 T = TypeVar("T")
 
@@ -22,8 +23,10 @@ _ADA_REG_PARAM: Final = 0.01
 _ADA_WARM_START: Final = 0.2
 _MIGRATION_STRENGTH: Final = 0.5
 
+_NO_RULE: Final = WeightRule()
 
-@dataclass(frozen=True, slots=True)
+
+@value_type
 class Choice:
     """The config that holds for a layer: its rules, where they come from, and how that is called.
 
@@ -48,6 +51,10 @@ def value_of(said: Said[T] | None, kind: str, default: T, default_rule: Rule) ->
     return Resolved(said.value, Rule(kind, said.span)) if said is not None else Resolved(default, default_rule)
 
 
+def _or_default(said: Said[T] | None, kind: str, default: Resolved[T]) -> Resolved[T]:
+    return Resolved(said.value, Rule(kind, said.span)) if said is not None else default
+
+
 def value_if_said(said: Said[T] | None, kind: str) -> Resolved[T] | None:
     """What is said, by a rule of this kind, or None."""
     return Resolved(said.value, Rule(kind, said.span)) if said is not None else None
@@ -67,35 +74,60 @@ def input_configs(
 def _input(
     index: int, rule: DataRule, kind: str, offset: Resolved[bool], common_data: DataRule | None, default: Rule
 ) -> InputConfig:
-    start, end = IFMR.search_range
-    algorithm = value_of(rule.algorithm, kind, IFMR_NAME, default)
+    usual = _data_defaults(default)
+    algorithm = _or_default(rule.algorithm, kind, usual.algorithm)
     if rule.with_offset is not None:
         # The reader puts it into the config of an override where `common_config` alone says it.
         common = common_data is not None and rule.with_offset is common_data.with_offset
         offset = said_value(rule.with_offset, "common_config" if common else kind)
     return InputConfig(
         index,
-        value_of(rule.num_bits, kind, IFMR.bits, default),
+        _or_default(rule.num_bits, kind, usual.num_bits),
         offset,
-        value_of(rule.max_percentile, kind, IFMR.max_percentile, default),
-        value_of(rule.min_percentile, kind, IFMR.min_percentile, default),
-        value_of(rule.search_range_start, kind, start, default),
-        value_of(rule.search_range_end, kind, end, default),
-        value_of(rule.search_step, kind, IFMR.search_step, default),
+        _or_default(rule.max_percentile, kind, usual.max_percentile),
+        _or_default(rule.min_percentile, kind, usual.min_percentile),
+        _or_default(rule.search_range_start, kind, usual.search_range_start),
+        _or_default(rule.search_range_end, kind, usual.search_range_end),
+        _or_default(rule.search_step, kind, usual.search_step),
         algorithm,
         value_of(rule.num_of_bins, kind, _BINS, default) if algorithm.value == HFMG else None,
     )
 
 
+@cache
+def _data_defaults(rule: Rule) -> InputConfig:
+    """Made once for each type of layers, of which a model may have thousands."""
+    start, end = IFMR.search_range
+    return InputConfig(
+        0,
+        Resolved(IFMR.bits, rule),
+        Resolved(IFMR.with_offset, rule),
+        Resolved(IFMR.max_percentile, rule),
+        Resolved(IFMR.min_percentile, rule),
+        Resolved(start, rule),
+        Resolved(end, rule),
+        Resolved(IFMR.search_step, rule),
+        Resolved(IFMR_NAME, rule),
+    )
+
+
+@cache
+def _arq_defaults(rule: Rule, channel_wise: bool) -> WeightConfig:
+    return WeightConfig(Resolved(ARQ, rule), Resolved(channel_wise, rule), Resolved(ARQ_BITS, rule))
+
+
 def weight_config(candidate: Candidate, choice: Choice, default: Rule, limit: Rule) -> WeightConfig:
     """The weight config of a layer with weights; what its type cannot do gives way."""
-    rule, kind = choice.weights or WeightRule(), choice.rule.kind
+    rule, kind = choice.weights or _NO_RULE, choice.rule.kind
     quantizable = candidate.quantizable
-    algorithm = value_of(rule.algorithm, kind, ARQ, default)
+    usual = _arq_defaults(default, quantizable.channel_wise)
+    if rule is _NO_RULE:
+        return usual
+    algorithm = _or_default(rule.algorithm, kind, usual.algorithm)
     if algorithm.value == SNQ and not allows_snq(candidate.row):
-        rule = WeightRule()
+        rule = _NO_RULE
         algorithm = Resolved(ARQ, limit)
-    wise = value_of(rule.channel_wise, kind, quantizable.channel_wise, default)
+    wise = _or_default(rule.channel_wise, kind, usual.channel_wise)
     if wise.value and not quantizable.channel_wise:
         wise = Resolved(False, limit)
     asymmetric = value_if_said(rule.asymmetric, kind)
@@ -109,7 +141,7 @@ def weight_config(candidate: Candidate, choice: Choice, default: Rule, limit: Ru
             value_of(rule.init_algo, kind, SNQ_DEFAULTS.init_algo, default),
             asymmetric=asymmetric,
         )
-    bits = value_of(rule.num_bits, kind, ARQ_BITS, default)
+    bits = _or_default(rule.num_bits, kind, usual.num_bits)
     if algorithm.value != ADA:
         return WeightConfig(algorithm, wise, bits, asymmetric=asymmetric)
     start, end = BETA_RANGE

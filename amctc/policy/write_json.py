@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 
 from amctc.diagnostics import Diagnostic, DiagnosticError
+from amctc.policy.availability import require_post_training
 from amctc.policy.flavours import CAFFE, GE
 from amctc.policy.json_schema import parameter_names
 from amctc.policy.resolved import InputConfig, LayerConfig, Resolved, ResolvedPolicy, WeightConfig
@@ -19,9 +20,10 @@ def to_json(resolved: ResolvedPolicy) -> str:
     """The text, with an entry for every layer that can be quantized, sorted by name (seed 001, create_quant_config).
 
     Its keys are those of the policy's flavour. Reading it back and resolving it on the same graph gives
-    an equal `ResolvedPolicy`. Raises
-    `DiagnosticError` AM229 for a layer that bears the name of a parameter.
+    an equal `ResolvedPolicy`. Raises `DiagnosticError` AM229 for a layer that bears the name of a
+    parameter, AM290 for a policy that is not of post-training quantization: no layer follows it.
     """
+    require_post_training(resolved.policy)
     flavour = resolved.policy.flavour
     parameters = parameter_names(flavour.json_schema)
     clashes = [name for name in resolved.layers if name in parameters]

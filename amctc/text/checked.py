@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Mapping
+from dataclasses import field
 from typing import TypeAlias
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from amctc.source import Span
+from amctc.text.bulk import value_type
 from amctc.text.literals import as_float32, special_float
 from amctc.text.plain import Plain, Symbol
 from amctc.text.prototext import TextField, TextMessage, TextScalar
@@ -18,7 +19,7 @@ ScalarValue: TypeAlias = bool | int | float | str | bytes
 FieldValue: TypeAlias = "ScalarValue | CheckedMessage"
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class CheckedField:
     """One occurrence of a field. The value of an enum is the name of its value (`Symbol`).
 
@@ -33,7 +34,7 @@ class CheckedField:
     repeated: bool = False
 
 
-@dataclass(frozen=True)
+@value_type
 class CheckedMessage:
     """The occurrences of fields in the order written, and those that the schema does not know."""
 
@@ -41,6 +42,10 @@ class CheckedMessage:
     span: Span = field(repr=False)
     fields: tuple[CheckedField, ...]
     unknown: tuple[TextField, ...] = ()
+    _occurrences: Mapping[str, tuple[CheckedField, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_occurrences", _occurrences(self.descriptor, self.fields))
 
     def has(self, name: str) -> bool:
         """Whether the field is written here and not overruled by a later member of its oneof."""
@@ -88,24 +93,33 @@ class CheckedMessage:
 
     def messages(self, name: str) -> tuple[CheckedMessage, ...]:
         """All messages of a field in order. Raises KeyError for a field that the schema lacks."""
-        self._known(name)
-        found = self._occurrences.get(name, ())
-        return tuple(entry.value for entry in found if isinstance(entry.value, CheckedMessage))
+        found = self._occurrences.get(name)
+        if found is None:
+            self._known(name)
+            return ()
+        return tuple([entry.value for entry in found if isinstance(entry.value, CheckedMessage)])
 
     def _known(self, name: str) -> FieldDescriptor:
         return self.descriptor.fields_by_name[name]
 
-    @cached_property
-    def _occurrences(self) -> dict[str, tuple[CheckedField, ...]]:
-        by_name: dict[str, list[CheckedField]] = {}
-        has_oneofs = len(self.descriptor.oneofs) > 0
-        for entry in self.fields:
-            oneof = self.descriptor.fields_by_name[entry.name].containing_oneof if has_oneofs else None
-            for other in oneof.fields if oneof is not None else ():
-                if other.name != entry.name:
-                    by_name.pop(other.name, None)
-            by_name.setdefault(entry.name, []).append(entry)
-        return {name: tuple(found) for name, found in by_name.items()}
+
+def _occurrences(descriptor: Descriptor, fields: tuple[CheckedField, ...]) -> dict[str, tuple[CheckedField, ...]]:
+    """The fields that count by their names: of a oneof, those of the last member."""
+    if len(fields) == 1:
+        return {fields[0].name: fields}
+    has_oneofs = len(descriptor.oneofs) > 0
+    if not has_oneofs:
+        single: dict[str, tuple[CheckedField, ...]] = {entry.name: (entry,) for entry in fields}
+        if len(single) == len(fields):
+            return single
+    by_name: dict[str, list[CheckedField]] = {}
+    for entry in fields:
+        oneof = descriptor.fields_by_name[entry.name].containing_oneof if has_oneofs else None
+        for other in oneof.fields if oneof is not None else ():
+            if other.name != entry.name:
+                by_name.pop(other.name, None)
+        by_name.setdefault(entry.name, []).append(entry)
+    return {name: tuple(found) for name, found in by_name.items()}
 
 
 def default_value(field: FieldDescriptor) -> ScalarValue:

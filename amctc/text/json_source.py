@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from lark import Lark, Token, Transformer
 
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Label, error
 from amctc.source import SourceFile, Span
+from amctc.text.json_scan import scan_json
+from amctc.text.json_strings import bad_escape, decode_string
+from amctc.text.json_tree import JsonArray, JsonMember, JsonNode, JsonObject, JsonScalar
 from amctc.text.syntax import (
     Complaint,
     Language,
     build_parser,
+    check_length,
     expect,
     name_character,
     punctuation,
@@ -30,93 +32,25 @@ from amctc.text.syntax import (
 
 MAX_NUMBER_LENGTH = 400
 
-Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
-JsonNode: TypeAlias = "JsonObject | JsonArray | JsonScalar"
-
-
-@dataclass(frozen=True)
-class JsonScalar:
-    """A string, a number, a boolean or null."""
-
-    value: bool | int | float | str | None
-    span: Span = field(compare=False, repr=False)
-
-
-@dataclass(frozen=True)
-class JsonArray:
-    items: tuple[JsonNode, ...]
-    span: Span = field(compare=False, repr=False)
-
-
-@dataclass(frozen=True)
-class JsonMember:
-    """One `"key": value` of an object; `key_span` includes the quotes."""
-
-    key: str
-    key_span: Span = field(compare=False, repr=False)
-    value: JsonNode
-
-
-@dataclass(frozen=True)
-class JsonObject:
-    """Members in the order written; no key is there twice."""
-
-    members: tuple[JsonMember, ...]
-    span: Span = field(compare=False, repr=False)
-
-    def get(self, key: str) -> JsonNode | None:
-        """The value of a key, or None."""
-        return next((member.value for member in self.members if member.key == key), None)
-
 
 def parse_json(source: SourceFile) -> JsonNode:
-    """The tree of a JSON text.
+    """The tree of a JSON text: scanned where nothing is wrong, else parsed by the grammar, which gives the same tree.
 
     Raises `DiagnosticError`: AM101 for what is not JSON (comments, trailing commas, single quotes,
     bare words, NaN and Infinity among it), AM102 and AM103 beyond the limits, AM104 for a malformed
     number or string, AM130 for keys that are there twice (all of them).
     """
+    check_length(source)
+    return scan_json(source) or parse_json_by_grammar(source)
+
+
+def parse_json_by_grammar(source: SourceFile) -> JsonNode:
+    """What `parse_json` does, by `grammar/json.lark` alone."""
     raw = run_parser(_parser(), _LANGUAGE, source)
     collector = Collector()
     node = _build(source, raw, collector)
     collector.raise_errors()
     return node
-
-
-def to_python(node: JsonNode) -> Json:
-    """The value without places."""
-    if isinstance(node, JsonObject):
-        return {member.key: to_python(member.value) for member in node.members}
-    if isinstance(node, JsonArray):
-        return [to_python(item) for item in node.items]
-    return node.value
-
-
-def node_at(node: JsonNode, path: Collection[str | int]) -> JsonNode | None:
-    """What keys and indexes lead to from a node, or None."""
-    found: JsonNode | None = node
-    for step in path:
-        if isinstance(found, JsonObject) and isinstance(step, str):
-            found = found.get(step)
-        elif isinstance(found, JsonArray) and isinstance(step, int) and 0 <= step < len(found.items):
-            found = found.items[step]
-        else:
-            return None
-    return found
-
-
-def span_at(node: JsonNode, path: Collection[str | int]) -> Span | None:
-    """The place of what a path leads to, or None."""
-    found = node_at(node, path)
-    return found.span if found is not None else None
-
-
-def key_span_at(node: JsonNode, path: tuple[str | int, ...]) -> Span | None:
-    """The place of the key that ends a path, or None."""
-    parent = node_at(node, path[:-1])
-    if not isinstance(parent, JsonObject):
-        return None
-    return next((member.key_span for member in parent.members if member.key == path[-1]), None)
 
 
 class _RawMember(NamedTuple):
@@ -183,19 +117,14 @@ def _span(source: SourceFile, opening: Token, closing: Token) -> Span:
     return source.span(token_start(opening), token_end(closing))
 
 
-_ESCAPE = re.compile(r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}|(?P<bad>u.{0,4}|.))', re.DOTALL)
-
-
 def _string(source: SourceFile, token: Token) -> str:
     text = str(token)
-    if "\\" not in text:
-        return text[1:-1]
-    for match in _ESCAPE.finditer(text):
-        if match["bad"] is not None:
-            start = token_start(token) + match.start()
-            raise error("AM104", f"`{match[0]}` is not an escape sequence of JSON", source.span(start, start + 2))
-    decoded: str = json.loads(text)
-    if any(0xD800 <= ord(char) < 0xE000 for char in decoded):
+    bad = bad_escape(text)
+    if bad is not None:
+        start = token_start(token) + bad.start()
+        raise error("AM104", f"`{bad[0]}` is not an escape sequence of JSON", source.span(start, start + 2))
+    decoded = decode_string(text)
+    if decoded is None:
         raise error("AM104", "the string holds half a surrogate pair", token_span(source, token))
     return decoded
 

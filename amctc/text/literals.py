@@ -6,6 +6,7 @@ import math
 import re
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 
 from lark import Token
 
@@ -164,7 +165,13 @@ def as_float32(value: float) -> float:
     So a `float` field reads as written: 0.999999, not 0.9999989867210388. Raises OverflowError
     where the value is beyond the range of float32.
     """
-    if not math.isfinite(value):
-        return value
+    if value == 0 or not math.isfinite(value):
+        return value  # zero keeps its sign, which a remembered one would not
+    return _as_float32(value)
+
+
+# A file has few different numbers, each many times.
+@lru_cache(maxsize=1024)
+def _as_float32(value: float) -> float:
     (nearest,) = struct.unpack("<f", struct.pack("<f", value))
     return float(float32_text(nearest))

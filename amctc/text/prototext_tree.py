@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from amctc.source import Span
+from amctc.text.bulk import value_type
 
 ScalarKind = Literal["int", "float", "string", "identifier"]
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class TextScalar:
     """A number, a string (as bytes) or a bare word. `inf` and `nan` are floats."""
 
@@ -19,7 +20,7 @@ class TextScalar:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class TextField:
     """One `name: value` or `name { }`; a list value is as many fields of the same name.
 
@@ -33,7 +34,7 @@ class TextField:
     span: Span = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class TextMessage:
     """Fields in the order written; the span includes the brackets, and is all of the text for a file."""
 

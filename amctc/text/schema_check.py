@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -10,8 +10,8 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 
 from amctc.diagnostics import Collector, Diagnostic, Label, Level, did_you_mean
 from amctc.source import Span
-from amctc.text.checked import CheckedField, CheckedMessage, FieldValue, ScalarValue, identifier_of
-from amctc.text.literals import as_float32
+from amctc.text.checked import CheckedField, CheckedMessage, FieldValue, identifier_of
+from amctc.text.field_values import INTEGER_RANGES, ReadValue, value_reader
 from amctc.text.plain import Symbol
 from amctc.text.prototext import TextField, TextMessage, TextScalar
 
@@ -21,14 +21,6 @@ UnknownHint: TypeAlias = Callable[[Descriptor, str], str | None]
 
 _MOST_SUGGESTIONS = 50  # finding the nearest name is slow in a file where every field is wrong
 
-_TRUE = ("true", "True", "t")
-_FALSE = ("false", "False", "f")
-_INTEGER_RANGES = {
-    FieldDescriptor.CPPTYPE_INT32: (-(1 << 31), (1 << 31) - 1, "int32"),
-    FieldDescriptor.CPPTYPE_INT64: (-(1 << 63), (1 << 63) - 1, "int64"),
-    FieldDescriptor.CPPTYPE_UINT32: (0, (1 << 32) - 1, "uint32"),
-    FieldDescriptor.CPPTYPE_UINT64: (0, (1 << 64) - 1, "uint64"),
-}
 _WANTED = {
     FieldDescriptor.CPPTYPE_INT32: "a whole number",
     FieldDescriptor.CPPTYPE_INT64: "a whole number",
@@ -68,9 +60,20 @@ def check_message(
     return checker.message(tree, descriptor)
 
 
+class _Field(NamedTuple):
+    """What is asked of a field for every value of it: a message, a word of an enum, or a scalar that `read` takes."""
+
+    descriptor: FieldDescriptor
+    repeated: bool
+    message: Descriptor | None
+    enum: EnumDescriptor | None
+    read: ReadValue
+
+
 class _Facts(NamedTuple):
     """What is asked of a descriptor for every message of it; `oneofs` are those of several members."""
 
+    fields: Mapping[str, _Field]
     required: tuple[str, ...]
     oneofs: tuple[list[str], ...]
 
@@ -78,7 +81,11 @@ class _Facts(NamedTuple):
 def _facts(descriptor: Descriptor) -> _Facts:
     required = tuple(field.name for field in descriptor.fields if field.is_required)
     oneofs = ([field.name for field in oneof.fields] for oneof in descriptor.oneofs)
-    return _Facts(required, tuple(members for members in oneofs if len(members) > 1))
+    fields = {
+        field.name: _Field(field, field.is_repeated, field.message_type, field.enum_type, value_reader(field))
+        for field in descriptor.fields
+    }
+    return _Facts(fields, required, tuple(members for members in oneofs if len(members) > 1))
 
 
 class _Checker:
@@ -101,26 +108,26 @@ class _Checker:
     def message(self, tree: TextMessage, descriptor: Descriptor, name: str | None = None) -> CheckedMessage:
         """The view of one message; `name` is that of the field it stands in, None for the root."""
         called = name or descriptor.name
-        known = descriptor.fields_by_name
+        facts = self._facts.get(descriptor.full_name)
+        if facts is None:
+            facts = self._facts[descriptor.full_name] = _facts(descriptor)
+        known = facts.fields
         fields: list[CheckedField] = []
         unknown: list[TextField] = []
         for entry in tree.fields:
-            field = known.get(entry.name)
+            name = entry.name
+            field = known.get(name)
             if field is None:
                 unknown.append(entry)
                 self._unknown(entry, descriptor, called)
                 continue
             value = self._value(entry, field)
             if value is not None:
-                fields.append(
-                    CheckedField(entry.name, value, entry.value.span, entry.name_span, bool(field.is_repeated))
-                )
-        facts = self._facts.get(descriptor.full_name)
-        if facts is None:
-            facts = self._facts[descriptor.full_name] = _facts(descriptor)
+                fields.append(CheckedField(name, value, entry.value.span, entry.name_span, field.repeated))
         if facts.required:
             self._required(tree, facts, called)
-        self._oneofs(fields, facts)
+        if len(fields) > 1:
+            self._oneofs(fields, facts)
         return CheckedMessage(descriptor, tree.span, tuple(fields), tuple(unknown))
 
     def _unknown(self, entry: TextField, descriptor: Descriptor, called: str) -> None:
@@ -151,6 +158,8 @@ class _Checker:
     def _oneofs(self, fields: list[CheckedField], facts: _Facts) -> None:
         for members in facts.oneofs:
             self._oneof([entry for entry in fields if entry.name in members], members)
+        if len({entry.name for entry in fields}) == len(fields):
+            return
         # A message written in parts is put together, so that its oneofs may meet only then.
         parts: dict[str, list[CheckedMessage]] = {}
         for entry in fields:
@@ -172,9 +181,10 @@ class _Checker:
         for last, entry in pairwise(fields):
             if last.name == entry.name:
                 continue
-            message = (
-                f"`{entry.name}` on line {entry.name_span.line} overrules `{last.name}` on line {last.name_span.line}"
-            )
+            lines = entry.name_span.line, last.name_span.line
+            message = f"`{entry.name}` on line {lines[0]} overrules `{last.name}` on line {lines[1]}"
+            if lines[0] == lines[1]:
+                message = f"`{entry.name}` overrules `{last.name}` before it on line {lines[0]}"
             names = ", ".join(f"`{name}`" for name in members)
             self._collector.add(
                 Diagnostic(
@@ -187,11 +197,11 @@ class _Checker:
                 )
             )
 
-    def _value(self, entry: TextField, field: FieldDescriptor) -> FieldValue | None:
+    def _value(self, entry: TextField, field: _Field) -> FieldValue | None:
         value = entry.value
-        if field.message_type is not None:
+        if field.message is not None:
             if isinstance(value, TextMessage):
-                return self.message(value, field.message_type, entry.name)
+                return self.message(value, field.message, entry.name)
             self._report(
                 1,
                 f"`{entry.name}` is a message, so it needs `{{ }}`, but {_FOUND[value.kind]} was found",
@@ -200,13 +210,16 @@ class _Checker:
             )
             return None
         if isinstance(value, TextMessage):
-            wanted = "one value of its enum" if field.enum_type is not None else _WANTED[field.cpp_type]
+            wanted = "one value of its enum" if field.enum is not None else _WANTED[field.descriptor.cpp_type]
             brace = Span(value.span.source, value.span.start, value.span.start + 1)
             self._report(1, f"`{entry.name}` must be {wanted}, but a message in braces was found", brace)
             return None
-        if field.enum_type is not None:
-            return self._enum(entry.name, value, field.enum_type)
-        return self._scalar(entry.name, value, field)
+        if field.enum is not None:
+            return self._enum(entry.name, value, field.enum)
+        read = field.read(value)
+        if read is None:
+            self._misfit(entry.name, value, field.descriptor)
+        return read
 
     def _enum(self, name: str, scalar: TextScalar, enum: EnumDescriptor) -> Symbol | None:
         if scalar.kind == "int":
@@ -230,10 +243,9 @@ class _Checker:
         self._report(3, f"`{word}` is not a value of `{name}`", scalar.span, help=help)
         return None
 
-    def _scalar(self, name: str, scalar: TextScalar, field: FieldDescriptor) -> ScalarValue | None:
-        for value in _convert(scalar, field):
-            return value
-        integer = _INTEGER_RANGES.get(field.cpp_type)
+    def _misfit(self, name: str, scalar: TextScalar, field: FieldDescriptor) -> None:
+        """Tell why a scalar is no value of the field."""
+        integer = INTEGER_RANGES.get(field.cpp_type)
         if integer is not None and scalar.kind == "int":
             low, high, kind = integer
             self._report(2, f"{scalar.value!r} is out of range for `{name}`", scalar.span,
@@ -252,7 +264,6 @@ class _Checker:
             elif field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
                 help = _truth_meant(scalar.span.text)
             self._report(1, f"`{name}` must be {wanted}, but {found} was found", scalar.span, help=help)
-        return None
 
     def _report(
         self,
@@ -277,32 +288,3 @@ def _truth_meant(word: str) -> str | None:
 def _choices(names: list[str]) -> str:
     more = ", ..." if len(names) > 20 else ""
     return "one of " + ", ".join(f"`{name}`" for name in names[:20]) + more
-
-
-def _convert(scalar: TextScalar, field: FieldDescriptor) -> Iterator[ScalarValue]:
-    """The value of a scalar in the field's type, if it has one."""
-    kind = field.cpp_type
-    value = scalar.value
-    if kind in _INTEGER_RANGES:
-        low, high, _ = _INTEGER_RANGES[kind]
-        if isinstance(value, int) and low <= value <= high:
-            yield value
-    elif kind == FieldDescriptor.CPPTYPE_BOOL:
-        if scalar.kind == "int" and value in (0, 1):
-            yield value == 1
-        elif scalar.kind == "identifier" and value in _TRUE + _FALSE:
-            yield value in _TRUE
-    elif kind in (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE):
-        if isinstance(value, int | float):
-            try:
-                yield as_float32(float(value)) if kind == FieldDescriptor.CPPTYPE_FLOAT else float(value)
-            except OverflowError:
-                return
-    elif isinstance(value, bytes):
-        if field.type == FieldDescriptor.TYPE_BYTES:
-            yield value
-            return
-        try:
-            yield value.decode()
-        except UnicodeDecodeError:
-            return

@@ -33,7 +33,7 @@ from amctc.dialects.caffe.schema import NET, caffe_schema
 from amctc.dialects.table import op_def
 from amctc.frontends import load_model
 from amctc.ir import Graph, Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 from amctc.ir.printer import print_graph
 from amctc.runtime.executor import graph_inputs, run_graph
 from amctc.targets.caffe.files import caffemodel, prototxt

@@ -107,7 +107,8 @@ def _end_of(source: SourceFile, graph: Graph, flavour: str | None) -> tuple[str,
     except DiagnosticError:
         return "rule set", told
     explain(resolved)
-    to_layer_config(resolved)
+    if policy.flavour.kind == "ptq":
+        to_layer_config(resolved)
     return "resolved", told
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 _T = TypeVar("_T")
 

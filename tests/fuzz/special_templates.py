@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 from tests.fuzz.pieces import Bench, Blob, Piece, Template
 
 _ONE_IMAGE = (2, 4, 6, 6)

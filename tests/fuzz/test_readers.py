@@ -20,7 +20,8 @@ from amctc.ir import Graph
 from amctc.ir.parser import parse_graph
 from amctc.ir.printer import print_graph
 from amctc.passes import PASSES, PIPELINES
-from amctc.pipeline.pipeline import check_complete, parse_pipeline
+from amctc.pipeline.order import check_complete
+from amctc.pipeline.pipeline_text import parse_pipeline
 from amctc.policy import Policy, explain, resolve, to_json
 from amctc.registry import builtin_registry
 from amctc.runtime.datasets import Dataset

@@ -185,6 +185,7 @@ VALUES = (
 
 ADVICE = (
     bad("common_config {\n  snq_quantize { }\n  ▸arq_quantize { }\n}", "AM230", "overrules `snq_quantize` on line 2"),
+    bad("common_config { snq_quantize { } ▸arq_quantize { } }", "AM230", "`snq_quantize` before it on line 1"),
     bad("batch_num: 1\n▸batch_num: 2\n", "AM232", "on line 2 overrules the one on line 1"),
     bad("do_fusion: true ▸do_fusion: false ▸do_fusion: true", "AM232 AM232", "on line 1 twice"),
     bad(arq("num_bits: 8") + "\n" + arq("▸num_bits: 8"), "AM232", "take one of them out"),
@@ -214,7 +215,6 @@ UNFIT = (
     unfit(by_name('"pool1"', "▸arq_quantize { }"), "AM226", "have no weights"),
     unfit(by_name('"fc"', "arq_quantize { channel_wise: ▸true }"), "AM227", "one scale for all"),
     unfit("update_bn: ▸true", "AM290", "not built in this version"),
-    unfit('pass { name: ▸"fuse" }', "AM290", "--pipeline"),
     unfit("common_config { ▸▸snq_quantize { } }", "AM272 AM290", "the first layer with weights (`conv1`) and the last"),
     unfit('skip_layers: ▸"conv9"\nskip_layer_types: ▸"Pool"', "AM220 AM222", "`conv9`"),
 )

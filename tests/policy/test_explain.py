@@ -70,7 +70,7 @@ def test_a_row_says_how_a_layer_is_quantized_or_why_it_is_not(layer: str, cells:
                    "common_config quant.cfg:1 lost to override_layer_configs quant.cfg:3")),
         ("sum", ("`sum` is quantized",)),
         ("fc", ("`fc` is not quantized: skipped",
-                "skip_layers quant.cfg:5 lost to skip_layers quant.cfg:5",
+                "skip_layers quant.cfg:5:21 lost to skip_layers quant.cfg:5:15",
                 "skip_layer_types quant.cfg:6 lost to skip_layers quant.cfg:5")),
         ("drop", ("`drop` is not quantized: its type is never quantized",)),
     ],
@@ -84,6 +84,13 @@ def test_an_override_of_a_skipped_layer_lost_to_the_skip_list() -> None:
     assert row_of(text, "conv1").story[1:] == ("override_layer_configs quant.cfg:2 lost to skip_layers quant.cfg:1",)
 
 
+def test_rules_on_one_line_are_told_apart_by_their_columns() -> None:
+    text = 'skip_layers: "conv1" override_layer_configs { layer_name: "conv1" calibration_config { } }'
+    (lost,) = row_of(text, "conv1").lost
+    assert str(lost) == "override_layer_configs quant.cfg:1:59 lost to skip_layers quant.cfg:1:14"
+    assert lost.places == ("quant.cfg:1:59", "quant.cfg:1:14")
+
+
 def test_a_layer_that_a_pattern_does_not_switch_on_says_so() -> None:
     text = 'override_layer_configs { layer_name: "glob:*1" calibration_config { } }'
     assert row_of(text, "relu1").reason == "off by default, and no pattern switches it on"
@@ -93,7 +100,7 @@ def test_the_rows_of_a_layer_config_name_its_entries() -> None:
     text = '{"conv1": {}, "conv2": {"quant_enable": false}, "glob:conv*": {}, "glob:relu?": {}}'
     rows = {row.layer: row for row in explain_layers(resolve(layer_config(text), small_graph()))}
     assert rows["conv1"].rule_text == "json (config.json:1)"
-    assert rows["conv1"].story[1:] == ("json config.json:1 lost to json config.json:1",)
+    assert rows["conv1"].story[1:] == ("json config.json:1:49 lost to json config.json:1:2",)
     assert rows["conv2"].reason == "`quant_enable` is false"
     assert rows["relu1"].reason == "off by default, and no pattern switches it on"
     assert (rows["sum"].reason, rows["sum"].rule_text) == ("no entry", "json (no entry)")
@@ -153,9 +160,9 @@ def test_the_json_has_the_rows_and_the_layers() -> None:
             "lost": [
                 {
                     "rule": "skip_layers",
-                    "location": "quant.cfg:5",
+                    "location": "quant.cfg:5:21",
                     "winner": "skip_layers",
-                    "winner_location": "quant.cfg:5",
+                    "winner_location": "quant.cfg:5:15",
                 },
                 {
                     "rule": "skip_layer_types",

@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from amctc.diagnostics import Diagnostic, DiagnosticError, Level
-from amctc.policy import Policy, Said, not_yet_available, resolve
+from amctc.policy import Policy, Said, not_yet_available, resolve, to_json
 from amctc.policy.flavours import FLAVOURS, Flavour, recognise
 from amctc.policy.json_schema import layer_config_schema
 from amctc.policy.limits import FLAVOUR_LIMITS
@@ -422,6 +422,8 @@ def test_training_and_kv_cache_policies_are_refused_when_compiling(text: str) ->
     (found,) = not_yet_available(resolve(policy, small_graph()))
     assert (found.code, found.file) == ("AM290", "quant.cfg")
     assert policy.flavour.title in found.message
+    with pytest.raises(DiagnosticError, match="AM290"):
+        to_json(resolve(policy, small_graph()))
 
 
 # The schemas.

@@ -218,3 +218,9 @@ def test_the_text_of_a_diagnostic_shows_the_place() -> None:
         "  |                                           ^^\n"
         "  help: 12 bits are the widest that seldom overflow"
     )
+
+
+def test_of_very_many_values_told_twice_the_first_ten_are_told() -> None:
+    warnings = cfg("batch_num: 1 " * 500).warnings
+    assert [found.code for found in warnings] == ["AM232"] * 10
+    assert warnings[-1].notes == ("the same holds in 489 more places",)

@@ -13,6 +13,7 @@ from amctc.diagnostics import DiagnosticError
 from amctc.frontends.caffe import load_caffe
 from amctc.ir import Graph
 from amctc.policy import Policy, ResolvedPolicy, explain, explain_to_json, resolve, to_json
+from amctc.policy.read import MAX_POLICY_BYTES
 from tests.policy.texts import SAMPLE_CFG, cfg, layer_config, resolved_cfg, small_graph
 
 TWO_LAYERS = """\
@@ -258,3 +259,14 @@ def test_an_explanation_is_plain_data_with_a_version() -> None:
         "rule": "built-in default of Eltwise",
         "location": None,
     }
+
+
+def test_the_config_of_ten_thousand_layers_is_read_back_though_it_is_larger_than_four_mebibytes() -> None:
+    graph = Graph()
+    value = graph.add("data", "caffe.Input").output
+    for number in range(10_000):
+        value = graph.add(f"conv{number}", "caffe.Convolution", [value]).output
+    resolved = resolved_cfg('override_layer_configs { layer_name: "glob:conv*7" calibration_config { } }', graph)
+    text = to_json(resolved)
+    assert 4 * 1024 * 1024 < len(text) < MAX_POLICY_BYTES
+    assert resolve(layer_config(text), graph) == resolved

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from amctc.diagnostics import DiagnosticError
 from amctc.source import SourceFile
 from amctc.text import syntax
-from amctc.text.json_source import JsonNode, key_span_at, node_at, parse_json, span_at, to_python
+from amctc.text.json_source import parse_json
+from amctc.text.json_tree import JsonNode, key_span_at, node_at, span_at, to_python
 
 
 def parse(text: str) -> JsonNode:

@@ -14,7 +14,6 @@ from amctc.dialects.shapes import annotate_shapes, node_error
 from amctc.dialects.table import op_def, op_table
 from amctc.frontends.caffe.attach_weights import attach_weights
 from amctc.frontends.caffe.custom_layers import check_custom_layer
-from amctc.frontends.caffe.large_trees import no_garbage
 from amctc.frontends.caffe.layer_def import BlobName, LayerDef
 from amctc.frontends.caffe.nearest_name import is_worth_looking, nearest_name
 from amctc.frontends.caffe.net import NetDef, read_net
@@ -24,6 +23,7 @@ from amctc.frontends.caffe.quant_layers import QUANT_LAYERS, misread_integers, q
 from amctc.frontends.caffe.shared_parameters import shared_parameter_clashes
 from amctc.frontends.caffe.weights import read_weights
 from amctc.ir import Graph, Node, Origin, Provenance, Value
+from amctc.text.bulk import building
 
 
 def load_caffe(
@@ -47,7 +47,7 @@ def load_caffe(
     """
     own = collector if collector is not None else Collector()
     schema = schema_with(custom_protos, own)
-    with no_garbage():
+    with building():
         net = read_net(model, own, state, schema)
         graph = _build(net, own, keep_training, ForkDefaults(schema) if custom_protos else None)
     own.raise_errors()
@@ -72,6 +72,7 @@ def _build(net: NetDef, collector: Collector, keep_training: bool, fork: ForkDef
     producers = Producers(layers)
     latest: dict[str, Value] = {}
     read: set[Value] = set()
+    consumed: set[Value] = set()
     for written in layers:
         if written.name in graph:
             message = f"there are two layers named `{written.name}`"
@@ -93,6 +94,8 @@ def _build(net: NetDef, collector: Collector, keep_training: bool, fork: ForkDef
             provenance=Provenance(Origin(net.source.name, layer.span.line, layer.span)),
         )
         read.update(inputs)
+        if op != "quant.Observe":  # what is only watched stays an output
+            consumed.update(inputs)
         latest.update({value.blob: value for value in node.outputs})
         if row is not None:
             _check_arity(node, row, layer, collector)
@@ -101,7 +104,7 @@ def _build(net: NetDef, collector: Collector, keep_training: bool, fork: ForkDef
                     quant_node(node)
                 except OpError as mistake:
                     collector.add(node_error("AM320", node, str(mistake)))
-    graph.outputs = _outputs(graph, read)
+    graph.outputs = _outputs(graph, consumed)
     return graph
 
 
