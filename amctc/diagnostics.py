@@ -12,6 +12,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from unicodedata import combining, east_asian_width
 
 from amctc.source import Span
 
@@ -130,8 +131,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
 
 
 def render(diagnostic: Diagnostic) -> str:
-    """The diagnostic as text: head, place, excerpt with carets, notes and help."""
-    lines = [f"{diagnostic.level}[{diagnostic.code}]: {diagnostic.message}"]
+    """The diagnostic as text: head, place, excerpt with carets, notes and help.
+
+    What a file says may be quoted anywhere in it, so control characters are shown as signs: a terminal obeys none.
+    """
+    lines = [f"{diagnostic.level}[{diagnostic.code}]: {diagnostic.message}".replace("\n", "\u240a")]
     if diagnostic.span is not None:
         lines.append(f"  --> {diagnostic.span}")
         lines.extend(_excerpt(diagnostic.span, diagnostic.label))
@@ -143,7 +147,7 @@ def render(diagnostic: Diagnostic) -> str:
     lines.extend(f"  note: {note}" for note in diagnostic.notes)
     if diagnostic.help:
         lines.append(f"  help: {diagnostic.help}")
-    return "\n".join(lines)
+    return "\n".join(map(_visible, lines))
 
 
 def to_json(diagnostic: Diagnostic) -> dict[str, object]:
@@ -175,12 +179,32 @@ def _excerpt(span: Span, label: str, mark: str = "^") -> list[str]:
     # A minified file is one huge line: show the part around the place only.
     cut = max(0, column - 1 - _WIDEST_EXCERPT // 2) if end - start > _WIDEST_EXCERPT else 0
     shown = span.source.text[start + cut : min(start + cut + _WIDEST_EXCERPT, end)].replace("\t", " ")
-    width = max(1, min(span.end - span.start, end - start - column + 1))
-    width = max(1, min(width, len(shown) - (column - 1 - cut)))
+    before = column - 1 - cut
+    under = shown[before : before + span.end - span.start]
     gutter = str(line)
     pad = " " * len(gutter)
-    carets = " " * (column - 1 - cut) + mark * width
+    carets = " " * _cells(shown[:before]) + mark * max(1, _cells(under))
     return [
         f"{gutter} | {shown}".rstrip(),
         f"{pad} | {carets} {label}".rstrip(),
     ]
+
+
+def _visible(line: str) -> str:
+    """The line with a sign for each control character; line ends of notes stay."""
+    if line.isprintable():
+        return line
+    return "".join(char if char.isprintable() or char == "\n" else _sign(char) for char in line)
+
+
+def _sign(char: str) -> str:
+    if char < " ":
+        return chr(0x2400 + ord(char))
+    return "\u2421" if char == "\x7f" else "\ufffd"
+
+
+def _cells(text: str) -> int:
+    """How many columns of a terminal the text takes: a Chinese character takes two, a combining mark none."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
