@@ -8,113 +8,21 @@ number `into`. Everything that changes it goes through the verbs of `Graph`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any
 
 import networkx as nx
-import numpy as np
-from numpy.typing import NDArray
 
-from amctc.ir.provenance import Change, Origin, Provenance
-from amctc.ir.quantization import NodeQuant
+from amctc.ir.node import Array, Node, Use, Value
+from amctc.ir.provenance import Provenance
 from amctc.text.plain import Plain
 
-Array: TypeAlias = NDArray[np.generic]
-Shape: TypeAlias = tuple[int, ...]
 
+class TooManyChanges(Exception):
+    """A graph was changed more often than `allow_changes` said; `count` is how often."""
 
-class Value:
-    """One SSA tensor: output number `index` of `producer`.
-
-    `blob` is the name the source file gives it; in-place Caffe layers make several values of one
-    blob name. `shape` is unknown (None) until shapes have been inferred.
-    """
-
-    __slots__ = ("blob", "dtype", "index", "producer", "shape")
-
-    def __init__(
-        self, producer: Node, index: int, blob: str, shape: Shape | None = None, dtype: str = "float32"
-    ) -> None:
-        self.producer = producer
-        self.index = index
-        self.blob = blob
-        self.shape = shape
-        self.dtype = dtype
-
-    @property
-    def name(self) -> str:
-        """A name no other value of the graph has: `layer` or, from the second output on, `layer:1`."""
-        return self.producer.name if self.index == 0 else f"{self.producer.name}:{self.index}"
-
-    def __repr__(self) -> str:
-        return f"Value({self.name!r}, shape={self.shape})"
-
-
-@dataclass(frozen=True)
-class Use:
-    """Input number `index` of `node`."""
-
-    node: Node
-    index: int
-
-
-class Node:
-    """One layer: an op of a dialect, its attributes and its weights by role.
-
-    `op` is `dialect.Type`. `attrs` holds what the source file says of the layer under the source
-    format's own field names. `weights` maps a role of the op table to an array.
-    """
-
-    __slots__ = ("attrs", "created", "graph", "name", "op", "outputs", "provenance", "quant", "rank", "weights")
-
-    def __init__(
-        self,
-        graph: Graph,
-        name: str,
-        op: str,
-        attrs: Mapping[str, Plain],
-        weights: Mapping[str, Array],
-        provenance: Provenance,
-    ) -> None:
-        self.graph = graph
-        self.name = name
-        self.op = op
-        self.attrs: dict[str, Plain] = dict(attrs)
-        self.weights: dict[str, Array] = dict(weights)
-        self.outputs: tuple[Value, ...] = ()
-        self.provenance = provenance
-        self.quant: NodeQuant | None = None
-        self.rank = 0
-        self.created = 0
-
-    @property
-    def dialect(self) -> str:
-        return self.op.partition(".")[0]
-
-    @property
-    def type(self) -> str:
-        """The layer type in the source format's words: `Convolution`."""
-        return self.op.partition(".")[2]
-
-    @property
-    def inputs(self) -> tuple[Value, ...]:
-        return self.graph.inputs_of(self)
-
-    @property
-    def output(self) -> Value:
-        """The first output."""
-        return self.outputs[0]
-
-    @property
-    def origin(self) -> Origin | None:
-        return self.provenance.origin
-
-    def record(self, by: str, what: str, rule: str | None = None) -> None:
-        """Remember that pass `by` changed this node."""
-        self.provenance = self.provenance.with_change(Change(by, what, rule))
-
-    def __repr__(self) -> str:
-        return f"Node({self.name!r}, {self.op})"
+    def __init__(self, count: int) -> None:
+        self.count = count
+        super().__init__(f"the graph was changed {count} times")
 
 
 class Graph:
@@ -126,7 +34,11 @@ class Graph:
         self.attrs: dict[str, Plain] = {}
         self.topology: nx.MultiDiGraph[str] = nx.MultiDiGraph()
         self.created = 0
+        self.last_changed: str | None = None
+        """The name of the node that a verb added, connected or removed last."""
         self._order: tuple[Node, ...] | None = None
+        self._changes = 0
+        self._most_changes: int | None = None
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -157,9 +69,14 @@ class Graph:
         return iter(self.nodes)
 
     def inputs_of(self, node: Node) -> tuple[Value, ...]:
-        edges = [(data["into"], src, data["out"]) for src, _, data in self.topology.in_edges(node.name, data=True)]
-        edges.sort(key=lambda edge: edge[0])
-        return tuple(self.node(src).outputs[out] for _, src, out in edges)
+        return tuple(self.node(src).outputs[out] for _, src, out in self.edges_into(node))
+
+    def edges_into(self, node: Node) -> list[tuple[int, str, int]]:
+        """What a node reads, in order: the number of its input, the name of the producer, its output's number."""
+        # networkx's views of the same cost six times as much, and every pass and `verify` ask this of every node.
+        topology: Any = self.topology
+        sources = topology._pred[node.name]
+        return sorted((data["into"], src, data["out"]) for src, keys in sources.items() for data in keys.values())
 
     def uses(self, value: Value) -> tuple[Use, ...]:
         """Every input that reads the value, in the order of the readers' creation."""
@@ -204,7 +121,7 @@ class Graph:
         self.topology.add_node(name, node=node)
         for index, value in enumerate(inputs):
             self._connect(value, node, index)
-        self._order = None
+        self._changed(node)
         return node
 
     def unused_name(self, wanted: str) -> str:
@@ -217,11 +134,12 @@ class Graph:
 
     def set_input(self, use: Use, value: Value) -> None:
         """Let one input read another value."""
-        for src, _, key, data in list(self.topology.in_edges(use.node.name, keys=True, data=True)):
-            if data["into"] == use.index:
-                self.topology.remove_edge(src, use.node.name, key)
+        reader = use.node.name
+        for src in list(self.topology.predecessors(reader)):
+            if self.topology.has_edge(src, reader, use.index):
+                self.topology.remove_edge(src, reader, use.index)
         self._connect(value, use.node, use.index)
-        self._order = None
+        self._changed(use.node)
 
     def replace_uses(self, old: Value, new: Value, where: Callable[[Use], bool] | None = None) -> None:
         """Let every reader of `old` (for which `where` holds) read `new`.
@@ -230,8 +148,8 @@ class Graph:
         """
         for use in self.uses(old):
             if where is None or where(use):
-                self.set_input(use, new)
-        if where is None:
+                self._move(use, old, new)
+        if where is None and self.is_output(old):
             self.outputs = [new if output is old else output for output in self.outputs]
 
     def insert_before(
@@ -249,7 +167,7 @@ class Graph:
         source = edges[0].node.inputs[edges[0].index]
         node = self.add(name, op, [source], attrs=attrs, weights=weights, provenance=provenance, beside=edges[0].node)
         for use in edges:
-            self.set_input(use, node.output)
+            self._move(use, source, node.output)
         return node
 
     def insert_after(
@@ -278,16 +196,17 @@ class Graph:
             beside=value.producer,
         )
         for use in uses:
-            self.set_input(use, node.output)
-        self.outputs = [node.output if output is value else output for output in self.outputs]
+            self._move(use, value, node.output)
+        if self.is_output(value):
+            self.outputs = [node.output if output is value else output for output in self.outputs]
         return node
 
     def remove(self, node: Node) -> None:
         """Remove a node that nobody reads; ValueError when somebody does."""
-        if any(self.uses(value) or self.is_output(value) for value in node.outputs):
+        if self.topology.out_degree(node.name) or any(map(self.is_output, node.outputs)):
             raise ValueError(f"{node.name!r} is still read")
         self.topology.remove_node(node.name)
-        self._order = None
+        self._changed(node)
 
     def bypass(self, node: Node) -> None:
         """Remove a one-output node and let its readers read its first input instead."""
@@ -308,10 +227,29 @@ class Graph:
         into.record(by, what)
         self.bypass(node)
 
+    def allow_changes(self, most: int | None) -> None:
+        """Let verbs raise `TooManyChanges` after `most` changes from now on; None for no limit."""
+        self._changes = 0
+        self._most_changes = most
+
+    def _changed(self, node: Node) -> None:
+        self._order = None
+        self.last_changed = node.name
+        self._changes += 1
+        if self._most_changes is not None and self._changes > self._most_changes:
+            raise TooManyChanges(self._changes)
+
     def _connect(self, value: Value, node: Node, index: int) -> None:
         if value.producer.graph is not self:
             raise ValueError(f"{value.name!r} belongs to another graph")
-        self.topology.add_edge(value.producer.name, node.name, out=value.index, into=index)
+        # The key finds the edge of an input without a look at the others.
+        self.topology.add_edge(value.producer.name, node.name, key=index, out=value.index, into=index)
+
+    def _move(self, use: Use, old: Value, new: Value) -> None:
+        """`set_input` where the value that the input reads is known: no search among the node's inputs."""
+        self.topology.remove_edge(old.producer.name, use.node.name, use.index)
+        self._connect(new, use.node, use.index)
+        self._changed(use.node)
 
     # -- comparison ------------------------------------------------------------------------------
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.resources import files
 from typing import TypeAlias
@@ -14,7 +15,8 @@ import numpy as np
 from lark import Lark, Token, Tree, UnexpectedInput
 
 from amctc.diagnostics import DiagnosticError, error
-from amctc.ir.graph import Array, Graph, Node, Shape, Value
+from amctc.ir.graph import Graph
+from amctc.ir.node import Array, Node, Shape, Value
 from amctc.ir.provenance import Change, Origin, Provenance
 from amctc.ir.quantization import InputQuant, NodeQuant, WeightQuant
 from amctc.quant.ifmr import IfmrSettings
@@ -23,6 +25,14 @@ from amctc.text.plain import Plain, Symbol
 
 _Tree: TypeAlias = "Tree[Token]"
 
+ReadArray: TypeAlias = Callable[[str, str], Array]
+"""Gives the array under a key of a file, by the names that the text has; `DiagnosticError` where there is none."""
+
+_DEEPEST = 60
+"""Lists and dicts inside each other; attributes of real layers have a handful."""
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
 
 @cache
 def _grammar() -> Lark:
@@ -30,26 +40,38 @@ def _grammar() -> Lark:
     return Lark(text, parser="lalr", start="graph", propagate_positions=True)
 
 
-def parse_graph(source: SourceFile) -> Graph:
-    """The graph that a text describes. Raises `DiagnosticError` (AM150) at the character."""
+def parse_graph(source: SourceFile, read_array: ReadArray | None = None) -> Graph:
+    """The graph that a text describes. Raises `DiagnosticError` (AM150) at the character.
+
+    `read_array` finds the weights that are not in the text (None: there must be none); the name of their
+    file is then a plain one, without a folder.
+    """
     try:
         tree = _grammar().parse(source.text)
     except UnexpectedInput as mistake:
         start = mistake.pos_in_stream or 0
         raise error("AM150", "this is not the textual form of a graph", source.span(start, start + 1)) from None
-    return _Reader(source).graph(tree)
+    try:
+        return _Reader(source, read_array).graph(tree)
+    except (ValueError, OverflowError):
+        raise error("AM150", "something in this graph cannot be read", source.span(0, 5)) from None
 
 
 class _Reader:
-    def __init__(self, source: SourceFile) -> None:
+    def __init__(self, source: SourceFile, read_array: ReadArray | None) -> None:
         self.source = source
+        self.read_array = read_array
 
     def graph(self, tree: _Tree) -> Graph:
         graph = Graph(_string(_tokens(tree)[0]))
         for part in _parts(tree, "attrs"):
             graph.attrs = self.mapping(_trees(part)[0])
         for part in _parts(tree, "node"):
-            self.node(graph, part)
+            try:
+                self.node(graph, part)
+            except (ValueError, OverflowError):  # such as a bad escape in a string, or a number of 5000 digits
+                span = self.source.span(part.meta.start_pos, part.meta.end_pos)
+                raise error("AM150", "something in this node cannot be read", span) from None
         for part in _parts(tree, "output"):
             graph.outputs.append(self.value(graph, _trees(part)[0]))
         return graph
@@ -104,11 +126,15 @@ class _Reader:
         try:
             dtype = np.dtype(str(dtype_token))
         except TypeError:
-            raise self.error(dtype_token, f"`{dtype_token}` is not an element type") from None
+            dtype = np.dtype(object)
+        if dtype.kind not in "biuf":
+            raise self.error(dtype_token, f"`{dtype_token}` is not an element type")
         shape = _dims(next(_parts(tree, "dims")))
         data = _trees(tree)[-1]
         if data.data == "elided":
             raise self.error(dtype_token, "the numbers of this weight were left out when the graph was printed")
+        if data.data == "file":
+            return self.stored(data, dtype, shape)
         try:
             if data.data == "base64":
                 raw = base64.b64decode(_string(_tokens(data)[0]), validate=True)
@@ -116,6 +142,18 @@ class _Reader:
             return np.array(self.items(data), dtype).reshape(shape)
         except (ValueError, OverflowError, binascii.Error):
             raise self.error(dtype_token, "the numbers do not fit the type and shape") from None
+
+    def stored(self, tree: _Tree, dtype: np.dtype[np.generic], shape: Shape) -> Array:
+        """The very array of the file, so that layers that share one still do."""
+        file, key = _tokens(tree)
+        name = _string(file)
+        if self.read_array is None or not _FILE_NAME.fullmatch(name):
+            raise self.error(file, "a weight may only lie in a file beside this one")
+        found = self.read_array(name, _string(key))
+        if found.dtype != dtype or found.shape != shape:
+            has = f"{found.dtype}{list(found.shape)}"
+            raise self.error(key, f"the array there is {has}, not {dtype}{list(shape)}")
+        return found
 
     def quant(self, tree: _Tree) -> NodeQuant:
         plain = self.mapping(_trees(tree)[0])
@@ -125,19 +163,22 @@ class _Reader:
             span = self.source.span(tree.meta.start_pos, tree.meta.end_pos)
             raise error("AM150", "this is not a quantization annotation", span) from None
 
-    def plain(self, item: _Tree | Token) -> Plain:
+    def plain(self, item: _Tree | Token, depth: int) -> Plain:
         if isinstance(item, Token):
             return _scalar(item)
-        return self.items(item) if item.data == "list" else self.mapping(item)
+        if depth > _DEEPEST:
+            span = self.source.span(item.meta.start_pos, item.meta.start_pos + 1)
+            raise error("AM150", f"lists and dicts lie more than {_DEEPEST} deep in each other", span)
+        return self.items(item, depth) if item.data == "list" else self.mapping(item, depth)
 
-    def items(self, tree: _Tree) -> tuple[Plain, ...]:
-        return tuple(self.plain(item) for item in tree.children)
+    def items(self, tree: _Tree, depth: int = 1) -> tuple[Plain, ...]:
+        return tuple(self.plain(item, depth + 1) for item in tree.children)
 
-    def mapping(self, tree: _Tree) -> dict[str, Plain]:
+    def mapping(self, tree: _Tree, depth: int = 1) -> dict[str, Plain]:
         pairs: dict[str, Plain] = {}
         for pair in _trees(tree):
             key, item = pair.children
-            pairs[str(key)] = self.plain(item)
+            pairs[str(key)] = self.plain(item, depth + 1)
         return pairs
 
     def error(self, token: Token, message: str) -> DiagnosticError:
@@ -162,7 +203,10 @@ def _string(token: Token) -> str:
 
 
 def _dims(tree: _Tree) -> Shape:
-    return tuple(int(token) for token in _tokens(tree))
+    dims = tuple(int(token) for token in _tokens(tree))
+    if any(dim < 0 for dim in dims):
+        raise ValueError(dims)
+    return dims
 
 
 def _scalar(token: Token) -> Plain:

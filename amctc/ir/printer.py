@@ -10,21 +10,25 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from amctc.ir.graph import Array, Graph, Node, Value
+from amctc.ir.graph import Graph
+from amctc.ir.node import Array, Node, Value
 from amctc.ir.quantization import NodeQuant
+from amctc.ir.stored_weights import LISTED, StoredWeights
 from amctc.text.plain import Plain, Symbol
 
-_LISTED = 64
-"""Arrays of at most this many elements are written as numbers, longer ones in base64."""
 
-
-def print_graph(graph: Graph, *, elide_weights: bool = False) -> str:
+def print_graph(graph: Graph, *, elide_weights: bool = False, stored: StoredWeights | None = None) -> str:
     """The graph as text.
 
-    With `elide_weights` an array that is too long to list is only named by its hash: good to read
-    and to compare, but `parse_graph` refuses it.
+    An array that is too long to list is written in base64. With `elide_weights` it is only named by its hash:
+    good to read and to compare, but `parse_graph` refuses it. Arrays in `stored` are named by their places.
     """
-    return "\n".join(_graph_lines(graph, elide_weights)) + "\n"
+    return "\n".join(_graph_lines(graph, elide_weights, stored)) + "\n"
+
+
+def print_node(node: Node) -> str:
+    """One node as it stands in the text of a graph, with long weights left out."""
+    return "\n".join(_node_lines(node, True, None)) + "\n"
 
 
 def plain_text(value: Plain) -> str:
@@ -46,25 +50,26 @@ def plain_text(value: Plain) -> str:
     return "{" + ", ".join(f"{key}: {plain_text(item)}" for key, item in value.items()) + "}"
 
 
-def _graph_lines(graph: Graph, elide: bool) -> Iterator[str]:
+def _graph_lines(graph: Graph, elide: bool, stored: StoredWeights | None) -> Iterator[str]:
     yield f"graph {plain_text(graph.name)} {{"
     if graph.attrs:
         yield f"  attrs {plain_text(graph.attrs)}"
     for node in graph.nodes:
-        for line in _node_lines(node, elide):
+        for line in _node_lines(node, elide, stored):
             yield f"  {line}"
     for value in graph.outputs:
         yield f"  output {_reference(value)}"
     yield "}"
 
 
-def _node_lines(node: Node, elide: bool) -> Iterator[str]:
+def _node_lines(node: Node, elide: bool, stored: StoredWeights | None) -> Iterator[str]:
     inputs = ", ".join(_reference(value) for value in node.inputs)
     yield f"node {plain_text(node.name)} {node.op} ({inputs}) {{"
     if node.attrs:
         yield f"  attrs {plain_text(node.attrs)}"
     for role, array in node.weights.items():
-        yield f"  weight {role} {_array(array, elide)}"
+        place = stored.place_of(array) if stored is not None else None
+        yield f"  weight {role} {_array(array, elide) if place is None else _array_at(array, place)}"
     for value in node.outputs:
         shape = "?" if value.shape is None else "[" + ", ".join(map(str, value.shape)) + "]"
         yield f"  out {plain_text(value.blob)} {value.dtype} {shape}"
@@ -118,9 +123,17 @@ def _reference(value: Value) -> str:
     return name if value.index == 0 else f"{name}.{value.index}"
 
 
+def _array_at(array: Array, place: tuple[str, str]) -> str:
+    return f"{_head(array)} = file {' '.join(map(plain_text, place))}"
+
+
+def _head(array: Array) -> str:
+    return f"{array.dtype}[{', '.join(map(str, array.shape))}]"
+
+
 def _array(array: Array, elide: bool) -> str:
-    head = f"{array.dtype}[{', '.join(map(str, array.shape))}]"
-    if array.size <= _LISTED:
+    head = _head(array)
+    if array.size <= LISTED:
         numbers = ", ".join(_number(item) for item in array.ravel())
         return f"{head} = [{numbers}]"
     data = np.ascontiguousarray(array).tobytes()

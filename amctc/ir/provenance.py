@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from amctc.source import Span
@@ -40,8 +41,8 @@ class Provenance:
     absorbed: tuple[str, ...] = ()
     inserted: bool = False
 
-    def with_change(self, change: Change) -> Provenance:
-        return replace(self, changes=(*self.changes, change))
+    def with_changes(self, changes: Iterable[Change]) -> Provenance:
+        return replace(self, changes=(*self.changes, *changes))
 
     def absorbing(self, *names: str) -> Provenance:
         return replace(self, absorbed=(*self.absorbed, *names))

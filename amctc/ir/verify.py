@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import networkx as nx
 
-from amctc.ir.graph import Graph, Node
+from amctc.ir.graph import Graph
+from amctc.ir.node import Node
 
 
 class InvalidGraph(Exception):
-    """A graph that breaks an invariant; `problems` names each one."""
+    """A graph that breaks an invariant; `problems` names each one, `node` the first node that has one."""
 
-    def __init__(self, problems: tuple[str, ...]) -> None:
+    def __init__(self, problems: tuple[str, ...], node: str | None = None) -> None:
         self.problems = problems
+        self.node = node
         super().__init__("; ".join(problems))
 
 
@@ -23,22 +25,26 @@ def verify(graph: Graph) -> None:
     an annotation belong to inputs that exist.
     """
     problems: list[str] = []
-    if not nx.is_directed_acyclic_graph(graph.topology):
-        cycle = " -> ".join(src for src, _, _ in nx.find_cycle(graph.topology))
-        raise InvalidGraph((f"the graph has a cycle: {cycle}",))
-    for node in graph.nodes:
+    try:
+        nodes = graph.nodes
+    except nx.NetworkXUnfeasible:
+        cycle = [src for src, _, _ in nx.find_cycle(graph.topology)]
+        raise InvalidGraph((f"the graph has a cycle: {' -> '.join(cycle)}",), cycle[0]) from None
+    first: str | None = None
+    for node in nodes:
         problems.extend(_node_problems(graph, node))
+        first = first or (node.name if problems else None)
     for value in graph.outputs:
         if value.producer.name not in graph or graph.node(value.producer.name) is not value.producer:
             problems.append(f"the graph output {value.name!r} is not a value of the graph")
     if problems:
-        raise InvalidGraph(tuple(problems))
+        raise InvalidGraph(tuple(problems), first)
 
 
 def _node_problems(graph: Graph, node: Node) -> list[str]:
     problems: list[str] = []
-    edges = [(data["into"], src, data["out"]) for src, _, data in graph.topology.in_edges(node.name, data=True)]
-    if sorted(edge[0] for edge in edges) != list(range(len(edges))):
+    edges = graph.edges_into(node)
+    if [into for into, _, _ in edges] != list(range(len(edges))):
         problems.append(f"the inputs of {node.name!r} are not numbered from 0 without a gap")
     problems.extend(
         f"{node.name!r} reads output {out} of {src!r}, which has {len(graph.node(src).outputs)}"
