@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from amctc.dialects.caffe.blobs import bounded
 from amctc.dialects.op import Arity, OpDef, OpError, UnknownShape
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
+from amctc.registered import Registered
 
 CustomRun: TypeAlias = Callable[
     [Node, tuple[NDArray[Any], ...], tuple[Shape, ...]], "NDArray[Any] | Sequence[NDArray[Any]]"
@@ -25,18 +26,21 @@ CustomInfer: TypeAlias = Callable[[Node, tuple[Shape, ...]], Sequence[Sequence[i
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ANY = Arity(0, None)
+CAFFE = "caffe"
 
 
 @dataclass(frozen=True)
 class CustomOp:
-    """What was registered for a layer type."""
+    """What was registered for a layer type, or for an op of another dialect than Caffe's by its full name."""
 
     type: str
     run: CustomRun
     infer: CustomInfer | None = None
 
 
-_REGISTERED: dict[str, CustomOp] = {}
+HOST_OPS: Registered[CustomOp] = Registered("host op")
+OPS: Registered[OpDef] = Registered("op")
+"""Rows beside those of the built-in table, by `dialect.Type`."""
 
 
 def is_type_name(type: str) -> bool:
@@ -45,24 +49,23 @@ def is_type_name(type: str) -> bool:
 
 
 def registered(type: str) -> CustomOp | None:
-    """What is registered for a layer type now."""
-    return _REGISTERED.get(type)
+    """What is registered now for a layer type of Caffe, or for an op of another dialect by its full name."""
+    return HOST_OPS.get(type)
+
+
+def registered_for(node: Node) -> CustomOp | None:
+    """The host op that is registered for the op of a node."""
+    return HOST_OPS.get(node.type if node.dialect == CAFFE else node.op)
+
+
+def is_registered_type(type: str) -> bool:
+    """Whether a host op or a row of the op table is registered now for a layer type of Caffe."""
+    return type in HOST_OPS.rows or f"{CAFFE}.{type}" in OPS.rows
 
 
 def registered_types() -> tuple[str, ...]:
     """The layer types that something is registered for, in the order of registration."""
-    return tuple(_REGISTERED)
-
-
-def enter(op: CustomOp) -> None:
-    """Register for the whole process. The caller has made sure that the type is free."""
-    _REGISTERED[op.type] = op
-
-
-def leave(op: CustomOp) -> None:
-    """Undo `enter`; nothing happens where another op, or none, is registered now."""
-    if _REGISTERED.get(op.type) is op:
-        del _REGISTERED[op.type]
+    return tuple(HOST_OPS.rows)
 
 
 @lru_cache(maxsize=1024)
@@ -74,16 +77,27 @@ def custom_row(op: str) -> OpDef:
         inputs=_ANY,
         outputs=_ANY,
         infer=_infer,
+        effect=True,
     )
     return bounded(row)
 
 
 def _infer(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
-    op = registered(node.type)
+    op = registered_for(node)
     if op is None or op.infer is None:
         raise UnknownShape
+    return _inferred(op.infer, node, shapes)
+
+
+def foreign_row(row: OpDef) -> OpDef:
+    """A row that may be anybody's: what it infers is checked, and a failure is told as one of the layer."""
+    infer = row.infer
+    return bounded(replace(row, infer=lambda node, shapes: _inferred(infer, node, shapes)))
+
+
+def _inferred(infer: CustomInfer, node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
     try:
-        found = tuple(tuple(int(size) for size in shape) for shape in op.infer(node, shapes))
+        found = tuple(tuple(int(size) for size in shape) for shape in infer(node, shapes))
     except (OpError, UnknownShape):
         raise
     except Exception as failure:  # of code that is not ours

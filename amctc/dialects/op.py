@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 
 class OpError(Exception):
@@ -99,6 +99,26 @@ class Affine:
     """
 
     coefficients: Callable[[Node, int], tuple[NDArray[np.float64], NDArray[np.float64]] | str]
+    become: Callable[[Node, NDArray[np.float32], NDArray[np.float32]], None] | None = None
+    """Turn the node into its dialect's layer of such a map, with this a and this b for each channel of axis 1."""
+
+
+@dataclass(frozen=True)
+class Reshaping:
+    """The output holds the elements of the only input, in their order, under the shape that `infer` gives."""
+
+    become: Callable[[Node, tuple[int, ...]], None]
+    """Turn the node into its dialect's reshape: a size for each axis, 0 for that of the input, -1 for what is left."""
+
+
+@dataclass(frozen=True)
+class Permuting:
+    """The output is the only input with its axes in another order."""
+
+    order: Callable[[Node, int], tuple[int, ...]]
+    """Which axis of the input each axis of the output is, for an input of so many axes."""
+    become: Callable[[Node, tuple[int, ...]], None]
+    """Turn the node into its dialect's permutation in that order."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +155,8 @@ class OpDef:
     linear: Linear | None = None
     recurrent: Recurrent | None = None
     affine: Affine | None = None
+    reshaping: Reshaping | None = None
+    permuting: Permuting | None = None
     source: bool = False
     """An input of the graph."""
     activation: bool = False
@@ -144,6 +166,12 @@ class OpDef:
     """Whether this node works in place, and would give other numbers with a top of its own."""
     identity: bool = False
     """At inference the output equals the input (Dropout, Split)."""
+    changes_nothing: Callable[[Node, tuple[Shape, ...]], bool] = lambda node, shapes: False
+    """Whether the first output equals the first input, for inputs of these shapes; may raise as `infer` does."""
+    swallows: bool = False
+    """Only reads its inputs, so that they count as read (Silence)."""
+    effect: bool = False
+    """Does, or may do, something besides its outputs: writes a file, watches a value, is somebody else's code."""
     moves_data: bool = False
     """The outputs together hold exactly the elements of the inputs, each once (Concat, Reshape): no arithmetic."""
     dtypes: Callable[[Node], tuple[str, ...]] | None = None

@@ -13,7 +13,7 @@ import dataclasses
 
 from amctc.dialects.op import ONE, Arity, OpDef
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 from amctc.quant.ifmr import IfmrSettings
 from amctc.text.plain import Plain
 
@@ -40,6 +40,7 @@ QUANT_OPS: tuple[OpDef, ...] = (
         inputs=ONE,
         outputs=Arity(0, 0),
         infer=_none,
+        effect=True,
         notes="attrs: layers (names joined with the input index), and the settings of the observer",
     ),
     OpDef(

@@ -8,7 +8,7 @@ from amctc.diagnostics import Collector, Diagnostic
 from amctc.dialects.op import OpError, UnknownShape
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Node, Value
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 
 def node_error(code: str, node: Node, message: str, help: str | None = None) -> Diagnostic:
@@ -76,4 +76,26 @@ def annotate_shapes(graph: Graph, inputs: Mapping[str, Shape] | None = None) -> 
         for value, dtype in zip(node.outputs, op_def(node).output_dtypes(node), strict=True):
             value.shape = shapes.get(value)
             value.dtype = dtype
+    return shapes
+
+
+def other_batch_shapes(graph: Graph) -> dict[Value, Shape]:
+    """The shapes of the values if every input of the graph held twice as many samples.
+
+    Without what is not known, and without what no other number of samples fits: such a graph cannot run on them.
+    """
+    shapes: dict[Value, Shape] = {}
+    for node in graph.nodes:
+        row = op_def(node)
+        if row.source:
+            shapes |= {v: (2 * v.shape[0], *v.shape[1:]) for v in node.outputs if v.shape}
+            continue
+        inputs = tuple(shapes[value] for value in node.inputs if value in shapes)
+        if len(inputs) != len(node.inputs):
+            continue
+        try:
+            found = row.infer(node, inputs)
+        except (OpError, UnknownShape):
+            continue
+        shapes.update(zip(node.outputs, found, strict=True))
     return shapes

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 
-from amctc.dialects.custom import custom_row
+from amctc.dialects.custom import CAFFE, OPS, custom_row
 from amctc.dialects.op import OpDef
 from amctc.ir import Node
 
 
 @cache
-def op_table() -> Mapping[str, OpDef]:
-    """All ops by `dialect.Type`."""
+def builtin_ops() -> Mapping[str, OpDef]:
+    """The ops that come with amctc, by `dialect.Type`."""
     from amctc.dialects.caffe import CAFFE_OPS
     from amctc.dialects.quant import QUANT_OPS
 
@@ -24,6 +24,16 @@ def op_table() -> Mapping[str, OpDef]:
     return MappingProxyType(table)
 
 
+def op_table() -> Mapping[str, OpDef]:
+    """All ops by `dialect.Type`: the built-in ones, and those that this process has registered until now."""
+    return _with_registered(OPS.version) if OPS.rows else builtin_ops()
+
+
+@lru_cache(maxsize=1)
+def _with_registered(version: int) -> Mapping[str, OpDef]:
+    return MappingProxyType({**builtin_ops(), **{name: row.value for name, row in OPS.rows.items()}})
+
+
 def op_def(node: Node) -> OpDef:
     """The row of a node's op, for a custom layer one that says nothing of it.
 
@@ -32,11 +42,16 @@ def op_def(node: Node) -> OpDef:
     row = op_table().get(node.op)
     if row is not None:
         return row
-    if node.dialect != "caffe":
+    if node.dialect != CAFFE:
         raise KeyError(node.op)
     return custom_row(node.op)
 
 
 def is_custom(node: Node) -> bool:
     """Whether the node is a custom layer: one of Caffe's dialect that the table lacks."""
-    return node.dialect == "caffe" and node.op not in op_table()
+    return node.dialect == CAFFE and node.op not in op_table()
+
+
+def is_foreign(node: Node) -> bool:
+    """Whether nothing that comes with amctc runs the node: a custom layer, or one of a registered op."""
+    return node.op not in builtin_ops()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.dialects.op import InnerProduct, Linear
+from amctc.dialects.op import InnerProduct, Linear, OpError, UnknownShape
 from amctc.dialects.table import op_def
 from amctc.ir import Node
+from amctc.ir.node import Shape
 
 
 def linear_trait(node: Node) -> Linear:
@@ -44,3 +45,23 @@ def affine_coefficients(node: Node, channels: int) -> tuple[NDArray[np.float64],
     if trait is None:
         return f"{node.type} is not a map of each channel"
     return trait.coefficients(node, channels)
+
+
+def changes_nothing(node: Node, shapes: tuple[Shape, ...] | None) -> bool:
+    """Whether the first output of a node always equals its first input.
+
+    `shapes` are those of the inputs; without them (None) only layers that never change anything are known.
+    """
+    row = op_def(node)
+    if row.identity or shapes is None:
+        return row.identity
+    try:
+        return row.changes_nothing(node, shapes)
+    except (OpError, UnknownShape):
+        return False
+
+
+def may_be_constant(node: Node) -> bool:
+    """Whether a node gives the same in every batch if its inputs do."""
+    row = op_def(node)
+    return not (row.source or row.effect or row.training_only or row.recurrent is not None)

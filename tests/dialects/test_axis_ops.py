@@ -11,7 +11,7 @@ from amctc.diagnostics import DiagnosticError
 from amctc.dialects.shapes import infer_shapes
 from amctc.dialects.table import op_def, op_table
 from amctc.ir import Graph, Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 from amctc.text.plain import Plain, Symbol
 from tests.runtime.nets import add_input
 

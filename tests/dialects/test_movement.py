@@ -11,7 +11,7 @@ from amctc.dialects.caffe.schema import LAYER, caffe_schema
 from amctc.dialects.op import OpError, UnknownShape
 from amctc.dialects.table import op_def
 from amctc.ir import Graph
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 from amctc.text.plain import Plain
 
 

@@ -18,7 +18,7 @@ from amctc.dialects.shapes import annotate_shapes
 from amctc.dialects.table import op_table
 from amctc.frontends.caffe import load_caffe
 from amctc.ir import Graph
-from amctc.ir.graph import Array, Shape
+from amctc.ir.node import Array, Shape
 from amctc.runtime.executor import Executor, run_graph
 from amctc.runtime.lowering import lower
 from tests.runtime.nets import add_input, one_layer, random

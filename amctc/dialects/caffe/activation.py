@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
+from amctc.dialects.caffe.become import become_scale
 from amctc.dialects.caffe.blobs import Infer, describe, same_shape
 from amctc.dialects.caffe.params import params
-from amctc.dialects.op import ONE, OpDef, OpError, Quantizable
+from amctc.dialects.op import ONE, Affine, OpDef, OpError, Quantizable
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 
 def elementwise(
@@ -48,6 +53,18 @@ def _slope_shape(node: Node, shapes: tuple[Shape, ...]) -> Mapping[str, Shape]:
     return {"slope": () if params(node, "prelu_param").channel_shared else (shapes[0][1],)}
 
 
+def _power_coefficients(node: Node, channels: int) -> tuple[NDArray[np.float64], NDArray[np.float64]] | str:
+    param = params(node, "power_param")
+    if param.power != 1:
+        return f"its `power` is {param.power:g}, not 1"
+    return np.full(channels, param.scale, np.float64), np.full(channels, param.shift, np.float64)
+
+
+def _power_changes_nothing(node: Node, shapes: tuple[Shape, ...]) -> bool:
+    param = params(node, "power_param")
+    return bool((param.power, param.scale, param.shift) == (1, 1, 0))
+
+
 ACTIVATION_OPS: tuple[OpDef, ...] = (
     elementwise("ReLU", "y = max(x, 0) + negative_slope * min(x, 0)", on=False, parameter="relu_param"),
     OpDef(
@@ -65,11 +82,15 @@ ACTIVATION_OPS: tuple[OpDef, ...] = (
     elementwise("Sigmoid", "y = 1 / (1 + exp(-x))", on=True, parameter="sigmoid_param"),
     elementwise("TanH", "y = tanh(x)", on=True, parameter="tanh_param"),
     elementwise("AbsVal", "y = |x|", on=False),
-    elementwise(
-        "Power",
-        "y = (shift + scale * x) ** power",
-        on=True,
-        parameter="power_param",
-        notes="NaN where a negative base meets a fractional power, as in Caffe",
+    replace(
+        elementwise(
+            "Power",
+            "y = (shift + scale * x) ** power",
+            on=True,
+            parameter="power_param",
+            notes="NaN where a negative base meets a fractional power, as in Caffe",
+        ),
+        affine=Affine(_power_coefficients, become_scale),
+        changes_nothing=_power_changes_nothing,
     ),
 )

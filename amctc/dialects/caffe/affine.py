@@ -9,11 +9,12 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from amctc.dialects.caffe.become import become_scale
 from amctc.dialects.caffe.blobs import axis_of, describe
 from amctc.dialects.caffe.params import params
 from amctc.dialects.op import ONE, Affine, Arity, OpDef, OpError, Quantizable
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 Coefficients: TypeAlias = "tuple[NDArray[np.float64], NDArray[np.float64]] | str"
 
@@ -179,6 +180,25 @@ def _not_by_channel(node: Node, field: str) -> str | None:
     return None
 
 
+def _batch_norm_changes_nothing(node: Node, shapes: tuple[Shape, ...]) -> bool:
+    found = _batch_norm_coefficients(node, shapes[0][1])
+    return not isinstance(found, str) and bool((found[0] == 1).all() and (found[1] == 0).all())
+
+
+def _scale_changes_nothing(node: Node, shapes: tuple[Shape, ...]) -> bool:
+    """Whether the layer's own blobs are all ones and all zeros, along whatever axes."""
+    wanted = _scale_weights(node, shapes).keys()
+    ones, zeros = node.weights.get("scale"), node.weights.get("bias")
+    if ones is None or not (ones == 1).all() or "scale" not in wanted:
+        return False
+    return "bias" not in wanted or (zeros is not None and not zeros.any())
+
+
+def _bias_changes_nothing(node: Node, shapes: tuple[Shape, ...]) -> bool:
+    zeros = node.weights.get("bias")
+    return len(shapes) == 1 and zeros is not None and not zeros.any()
+
+
 # -- rows ----------------------------------------------------------------------------------------
 
 AFFINE_OPS: tuple[OpDef, ...] = (
@@ -191,7 +211,8 @@ AFFINE_OPS: tuple[OpDef, ...] = (
         weight_shapes=_batch_norm_weights,
         parameter="batch_norm_param",
         quantizable=_OFF,
-        affine=Affine(_batch_norm_coefficients),
+        affine=Affine(_batch_norm_coefficients, become_scale),
+        changes_nothing=_batch_norm_changes_nothing,
         notes=(
             "the stored mean and variance are divided by the third blob, and are 0 if that is 0; with "
             "`use_global_stats: false`, or in phase TRAIN unless it is true, the batch's own (biased) statistics "
@@ -207,7 +228,8 @@ AFFINE_OPS: tuple[OpDef, ...] = (
         weight_shapes=_scale_weights,
         parameter="scale_param",
         quantizable=_OFF,
-        affine=Affine(_scale_coefficients),
+        affine=Affine(_scale_coefficients, become_scale),
+        changes_nothing=_scale_changes_nothing,
         notes="affine only along axis 1, with one number a channel in a blob of its own",
     ),
     OpDef(
@@ -219,7 +241,8 @@ AFFINE_OPS: tuple[OpDef, ...] = (
         weight_shapes=_bias_weights,
         parameter="bias_param",
         quantizable=_OFF,
-        affine=Affine(_bias_coefficients),
+        affine=Affine(_bias_coefficients, become_scale),
+        changes_nothing=_bias_changes_nothing,
         notes="affine only along axis 1, with one number a channel in a blob of its own",
     ),
 )

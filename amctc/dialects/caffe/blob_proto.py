@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from amctc.diagnostics import error
-from amctc.ir.graph import Array, Shape
+from amctc.ir.node import Array, Shape
 from amctc.text.files import map_file
 from amctc.text.wire import I32, I64, LEN, VARINT, WireError, WireField, packed_varints, walk
 

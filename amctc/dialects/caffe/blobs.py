@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from amctc.dialects.op import OpDef, OpError
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 MOST_AXES = 32
 MOST_ELEMENTS = 2**31 - 1

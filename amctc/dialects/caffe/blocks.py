@@ -8,7 +8,7 @@ from amctc.dialects.caffe.blobs import need_own_top, need_rank, same_dtype
 from amctc.dialects.caffe.params import params
 from amctc.dialects.op import ONE, OpDef, OpError, Quantizable
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 PASS_THROUGH = "pass_through_param"
 
@@ -117,6 +117,7 @@ BLOCK_OPS: tuple[OpDef, ...] = (
         inputs=ONE,
         outputs=ONE,
         infer=_infer_blocks,
+        changes_nothing=lambda node, shapes: _infer_blocks(node, shapes) == shapes,
         parameter="reorg_param",
         quantizable=_ON,
         moves_data=True,
@@ -132,6 +133,7 @@ BLOCK_OPS: tuple[OpDef, ...] = (
         inputs=ONE,
         outputs=ONE,
         infer=_infer_blocks,
+        changes_nothing=lambda node, shapes: _infer_blocks(node, shapes) == shapes,
         parameter=PASS_THROUGH,
         quantizable=_ON,
         moves_data=True,
@@ -144,6 +146,7 @@ BLOCK_OPS: tuple[OpDef, ...] = (
         inputs=ONE,
         outputs=ONE,
         infer=_infer_blocks,
+        changes_nothing=lambda node, shapes: _infer_blocks(node, shapes) == shapes,
         parameter="pixelshuffle_param",
         moves_data=True,
         dtypes=same_dtype,
@@ -155,6 +158,7 @@ BLOCK_OPS: tuple[OpDef, ...] = (
         inputs=ONE,
         outputs=ONE,
         infer=_infer_upsample,
+        changes_nothing=lambda node, shapes: upsampling_of(node, len(shapes[0])) == Upsampling(1, 1, 1.0),
         parameter="upsample_param",
         quantizable=_ON,
         notes=(

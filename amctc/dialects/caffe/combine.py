@@ -14,7 +14,7 @@ from amctc.dialects.caffe.blobs import (
 from amctc.dialects.caffe.params import params
 from amctc.dialects.op import ONE, Arity, OpDef, OpError, Quantizable
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 PROD, SUM, MAX = 0, 1, 2
 
@@ -97,6 +97,7 @@ COMBINE_OPS: tuple[OpDef, ...] = (
         infer=_infer_concat,
         parameter="concat_param",
         quantizable=_ON,
+        changes_nothing=lambda node, shapes: len(shapes) == 1,
         moves_data=True,
         dtypes=same_dtype,
     ),

@@ -14,7 +14,7 @@ from amctc.dialects.caffe.params import params, with_params
 from amctc.dialects.caffe.spatial import Windows, windows_of
 from amctc.dialects.op import Arity, Linear, OpDef, OpError, Quantizable
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 PARAMETER = "convolution_param"
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
+from amctc.dialects.caffe.become import become_reshape
 from amctc.dialects.caffe.blobs import axis_of, describe, need_own_top, same_dtype, same_shape
 from amctc.dialects.caffe.data_layers import DATA_LAYER_OPS
 from amctc.dialects.caffe.params import params
-from amctc.dialects.op import ONE, OpDef, OpError, Quantizable
+from amctc.dialects.op import ONE, OpDef, OpError, Quantizable, Reshaping
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 _ON = Quantizable(on_by_default=True)
 
@@ -83,6 +84,8 @@ DATA_OPS: tuple[OpDef, ...] = (
         infer=_infer_flatten,
         parameter="flatten_param",
         quantizable=_ON,
+        reshaping=Reshaping(become_reshape),
+        changes_nothing=lambda node, shapes: _infer_flatten(node, shapes) == shapes,
         moves_data=True,
         dtypes=same_dtype,
     ),
@@ -94,6 +97,8 @@ DATA_OPS: tuple[OpDef, ...] = (
         infer=_infer_reshape,
         parameter="reshape_param",
         quantizable=_ON,
+        reshaping=Reshaping(become_reshape),
+        changes_nothing=lambda node, shapes: _infer_reshape(node, shapes) == shapes,
         moves_data=True,
         dtypes=same_dtype,
         notes="a negative `axis` counts from the end plus one: -1 inserts behind the last axis",

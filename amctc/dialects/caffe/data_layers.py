@@ -12,7 +12,7 @@ from typing import Any
 from amctc.dialects.caffe.params import params
 from amctc.dialects.op import ONE, Arity, OpDef, OpError, UnknownShape
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 DUMMY_PARAMETER = "dummy_data_param"
 
@@ -239,6 +239,7 @@ DATA_LAYER_OPS: tuple[OpDef, ...] = (
         outputs=Arity(0, 0),
         infer=_no_tops,
         parameter="hdf5_output_param",
+        effect=True,
     ),
     OpDef(
         name="caffe.Silence",
@@ -246,6 +247,7 @@ DATA_LAYER_OPS: tuple[OpDef, ...] = (
         inputs=Arity(1, None),
         outputs=Arity(0, 0),
         infer=_no_tops,
+        swallows=True,
     ),
 )
 """Input and what stands in its place, and layers without a top."""

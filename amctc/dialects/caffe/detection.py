@@ -13,7 +13,7 @@ from amctc.dialects.caffe.prior_box import PRIOR_BOX
 from amctc.dialects.caffe.regions import REGION_OPS
 from amctc.dialects.op import ONE, Arity, OpDef, OpError, Quantizable
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 CORNER, CENTER_SIZE, CORNER_SIZE = 1, 2, 3
 """How predictions say a box: by its corners, by centre and size, by corners relative to the prior's size."""

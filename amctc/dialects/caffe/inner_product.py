@@ -13,7 +13,7 @@ from amctc.dialects.caffe.convolution import sums_dtype
 from amctc.dialects.caffe.params import params, with_params
 from amctc.dialects.op import ONE, Linear, OpDef, OpError, Quantizable
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 PARAMETER = "inner_product_param"
 

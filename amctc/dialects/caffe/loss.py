@@ -10,7 +10,7 @@ from amctc.dialects.caffe.blobs import axis_of, describe, need_equal
 from amctc.dialects.caffe.params import params
 from amctc.dialects.op import ONE, Arity, OpDef, OpError
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 FULL, VALID, BATCH_SIZE, NONE = range(4)
 """By what a loss is divided: all labels, those that count, the batch, or 1."""

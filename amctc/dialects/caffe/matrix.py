@@ -11,7 +11,7 @@ from amctc.dialects.caffe.resample import RESAMPLE_OPS
 from amctc.dialects.caffe.spatial import windows_of
 from amctc.dialects.op import ONE, Arity, OpDef, OpError, Quantizable
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 _ON = Quantizable(on_by_default=True)
 _TWO = Arity(2, 2)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+from amctc.dialects.caffe.become import become_permute, become_reshape
 from amctc.dialects.caffe.blobs import axis_of, describe, need_own_top, need_rank, same_dtype
 from amctc.dialects.caffe.blocks import BLOCK_OPS
 from amctc.dialects.caffe.params import params
 from amctc.dialects.caffe.selection import SELECTION_OPS
-from amctc.dialects.op import ONE, Arity, OpDef, OpError, Quantizable
+from amctc.dialects.op import ONE, Arity, OpDef, OpError, Permuting, Quantizable, Reshaping
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 CONSTANT, REPLICATE, REFLECT = 0, 1, 2
 
@@ -99,10 +100,20 @@ def reversed_axes(node: Node, rank: int) -> tuple[int, ...]:
     return found
 
 
+def _permutes_nothing(node: Node, shapes: tuple[Shape, ...]) -> bool:
+    # An axis of one element may stand anywhere.
+    longer = [axis for axis in permutation(node, len(shapes[0])) if shapes[0][axis] != 1]
+    return longer == sorted(longer) and _infer_permute(node, shapes) == shapes
+
+
 def _infer_reverse(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
     need_own_top(node)
     reversed_axes(node, len(shapes[0]))
     return (shapes[0],)
+
+
+def _reverses_nothing(node: Node, shapes: tuple[Shape, ...]) -> bool:
+    return all(shapes[0][axis] == 1 for axis in reversed_axes(node, len(shapes[0])))
 
 
 def channel_groups(node: Node, shape: Shape) -> int:
@@ -193,6 +204,7 @@ MOVEMENT_OPS: tuple[OpDef, ...] = (
         infer=_infer_slice,
         parameter="slice_param",
         quantizable=_ON,
+        changes_nothing=lambda node, shapes: len(node.outputs) == 1,
         moves_data=True,
         dtypes=same_dtype,
     ),
@@ -204,6 +216,7 @@ MOVEMENT_OPS: tuple[OpDef, ...] = (
         infer=_infer_crop,
         parameter="crop_param",
         quantizable=Quantizable(on_by_default=True, data_inputs=lambda node: (0,)),
+        changes_nothing=lambda node, shapes: _infer_crop(node, shapes) == shapes[:1],
         dtypes=same_dtype,
         notes="the second input gives its shape only and is not quantized",
     ),
@@ -215,6 +228,8 @@ MOVEMENT_OPS: tuple[OpDef, ...] = (
         infer=_infer_permute,
         parameter="permute_param",
         quantizable=_ON,
+        permuting=Permuting(permutation, become_permute),
+        changes_nothing=_permutes_nothing,
         moves_data=True,
         dtypes=same_dtype,
         notes="axes that `order` leaves out follow in ascending order",
@@ -227,6 +242,7 @@ MOVEMENT_OPS: tuple[OpDef, ...] = (
         infer=_infer_reverse,
         parameter="reverse_param",
         quantizable=_ON,
+        changes_nothing=_reverses_nothing,
         moves_data=True,
         dtypes=same_dtype,
         notes="without `axis` axis 0 is reversed, the default of the Caffes that have this layer",
@@ -239,6 +255,7 @@ MOVEMENT_OPS: tuple[OpDef, ...] = (
         infer=_infer_shuffle,
         parameter="shuffle_channel_param",
         quantizable=_ON,
+        changes_nothing=lambda node, shapes: channel_groups(node, shapes[0]) in (1, shapes[0][1]),
         moves_data=True,
         dtypes=same_dtype,
     ),
@@ -249,6 +266,7 @@ MOVEMENT_OPS: tuple[OpDef, ...] = (
         outputs=ONE,
         infer=_infer_unsqueeze,
         parameter="unsqueeze_param",
+        reshaping=Reshaping(become_reshape),
         moves_data=True,
         dtypes=same_dtype,
         notes="a negative `dim` counts in the result: -1 is its last axis",
@@ -261,6 +279,7 @@ MOVEMENT_OPS: tuple[OpDef, ...] = (
         infer=_infer_tile,
         parameter="tile_param",
         quantizable=_ON,
+        changes_nothing=lambda node, shapes: _infer_tile(node, shapes) == shapes,
         dtypes=same_dtype,
     ),
     OpDef(
@@ -271,6 +290,7 @@ MOVEMENT_OPS: tuple[OpDef, ...] = (
         infer=_infer_pad,
         parameter="pad_param",
         quantizable=Quantizable(on_by_default=False),
+        changes_nothing=lambda node, shapes: not any((*(pad := padding_of(node, shapes[0])).cut, *pad.added)),
         notes="a negative pad cuts off, before the other sides are padded; `REFLECT` does not repeat the edge itself",
     ),
     *BLOCK_OPS,

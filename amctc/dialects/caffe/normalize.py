@@ -8,7 +8,7 @@ from amctc.dialects.caffe.blobs import axis_of, describe, same_shape
 from amctc.dialects.caffe.params import params
 from amctc.dialects.op import ONE, OpDef, OpError, Quantizable
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 _ON = Quantizable(on_by_default=True)
 _MVN_SHAPE = (

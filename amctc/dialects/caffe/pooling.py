@@ -9,7 +9,7 @@ from amctc.dialects.caffe.blobs import need_rank
 from amctc.dialects.caffe.params import params
 from amctc.dialects.op import ONE, Arity, OpDef, OpError, Quantizable
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 PARAMETER = "pooling_param"
 MAX, AVE, STOCHASTIC = 0, 1, 2
@@ -106,6 +106,11 @@ def _infer(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
     return ((*shapes[0][:2], *g.out),) * len(node.outputs)
 
 
+def _changes_nothing(node: Node, shapes: tuple[Shape, ...]) -> bool:
+    g = pool_geometry(node, shapes[0])
+    return (g.kernel, g.stride, g.pad) == ((1, 1), (1, 1), (0, 0))
+
+
 POOLING_OPS: tuple[OpDef, ...] = (
     OpDef(
         name="caffe.Pooling",
@@ -115,6 +120,7 @@ POOLING_OPS: tuple[OpDef, ...] = (
         infer=_infer,
         parameter=PARAMETER,
         quantizable=Quantizable(on_by_default=True),
+        changes_nothing=_changes_nothing,
         notes=(
             "sizes are rounded up by default; AVE divides by the part of the window inside image + padding; "
             "a window wholly outside gives -FLT_MAX (MAX) or NaN or -0 (AVE), as Caffe does; the second top "

@@ -14,7 +14,7 @@ from amctc.dialects.caffe.blobs import need_rank
 from amctc.dialects.caffe.params import params
 from amctc.dialects.op import ONE, Arity, OpDef, OpError
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 PARAMETER = "prior_box_param"
 _MOST_VALUES = 256

@@ -7,7 +7,7 @@ from amctc.dialects.caffe.params import params
 from amctc.dialects.caffe.pooling import STOCHASTIC, PoolGeometry
 from amctc.dialects.op import OpError
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 MOST_LEVELS = 32
 """More than 32 levels need an axis of more than 2**31 elements."""

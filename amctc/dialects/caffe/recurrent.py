@@ -12,7 +12,7 @@ from amctc.dialects.caffe.params import params
 from amctc.dialects.caffe.recurrent_quant import is_quantized, recurrent_grids, write_grids
 from amctc.dialects.op import Arity, InnerProduct, OpDef, OpError, Quantizable, Recurrent
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 PARAMETER = "recurrent_param"
 

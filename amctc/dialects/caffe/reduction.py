@@ -9,7 +9,7 @@ from amctc.dialects.caffe.blobs import axis_of, describe
 from amctc.dialects.caffe.params import params
 from amctc.dialects.op import ONE, Arity, OpDef, OpError, Quantizable
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 SUM, ASUM, SUMSQ, MEAN = 1, 2, 3, 4
 """`operation` of a Reduction."""

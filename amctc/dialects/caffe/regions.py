@@ -9,7 +9,7 @@ from amctc.dialects.caffe.blobs import describe, need_rank
 from amctc.dialects.caffe.params import params
 from amctc.dialects.op import ONE, Arity, OpDef, OpError, Quantizable
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 _MOST_BINS = 1024
 _MOST_SAMPLES = 128

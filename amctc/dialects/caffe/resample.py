@@ -12,7 +12,7 @@ from amctc.dialects.caffe.blobs import MOST_ELEMENTS, describe, need_rank
 from amctc.dialects.caffe.params import params
 from amctc.dialects.op import ONE, OpDef, OpError, Quantizable
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 
 class Grid(Enum):
@@ -113,6 +113,10 @@ def _infer(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
     return ((*shapes[0][:2], high.out, wide.out),)
 
 
+def _changes_nothing(node: Node, shapes: tuple[Shape, ...]) -> bool:
+    return all(axis.first == 0 and axis.size == axis.out for axis in samplings(node, shapes[0]))
+
+
 RESAMPLE_OPS: tuple[OpDef, ...] = (
     OpDef(
         name="caffe.Interp",
@@ -120,6 +124,7 @@ RESAMPLE_OPS: tuple[OpDef, ...] = (
         inputs=ONE,
         outputs=ONE,
         infer=_infer,
+        changes_nothing=_changes_nothing,
         parameter="interp_param",
         quantizable=Quantizable(on_by_default=True),
         notes=(
@@ -133,6 +138,7 @@ RESAMPLE_OPS: tuple[OpDef, ...] = (
         inputs=ONE,
         outputs=ONE,
         infer=_infer,
+        changes_nothing=_changes_nothing,
         parameter="bilinear_interpolate_param",
         notes="of an SSD fork; `dst_h` and `dst_w`, or the size times `scale_factor`, rounded down",
     ),
@@ -142,6 +148,7 @@ RESAMPLE_OPS: tuple[OpDef, ...] = (
         inputs=ONE,
         outputs=ONE,
         infer=_infer,
+        changes_nothing=_changes_nothing,
         parameter="resize_param",
         notes=(
             "of an SSD fork; what lies behind the last element counts as 0; with `is_pyramid_test` the size is the "

@@ -9,7 +9,7 @@ from amctc.dialects.caffe.blobs import describe, need_own_top, need_rank, same_d
 from amctc.dialects.caffe.params import params
 from amctc.dialects.op import ONE, Arity, OpDef, OpError, Quantizable
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 EMBED = "embed_param"
 UNPOOLING = "unpooling_param"

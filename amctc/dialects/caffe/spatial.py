@@ -8,7 +8,7 @@ from typing import Any
 
 from amctc.dialects.caffe.blobs import axis_of
 from amctc.dialects.op import OpError
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 
 @dataclass(frozen=True)

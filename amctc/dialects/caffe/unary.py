@@ -9,7 +9,7 @@ from amctc.dialects.caffe.blobs import axis_of, describe, need_equal, need_own_t
 from amctc.dialects.caffe.params import params
 from amctc.dialects.op import ONE, Arity, OpDef, OpError, Quantizable
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 NATURAL = -1.0
 """The `base` that stands for e in an Exp or a Log layer."""
