@@ -1,7 +1,8 @@
 """amctc: a declarative compiler for neural-network quantization.
 
 `amctc.compile(model, weights, policy=…, data=…, output=…)` does the main job; `amctc.load` and
-`amctc.run` look at a model and execute it. See docs/python.md.
+`amctc.run` look at a model and execute it. `amctc.register_pass` and its like add to what amctc does. See
+docs/python.md and docs/passes.md.
 """
 
 from __future__ import annotations
@@ -11,10 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from amctc.diagnostics import Diagnostic, DiagnosticError
+    from amctc.dialects.op import OpDef
     from amctc.driver import CompileResult, compile, evaluate
     from amctc.frontends import load_model as load
-    from amctc.ir import Graph
+    from amctc.ir import Graph, Node
+    from amctc.pipeline.context import Context
+    from amctc.pipeline.options import option
+    from amctc.pipeline.pass_ import Pass
+    from amctc.pipeline.pattern import Match
+    from amctc.pipeline.rewrite import RewritePass
+    from amctc.pipeline.target import Target
+    from amctc.plugins import load_plugins
     from amctc.policy import Policy
+    from amctc.quant.observers import Observer, register_observer
+    from amctc.registration import register_op, register_pass, register_pipeline, register_target, registration_of
     from amctc.runtime.datasets import Dataset
     from amctc.runtime.executor import run_graph as run
     from amctc.runtime.hostops.custom import register_host_op
@@ -23,30 +34,62 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CompileResult",
+    "Context",
     "Dataset",
     "Diagnostic",
     "DiagnosticError",
     "Graph",
+    "Match",
+    "Node",
+    "Observer",
+    "OpDef",
+    "Pass",
     "Policy",
+    "RewritePass",
+    "Target",
     "compile",
     "evaluate",
     "load",
+    "load_plugins",
+    "option",
     "register_host_op",
+    "register_observer",
+    "register_op",
+    "register_pass",
+    "register_pipeline",
+    "register_target",
+    "registration_of",
     "run",
 ]
 
 # Imported when they are first asked for, so that `import amctc` and `amctc --help` answer at once.
 _PLACES = {
     "CompileResult": ("amctc.driver", "CompileResult"),
+    "Context": ("amctc.pipeline.context", "Context"),
     "Dataset": ("amctc.runtime.datasets", "Dataset"),
     "Diagnostic": ("amctc.diagnostics", "Diagnostic"),
     "DiagnosticError": ("amctc.diagnostics", "DiagnosticError"),
     "Graph": ("amctc.ir", "Graph"),
+    "Match": ("amctc.pipeline.pattern", "Match"),
+    "Node": ("amctc.ir", "Node"),
+    "Observer": ("amctc.quant.observers", "Observer"),
+    "OpDef": ("amctc.dialects.op", "OpDef"),
+    "Pass": ("amctc.pipeline.pass_", "Pass"),
     "Policy": ("amctc.policy", "Policy"),
+    "RewritePass": ("amctc.pipeline.rewrite", "RewritePass"),
+    "Target": ("amctc.pipeline.target", "Target"),
     "compile": ("amctc.driver", "compile"),
     "evaluate": ("amctc.driver", "evaluate"),
     "load": ("amctc.frontends", "load_model"),
+    "load_plugins": ("amctc.plugins", "load_plugins"),
+    "option": ("amctc.pipeline.options", "option"),
     "register_host_op": ("amctc.runtime.hostops.custom", "register_host_op"),
+    "register_observer": ("amctc.quant.observers", "register_observer"),
+    "register_op": ("amctc.registration", "register_op"),
+    "register_pass": ("amctc.registration", "register_pass"),
+    "register_pipeline": ("amctc.registration", "register_pipeline"),
+    "register_target": ("amctc.registration", "register_target"),
+    "registration_of": ("amctc.registration", "registration_of"),
     "run": ("amctc.runtime.executor", "run_graph"),
 }
 

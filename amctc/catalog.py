@@ -5,25 +5,60 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from amctc.dialects.caffe.parameters import Parameter, parameters_of
+from amctc.dialects.custom import CAFFE, OPS, registered
 from amctc.dialects.op import OpDef
 from amctc.dialects.table import op_table
 from amctc.pipeline.options import Option, options_of
-from amctc.registry import builtin_registry
+from amctc.pipeline.pass_ import Pass
+from amctc.registry import BUILT_IN, Entry, Registry, current_registry
 from amctc.runtime.hostops import HOST_OPS
 from amctc.runtime.lowering.rules import RULES
 
 
 @dataclass(frozen=True)
 class PassRow:
+    """One pass, complete, in the words of `amctc.pipeline.pass_.Pass`. `pattern` is None for one that has none."""
+
     name: str
     summary: str
+    description: str
+    owner: str
     options: tuple[Option, ...]
+    pattern: str | None
     after: tuple[str, ...]
     before: tuple[str, ...]
+    needs_before: tuple[str, ...]
+    needs_after: tuple[str, ...]
+    preserves_numbers: bool
+    needs_policy: bool
+    needs_calibration: bool
+    needs_record: bool
 
     @property
     def option_text(self) -> str:
         return ", ".join(f"{option.name}={option.default}" for option in self.options)
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class PipelineRow:
+    """A named pipeline and its text form."""
+
+    name: str
+    text: str
+    owner: str
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TargetRow:
+    name: str
+    summary: str
+    owner: str
 
     def to_json(self) -> dict[str, object]:
         return asdict(self)
@@ -46,6 +81,7 @@ class OpRow:
     runs: str
     field: str | None
     parameters: tuple[Parameter, ...]
+    owner: str = BUILT_IN
 
     @property
     def parameter_text(self) -> str:
@@ -59,16 +95,21 @@ class OpRow:
         return asdict(self)
 
 
-def describe_passes() -> tuple[PassRow, ...]:
-    """Every registered pass."""
-    kinds = (entry.load() for entry in builtin_registry().passes.values())
-    return tuple(PassRow(kind.name, kind.summary(), options_of(kind), kind.after, kind.before) for kind in kinds)
+def describe_passes(registry: Registry | None = None) -> tuple[PassRow, ...]:
+    """Every pass of a registry (default: of all that is registered now)."""
+    return tuple(_pass_row(entry) for entry in (registry or current_registry()).passes.values())
 
 
-def describe_targets() -> tuple[tuple[str, str], ...]:
-    """Name and summary of every registered target."""
-    kinds = (entry.load() for entry in builtin_registry().targets.values())
-    return tuple((kind.name, " ".join((kind.__doc__ or "").split("\n\n", maxsplit=1)[0].split())) for kind in kinds)
+def describe_pipelines(registry: Registry | None = None) -> tuple[PipelineRow, ...]:
+    """Every named pipeline of a registry (default: of all that is registered now)."""
+    found = registry or current_registry()
+    return tuple(PipelineRow(name, text, found.owner_of_pipeline(name)) for name, text in found.pipelines.items())
+
+
+def describe_targets(registry: Registry | None = None) -> tuple[TargetRow, ...]:
+    """Every target of a registry (default: of all that is registered now)."""
+    rows = (registry or current_registry()).targets.values()
+    return tuple(TargetRow(entry.name, entry.load().summary(), entry.owner) for entry in rows)
 
 
 def describe_ops(dialect: str | None = None) -> tuple[OpRow, ...]:
@@ -81,8 +122,29 @@ def dialects() -> tuple[str, ...]:
     return tuple(dict.fromkeys(row.dialect for row in op_table().values()))
 
 
+def _pass_row(entry: Entry) -> PassRow:
+    kind: type[Pass] = entry.load()
+    pattern: object = getattr(kind, "pattern", None)
+    return PassRow(
+        name=kind.name,
+        summary=kind.summary(),
+        description=kind.description(),
+        owner=entry.owner,
+        options=options_of(kind),
+        pattern=pattern if isinstance(pattern, str) else None,
+        after=kind.after,
+        before=kind.before,
+        needs_before=kind.needs_before,
+        needs_after=kind.needs_after,
+        preserves_numbers=kind.preserves_numbers,
+        needs_policy=kind.needs_policy,
+        needs_calibration=kind.needs_calibration,
+        needs_record=kind.needs_record,
+    )
+
+
 def _op_row(row: OpDef) -> OpRow:
-    how = row.quantizable
+    how, foreign = row.quantizable, OPS.rows.get(row.name)
     data, weights = "no", "no"
     if how is not None:
         data = "by default" if how.on_by_default else "if asked"
@@ -97,14 +159,18 @@ def _op_row(row: OpDef) -> OpRow:
         notes=row.notes,
         runs=_runs(row),
         field=row.parameter,
-        parameters=parameters_of(row.parameter) if row.parameter is not None and row.dialect == "caffe" else (),
+        parameters=parameters_of(row.parameter)
+        if row.parameter is not None and row.dialect == CAFFE and foreign is None
+        else (),
+        owner=BUILT_IN if foreign is None else foreign.owner.name,
     )
 
 
 def _runs(row: OpDef) -> str:
     if row.source:
         return "is fed"
-    if any(op.name == row.name for op in HOST_OPS):
+    own = registered(row.type if row.dialect == CAFFE else row.name)
+    if own is not None or any(op.name == row.name for op in HOST_OPS):
         return "a host op"
     computes = row.name in RULES and row.outputs.most != 0
     return "ONNX Runtime" if computes else "nothing"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amctc.diagnostics import Collector
+from amctc.ir import Graph
 from amctc.policy import ResolvedPolicy
+from amctc.records.scale_record import ScaleRecord
 
 Feeds: TypeAlias = Mapping[str, NDArray[np.float32]]
+Fact = TypeVar("Fact")
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A rewrite that matched and was not done, and why."""
+    """A rewrite that matched, or nearly did, and was not done, and why."""
 
     by: str
     layer: str
@@ -41,14 +45,18 @@ class Refusal:
 class Context:
     """Everything a pass needs beside the graph; a pass never reads the policy file itself.
 
-    `policy` and `calibration` are None in a pipeline that runs without them (a pass that needs one
-    says so through its `requires`).
+    `policy`, `calibration` and `record` (factors that are given) are None in a pipeline that runs without them (a
+    pass that needs one says so through `needs_policy`, `needs_calibration` and `needs_record`). `refusals` is an
+    ordered set. `counts` are the statistics of the pass that runs, under words of its own.
     """
 
     policy: ResolvedPolicy | None = None
     calibration: Calibration | None = None
     collector: Collector = field(default_factory=Collector)
-    refusals: list[Refusal] = field(default_factory=list)
+    refusals: dict[Refusal, None] = field(default_factory=dict[Refusal, None])
+    counts: Counter[str] = field(default_factory=Counter[str])
+    facts: dict[Callable[[Graph], object], object] = field(default_factory=dict[Callable[[Graph], object], object])
+    record: ScaleRecord | None = None
 
     def need_policy(self) -> ResolvedPolicy:
         if self.policy is None:
@@ -59,3 +67,28 @@ class Context:
         if self.calibration is None:
             raise ValueError("this pass runs only with calibration data")
         return self.calibration
+
+    def need_record(self) -> ScaleRecord:
+        if self.record is None:
+            raise ValueError("this pass runs only with a record")
+        return self.record
+
+    def refuse(self, by: str, layer: str, reason: str) -> None:
+        """Remember that pass `by` left a layer as it was; told once, however often a pipeline repeats the pass."""
+        refusal = Refusal(by, layer, reason)
+        if refusal not in self.refusals:
+            self.counts["refusals"] += 1
+        self.refusals[refusal] = None
+
+    def fact(self, of: Callable[[Graph], Fact], graph: Graph) -> Fact:
+        """`of(graph)`, worked out once for the pass that runs: the graph as it was when it was first asked.
+
+        For what takes a walk over the whole graph, so that a `check` for each match stays cheap.
+        """
+        if of not in self.facts:
+            self.facts[of] = of(graph)
+        return cast("Fact", self.facts[of])
+
+    def for_pass(self) -> Context:
+        """The context for the next pass: with statistics and facts of its own."""
+        return replace(self, counts=Counter(), facts={})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from abc import ABC, abstractmethod
+from enum import Enum
 from typing import ClassVar
 
-from amctc.ir import Graph, Node
-from amctc.pipeline.context import Context, Refusal
-from amctc.pipeline.pattern import Match, Pattern, parse_pattern
+from amctc.ir import Graph
+from amctc.pipeline.context import Context
 
 
 class Pass(ABC):
@@ -16,7 +17,9 @@ class Pass(ABC):
 
     `name` is kebab-case and never changes. `after` and `before` name passes that must come earlier
     or later in any pipeline that has both; `needs_before` and `needs_after` name passes that a whole
-    pipeline must have earlier or later. The first paragraph of the docstring is the help text.
+    pipeline must have earlier or later (`a|b`: one of the two). A pass that `preserves_numbers`
+    promises that the graph computes what it computed before, to the last few bits of float32. The first
+    paragraph of the docstring is the summary in lists; the rest is its documentation.
     """
 
     name: ClassVar[str]
@@ -24,15 +27,29 @@ class Pass(ABC):
     before: ClassVar[tuple[str, ...]] = ()
     needs_before: ClassVar[tuple[str, ...]] = ()
     needs_after: ClassVar[tuple[str, ...]] = ()
+    preserves_numbers: ClassVar[bool] = False
+    needs_policy: ClassVar[bool] = False
+    needs_calibration: ClassVar[bool] = False
+    needs_record: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, graph: Graph, context: Context) -> bool:
         """Rewrite the graph in place; say whether anything changed."""
 
+    def skip_reason(self, context: Context) -> str | None:
+        """Why the policy does not want this pass at all, as a sentence; None to run it."""
+        return None
+
     @classmethod
     def summary(cls) -> str:
         """The first paragraph of the docstring, on one line."""
         return " ".join((cls.__doc__ or "").strip().split("\n\n", maxsplit=1)[0].split())
+
+    @classmethod
+    def description(cls) -> str:
+        """The docstring after its first paragraph, as it is written."""
+        _, _, rest = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")
+        return rest
 
     def __str__(self) -> str:
         """The pass in the text form of a pipeline: its name, and the options that are not the default."""
@@ -43,44 +60,14 @@ class Pass(ABC):
             for field in dataclasses.fields(self)
             if getattr(self, field.name) != field.default
         ]
-        options = " ".join(f"{key.replace('_', '-')}={_option_text(value)}" for key, value in changed)
+        options = " ".join(f"{key.replace('_', '-')}={option_text(value)}" for key, value in changed)
         return f"{self.name}{{{options}}}" if options else self.name
 
 
-class RewritePass(Pass):
-    """A pass that looks for a pattern and rewrites each match on its own.
-
-    Matches are taken in topological order of their first node; a node is part of one match only.
-    """
-
-    pattern: ClassVar[str]
-
-    @abstractmethod
-    def check(self, match: Match, context: Context) -> str | None:
-        """Why this match must not be rewritten, as a sentence; None to go on."""
-
-    @abstractmethod
-    def rewrite(self, match: Match, graph: Graph, context: Context) -> None:
-        """Rewrite one match with the verbs of the graph."""
-
-    def run(self, graph: Graph, context: Context) -> bool:
-        changed = False
-        done: set[Node] = set()
-        compiled: Pattern = parse_pattern(self.pattern)
-        for node in graph.nodes:
-            # An earlier rewrite may have removed nodes of this snapshot.
-            if node in done or node.name not in graph or (match := compiled.match(graph, node)) is None:
-                continue
-            done.update(match.nodes)
-            if reason := self.check(match, context):
-                context.refusals.append(Refusal(self.name, node.name, reason))
-                continue
-            self.rewrite(match, graph, context)
-            changed = True
-        return changed
-
-
-def _option_text(value: object) -> str:
+def option_text(value: object) -> str:
+    """The value of an option as it is written in a pipeline; a member of an Enum by its text, else by its name."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, Enum):
+        return value.value if isinstance(value.value, str) else value.name.lower().replace("_", "-")
     return str(value)

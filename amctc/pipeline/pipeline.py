@@ -1,136 +1,156 @@
-"""A pipeline: passes in order, its text form, the check of their order, and the run."""
+"""A pipeline: passes in order, and the run."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
+from typing import TypeAlias
 
-from lark import Lark, Token, Tree, UnexpectedInput
-
-from amctc.diagnostics import did_you_mean, error
+from amctc.diagnostics import DiagnosticError
+from amctc.dialects.verify import verify_ops
 from amctc.ir import Graph
-from amctc.ir.verify import InvalidGraph, verify
+from amctc.ir.graph import TooManyChanges
+from amctc.ir.verify import InvalidGraph
 from amctc.pipeline.context import Context
-from amctc.pipeline.options import build_pass
+from amctc.pipeline.failure import PassFailure, node_of
+from amctc.pipeline.instrument import Instrument, PassRun
 from amctc.pipeline.pass_ import Pass
-from amctc.registry import Registry
-from amctc.source import SourceFile, Span
 
+ROUNDS = 16
+"""So many rounds a fixpoint group may take, where its text says nothing."""
 
-class PassFailure(Exception):
-    """A pass broke the graph: a bug of the pass. Names the pass and what is wrong."""
+_CHANGES_A_NODE = 100
+_CHANGES = 1000
+"""A pass that changes the graph more often than this (and so often for each node) is taken to be endless."""
 
 
 @dataclass(frozen=True)
-class Timing:
-    """How long one pass took, in seconds, and whether it changed the graph."""
+class Fixpoint:
+    """Passes that run in turn until a round changes nothing, at most `limit` rounds."""
 
-    name: str
-    seconds: float
-    changed: bool
+    passes: tuple[Pass, ...]
+    limit: int = ROUNDS
+
+    def __str__(self) -> str:
+        options = f"{{limit={self.limit}}}" if self.limit != ROUNDS else ""
+        return f"fixpoint{options}({','.join(map(str, self.passes))})"
+
+
+Step: TypeAlias = Pass | Fixpoint
 
 
 @dataclass(frozen=True)
 class Pipeline:
     """Passes in the order in which they run. `str(pipeline)` is a text that makes the same pipeline."""
 
-    passes: tuple[Pass, ...]
+    steps: tuple[Step, ...]
+
+    @property
+    def passes(self) -> tuple[Pass, ...]:
+        """Every pass, those of a fixpoint group once."""
+        return tuple(step for _, step in _flat(self.steps))
 
     def __str__(self) -> str:
-        return ",".join(str(step) for step in self.passes)
+        return ",".join(map(str, self.steps))
 
-    def run(
-        self, graph: Graph, context: Context, started: Callable[[Pass], None] = lambda step: None
-    ) -> tuple[Timing, ...]:
-        """Run every pass once, verifying the graph before the first and after each.
+    def run(self, graph: Graph, context: Context, instruments: Sequence[Instrument] = ()) -> tuple[PassRun, ...]:
+        """Run every pass, verifying the graph before the first and after each.
 
-        Raises `DiagnosticError` for the user's mistakes and `PassFailure` for ours.
+        Raises `DiagnosticError` for the user's mistakes and `PassFailure` for those of a pass.
         """
-        verify(graph)
-        timings: list[Timing] = []
-        for step in self.passes:
-            started(step)
-            begin = time.perf_counter()
-            changed = step.run(graph, context)
-            timings.append(Timing(step.name, time.perf_counter() - begin, changed))
-            try:
-                verify(graph)
-            except InvalidGraph as broken:
-                raise PassFailure(f"the pass `{step.name}` left a broken graph: {broken}") from broken
-            context.collector.raise_errors()
-        return tuple(timings)
+        verify_ops(graph)
+        for instrument in instruments:
+            instrument.begin(self, graph, context)
+        run = _Run(graph, context, instruments)
+        for step in self.steps:
+            if isinstance(step, Pass):
+                run.once(step)
+            else:
+                run.to_fixpoint(step)
+        for instrument in instruments:
+            instrument.end(graph, context)
+        return tuple(run.done)
+
+    def place_of(self, name: str) -> int | None:
+        """The index of the step that is, or has, the pass of that name; None when there is none."""
+        return next((index for index, step in _flat(self.steps) if step.name == name), None)
 
 
-def parse_pipeline(source: SourceFile, registry: Registry) -> Pipeline:
-    """Read the text form of a pipeline, e.g. `fuse-batchnorm,quantize-weights{algorithm=arq}`.
+class _Run:
+    """One run of a pipeline over one graph."""
 
-    Raises `DiagnosticError` at the character: AM500 unreadable, AM501 no such pass, AM502 and
-    AM503 options, AM504 an order that a pass forbids.
-    """
-    try:
-        tree = _grammar().parse(source.text)
-    except UnexpectedInput as mistake:
-        start = mistake.pos_in_stream or 0
-        span = source.span(start, start + 1)
-        help = "write passes separated by commas, options in braces: `pass-name{option=value}`"
-        raise error("AM500", "this is not a pipeline", span, help=help) from None
-    steps = [_step(child, source, registry) for child in tree.children if isinstance(child, Tree)]
-    pipeline = Pipeline(tuple(step for step, _ in steps))
-    check_order([(step, span) for step, span in steps])
-    return pipeline
+    def __init__(self, graph: Graph, context: Context, instruments: Sequence[Instrument]) -> None:
+        self.graph = graph
+        self.context = context
+        self.instruments = instruments
+        self.done: list[PassRun] = []
+
+    def to_fixpoint(self, group: Fixpoint) -> None:
+        last = group.passes[-1]
+        for _ in range(group.limit):
+            changed = [step for step in group.passes if self.once(step)]
+            if not changed:
+                return
+            last = changed[-1]
+        what = f"still changes the graph in round {group.limit} of `{group}`"
+        raise self._told(PassFailure(last, what, self.graph.last_changed))
+
+    def once(self, step: Pass) -> bool:
+        number = len(self.done) + 1
+        context = self.context.for_pass()
+        before = len(self.graph)
+        if reason := step.skip_reason(context):
+            self._finish(PassRun(number, step, 0.0, False, (before, before), {}, reason))
+            return False
+        for instrument in self.instruments:
+            instrument.before(step, number, self.graph, self.context)
+        begin = time.perf_counter()
+        changed = self._changed(step, context)
+        seconds = time.perf_counter() - begin
+        self._verify(step)
+        context.collector.raise_errors()
+        self._finish(PassRun(number, step, seconds, changed, (before, len(self.graph)), dict(context.counts)))
+        return changed
+
+    def _changed(self, step: Pass, context: Context) -> bool:
+        self.graph.allow_changes(_CHANGES + _CHANGES_A_NODE * len(self.graph))
+        try:
+            changed = step.run(self.graph, context)
+        except DiagnosticError:
+            raise
+        except TooManyChanges as failure:
+            what = f"does not come to an end: it has changed the graph {failure.count} times"
+            raise self._told(PassFailure(step, what, self.graph.last_changed)) from failure
+        except Exception as failure:  # of a pass, which may be anybody's
+            what = f"failed with {type(failure).__name__}: {failure}"
+            raise self._told(PassFailure(step, what, node_of(failure))) from failure
+        finally:
+            self.graph.allow_changes(None)
+        if not isinstance(changed, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  # a pass may be anybody's
+            what = f"returned {changed!r} where `run` says by True or False whether the graph has changed"
+            raise self._told(PassFailure(step, what))
+        return changed
+
+    def _verify(self, step: Pass) -> None:
+        try:
+            verify_ops(self.graph)
+        except InvalidGraph as broken:
+            raise self._told(PassFailure(step, f"left a broken graph: {broken}", broken.node)) from broken
+
+    def _finish(self, run: PassRun) -> None:
+        self.done.append(run)
+        for instrument in self.instruments:
+            instrument.after(run, self.graph, self.context)
+
+    def _told(self, failure: PassFailure) -> PassFailure:
+        """The failure, of which the instruments know now."""
+        for instrument in self.instruments:
+            instrument.failed(failure.step, len(self.done) + 1, self.graph, failure)
+        return failure
 
 
-def check_order(steps: Sequence[tuple[Pass, Span | None]]) -> None:
-    """Raise `DiagnosticError` (AM504) when a pass stands on the wrong side of one it names."""
-    first = {step.name: place for place, (step, _) in reversed(list(enumerate(steps)))}
-    last = {step.name: place for place, (step, _) in enumerate(steps)}
-    for place, (step, span) in enumerate(steps):
-        for name in (*step.after, *step.needs_before):
-            if first.get(name, place) > place:
-                raise error("AM504", f"`{step.name}` must come after `{name}`", span)
-        for name in (*step.before, *step.needs_after):
-            if last.get(name, place) < place:
-                raise error("AM504", f"`{step.name}` must come before `{name}`", span)
-
-
-def check_complete(pipeline: Pipeline) -> None:
-    """Raise `DiagnosticError` (AM505) when a pass is there without one that it needs, or twice and needs some."""
-    present = Counter(step.name for step in pipeline.passes)
-    for step in pipeline.passes:
-        if present[step.name] > 1 and (step.needs_before or step.needs_after):
-            # Quantizing what is quantized already would give a wrong network.
-            raise error("AM505", f"`{step.name}` stands in the pipeline {present[step.name]} times, once is enough")
-        for names, where in ((step.needs_before, "before"), (step.needs_after, "after")):
-            for name in names:
-                if name not in present:
-                    help = "`amctc passes` lists the passes; leave `--pipeline` out for the usual ones"
-                    raise error("AM505", f"`{step.name}` needs `{name}` {where} it", help=help)
-
-
-@cache
-def _grammar() -> Lark:
-    text = files("amctc.grammar").joinpath("pipeline.lark").read_text(encoding="utf-8")
-    return Lark(text, parser="lalr", start="pipeline", lexer="contextual")
-
-
-def _step(tree: Tree[Token], source: SourceFile, registry: Registry) -> tuple[Pass, Span]:
-    name = next(child for child in tree.children if isinstance(child, Token))
-    span = _span(name, source)
-    if name not in registry.passes:
-        help = did_you_mean(name, registry.passes) or "`amctc passes` lists them"
-        raise error("AM501", f"there is no pass named `{name}`", span, help=help)
-    options: dict[str, tuple[str, Span | None]] = {}
-    for child in tree.children:
-        if isinstance(child, Tree):
-            key, value = (token for token in child.children if isinstance(token, Token))
-            options[str(key)] = (str(value), _span(value, source))
-    return build_pass(registry.passes[str(name)].load(), options), span
-
-
-def _span(token: Token, source: SourceFile) -> Span:
-    start = token.start_pos or 0
-    return source.span(start, start + len(token))
+def _flat(steps: Sequence[Step]) -> Iterator[tuple[int, Pass]]:
+    for index, step in enumerate(steps):
+        for each in (step,) if isinstance(step, Pass) else step.passes:
+            yield index, each

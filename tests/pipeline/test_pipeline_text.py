@@ -14,8 +14,11 @@ from amctc.diagnostics import DiagnosticError
 from amctc.ir import Graph, Use
 from amctc.passes import PIPELINES
 from amctc.pipeline.context import Context
+from amctc.pipeline.failure import PassFailure
+from amctc.pipeline.order import check_complete
 from amctc.pipeline.pass_ import Pass
-from amctc.pipeline.pipeline import PassFailure, Pipeline, check_complete, parse_pipeline
+from amctc.pipeline.pipeline import Fixpoint, Pipeline
+from amctc.pipeline.pipeline_text import parse_pipeline
 from amctc.registry import Entry, RegistrationError, Registry, builtin_registry
 from amctc.source import SourceFile
 
@@ -61,7 +64,8 @@ def registry() -> Registry:
         name: Entry(name, f"{__name__}:{kind}")
         for name, kind in (("tuned", "Tuned"), ("first", "First"), ("breaking", "Breaking"))
     }
-    return Registry(passes=table, targets={})
+    pipelines = {"both": "first,tuned", "circle": "first,round", "round": "circle"}
+    return Registry(passes=table, targets={}, pipelines=pipelines)
 
 
 def parse(text: str) -> Pipeline:
@@ -99,11 +103,18 @@ def test_a_printed_pipeline_reads_back_as_the_same_pipeline(steps: list[Pass]) -
     ("text", "code", "column", "words"),
     [
         ("first,,tuned", "AM500", 7, "not a pipeline"),
-        ("first,tunde", "AM501", 7, "no pass named `tunde`"),
-        ("tuned{bitz=8}", "AM502", 12, "no option `bitz`"),
+        ("first,tunde", "AM501", 7, "no pass or pipeline named `tunde`"),
+        ("tuned{bitz=8}", "AM502", 7, "no option `bitz`"),
         ("tuned{bits=eight}", "AM503", 12, "takes a whole number, not `eight`"),
         ("tuned{keep-bias=yes}", "AM503", 17, "takes true or false"),
         ("tuned,first", "AM504", 1, "`tuned` must come after `first`"),
+        ("first,both{bits=8}", "AM502", 7, "`both` is a pipeline"),
+        ("circle", "AM501", 1, "the pipeline `circle` holds itself"),
+        ("fixpoint(first,fixpoint(tuned))", "AM507", 16, "may not stand inside another"),
+        ("fixpoint{rounds=3}(first)", "AM502", 10, "`fixpoint` has no option `rounds`"),
+        ("fixpoint{limit=0}(first)", "AM503", 16, "from 1 to 1000, not `0`"),
+        ("fixpoint()", "AM500", 10, "not a pipeline"),
+        ("tuned{bits=8 bits=9}", "AM502", 14, "given twice"),
     ],
 )
 def test_a_bad_pipeline_is_refused_at_the_character(text: str, code: str, column: int, words: str) -> None:
@@ -125,15 +136,17 @@ def test_a_misspelt_pass_or_option_gets_a_suggestion() -> None:
 
 def test_a_pass_that_breaks_the_graph_is_named() -> None:
     graph = Graph()
-    a = graph.add("a", "caffe.ReLU")
+    data = graph.add("data", "caffe.Input")
+    a = graph.add("a", "caffe.ReLU", [data.output])
     graph.add("b", "caffe.ReLU", [a.output])
     with pytest.raises(PassFailure, match="`breaking` left a broken graph: the graph has a cycle"):
         parse("breaking").run(graph, Context())
 
 
 def test_the_built_in_pipelines_keep_the_order_that_their_passes_ask_for() -> None:
-    for text in PIPELINES.values():
-        assert str(parse_pipeline(SourceFile("built-in", text), builtin_registry())) == text
+    for name, text in PIPELINES.items():
+        by_name = parse_pipeline(SourceFile("--pipeline", name), builtin_registry())
+        assert by_name == parse_pipeline(SourceFile("built-in", text), builtin_registry())
 
 
 def test_a_whole_pipeline_has_what_its_passes_need() -> None:
@@ -145,8 +158,8 @@ def test_a_whole_pipeline_has_what_its_passes_need() -> None:
 
 
 def test_every_built_in_pass_is_in_a_built_in_pipeline() -> None:
-    used = {step for text in PIPELINES.values() for step in text.split(",")}
-    assert used == set(builtin_registry().passes)
+    pipelines = [parse_pipeline(SourceFile("built-in", text), builtin_registry()) for text in PIPELINES.values()]
+    assert {step.name for pipeline in pipelines for step in pipeline.passes} == set(builtin_registry().passes)
 
 
 def test_an_entry_that_does_not_load_names_its_owner() -> None:
@@ -154,3 +167,15 @@ def test_an_entry_that_does_not_load_names_its_owner() -> None:
         Entry("gone", "amctc.passes.gone:Gone", "somebody").load()
     with pytest.raises(RegistrationError, match="another name than its own"):
         Entry("other", f"{__name__}:First", "somebody").load()
+
+
+def test_a_group_is_read_and_printed_back() -> None:
+    pipeline = parse("fixpoint{limit=4}(first,tuned{bits=4}),first")
+    assert pipeline.steps == (Fixpoint((First(), Tuned(bits=4)), 4), First())
+    assert str(pipeline) == "fixpoint{limit=4}(first,tuned{bits=4}),first"
+    assert parse("fixpoint(both)").steps == (Fixpoint((First(), Tuned())),)
+
+
+def test_a_wrong_order_is_told_with_a_right_one() -> None:
+    with pytest.raises(DiagnosticError, match="this order is right: first,tuned"):
+        parse("tuned,first")

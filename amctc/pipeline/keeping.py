@@ -1,0 +1,107 @@
+"""Why a clean-up must leave a layer as it is, and the steps that several clean-ups share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from amctc.dialects.table import op_def
+from amctc.ir import Graph, Node, Provenance, Value
+from amctc.pipeline.context import Context
+
+_CHOSEN = ("override_layer_configs", "override_layer_types", "json")
+
+
+def chosen_by_policy(node: Node, context: Context) -> str | None:
+    """That the policy itself, by name or type, has a layer quantized, as a sentence; None where it does not.
+
+    What only the built-in default of a type or `common_config` says of many layers does not count.
+    """
+    config = context.policy.layers.get(node.name) if context.policy is not None else None
+    if config is None or not config.quant_enable.value or config.rule.kind not in _CHOSEN:
+        return None
+    return f"the policy has it quantized ({config.rule.words})"
+
+
+def quantized_by_policy(node: Node, context: Context) -> str | None:
+    """That a layer is to be quantized, whoever says so, as a sentence; None where it is not."""
+    config = context.policy.layers.get(node.name) if context.policy is not None else None
+    if config is None or not config.quant_enable.value:
+        return None
+    return f"it is to be quantized ({config.rule.words})"
+
+
+def fusion_is_off(context: Context) -> str | None:
+    """Why no layers are to be merged at all; None where they may be."""
+    off = context.policy is not None and not context.policy.do_fusion
+    return "the policy says `do_fusion: false`" if off else None
+
+
+def fusion_is_skipped(node: Node, context: Context) -> str | None:
+    """Why this layer is not to be merged with others; None where it may be."""
+    listed = context.policy is not None and node.name in context.policy.skip_fusion_layers
+    return f"`{node.name}` is listed in skip_fusion_layers" if listed else None
+
+
+def cannot_stand_for(graph: Graph, source: Value, value: Value) -> str | None:
+    """Why `source` cannot take the place of `value`, which holds the same; None where it can.
+
+    Inputs of the network keep their names, its outputs too, and two outputs stay two values. A layer that computes
+    otherwise in place than not must stay what it is.
+    """
+    for use in graph.uses(value):
+        reader = use.node
+        begins = source.blob != value.blob and any(output.blob == source.blob for output in reader.outputs)
+        if begins or op_def(reader).in_place_differs(reader):
+            return f"`{reader.name}` would no longer work in place, or begin to"
+    if not graph.is_output(value):
+        return None
+    if op_def(source.producer).source:
+        return f"the output `{value.blob}` of the network would be its input `{source.blob}` itself"
+    if graph.is_output(source):
+        return f"two outputs of the network, `{source.blob}` and `{value.blob}`, would be one value"
+    beside = _reader_besides(graph, source, value)
+    if beside is not None:
+        # A written network has as its outputs what no layer reads.
+        return f"`{beside.name}` would read the output `{value.blob}` of the network"
+    # The value takes the name of the output.
+    named = [source.producer, *(use.node for use in graph.uses(source))]
+    differing = next((node for node in named if op_def(node).in_place_differs(node)), None)
+    return f"`{differing.name}` would no longer work in place" if differing is not None else None
+
+
+def _reader_besides(graph: Graph, source: Value, value: Value) -> Node | None:
+    """Who would read an output of the network that nobody reads yet."""
+    if graph.uses(value):
+        return None
+    node = value.producer
+    readers = [*graph.uses(source), *(use for output in node.outputs for use in graph.uses(output))]
+    return next((use.node for use in readers if use.node is not node), None)
+
+
+def merge_chain(graph: Graph, chain: Sequence[Node], by: str) -> None:
+    """Remove all but the first of a chain, which takes the name and shape of the last one's output.
+
+    The first must compute by now what the chain did. Takes time in proportion to the length of the chain.
+    """
+    first, *rest = chain
+    last = rest[-1]
+    first.output.blob, first.output.shape = last.output.blob, last.output.shape
+    graph.replace_uses(last.output, first.output)
+    absorbed = (name for node in rest for name in (node.name, *node.provenance.absorbed))
+    first.provenance = first.provenance.absorbing(*absorbed)
+    for node in reversed(rest):
+        graph.remove(node)
+    first.record(by, f"does what {layers(rest)} did after it")
+
+
+def silence(graph: Graph, value: Value, by: str) -> None:
+    """Let a Silence read what nobody reads any more, so that it does not become an output of the written network."""
+    producer = value.producer
+    name = graph.unused_name(f"{producer.name}_silence")
+    node = graph.add(name, "caffe.Silence", [value], [], provenance=Provenance(inserted=True), beside=producer)
+    node.record(by, f"keeps `{value.blob}`, which no layer needs, from being an output")
+
+
+def layers(nodes: Sequence[Node]) -> str:
+    """Some layers in a sentence."""
+    return ", ".join(f"{node.type} `{node.name}`" for node in nodes)
