@@ -12,7 +12,10 @@ from pathlib import Path
 
 
 def write_report(failure: BaseException) -> Path:
-    """Write the command, the versions and the traceback to a file, name it on stderr, and give its path."""
+    """Write the command, the versions and the traceback to a file, name it on stderr, and give its path.
+
+    Where the failure has notes, such as the name of a reproducer, they are told too.
+    """
     import onnxruntime
 
     lines = [
@@ -25,7 +28,8 @@ def write_report(failure: BaseException) -> Path:
         *traceback.format_exception(failure),
     ]
     path = _write(lines)
-    sys.stderr.write(f"error: amctc failed: {failure}\n  this is a bug of amctc; the report is in {path}\n")
+    notes = "".join(f"  {note}\n" for note in getattr(failure, "__notes__", ()))
+    sys.stderr.write(f"error: amctc failed: {failure}\n  this is a bug of amctc; the report is in {path}\n{notes}")
     return path
 
 
