@@ -1,9 +1,17 @@
 """The built-in passes: one file each. A pass is registered by its line in this table."""
 
 PASSES = {
+    "remove-dead": "amctc.passes.remove_dead:RemoveDead",
+    "fold-split": "amctc.passes.fold_split:FoldSplit",
+    "remove-identity": "amctc.passes.remove_identity:RemoveIdentity",
+    "fold-constants": "amctc.passes.fold_constants:FoldConstants",
+    "merge-reshape": "amctc.passes.merge_reshape:MergeReshape",
+    "merge-permute": "amctc.passes.merge_permute:MergePermute",
+    "merge-affine": "amctc.passes.merge_affine:MergeAffine",
     "fuse-batchnorm": "amctc.passes.fuse_batchnorm:FuseBatchNorm",
     "depthwise-affine": "amctc.passes.depthwise_affine:DepthwiseAffine",
     "annotate-quant": "amctc.passes.annotate_quant:AnnotateQuant",
+    "apply-record": "amctc.passes.apply_record:ApplyRecord",
     "quantize-weights": "amctc.passes.quantize_weights:QuantizeWeights",
     "observe": "amctc.passes.observe:Observe",
     "calibrate": "amctc.passes.calibrate:Calibrate",
@@ -13,8 +21,16 @@ PASSES = {
 """Name -> `module:Class`."""
 
 PIPELINES = {
+    "float": (
+        "remove-dead,"
+        "fixpoint(fold-split,remove-identity,fold-constants,merge-reshape,merge-permute,merge-affine),"
+        "remove-dead,fuse-batchnorm"
+    ),
     "ptq": (
         "fuse-batchnorm,depthwise-affine,annotate-quant,quantize-weights,observe,calibrate,quantize-bias,insert-quant"
     ),
+    "convert": (
+        "fuse-batchnorm,depthwise-affine,annotate-quant,apply-record,quantize-weights,quantize-bias,insert-quant"
+    ),
 }
-"""Named pipelines in their text form; `ptq` is what `amctc compile` runs by default."""
+"""Named pipelines in their text form; by default `amctc compile` runs `ptq`, `amctc convert` `convert`."""

@@ -23,6 +23,7 @@ class AnnotateQuant(Pass):
 
     name: ClassVar[str] = "annotate-quant"
     needs_after: ClassVar[tuple[str, ...]] = ("insert-quant",)
+    needs_policy: ClassVar[bool] = True
 
     def run(self, graph: Graph, context: Context) -> bool:
         policy = context.need_policy()
@@ -38,7 +39,8 @@ class AnnotateQuant(Pass):
             node.quant = _with_state(node, quant)
             node.record(self.name, _words(quant), quant.rule)
             changed = True
-        if not changed and not context.collector.has_errors:
+        # Of a record, apply-record tells what became of each entry.
+        if not changed and not context.collector.has_errors and context.record is None:
             help = "switch on at least one layer that can be quantized; `amctc ops` lists the types"
             raise error("AM510", "the policy leaves no layer of this model to quantize", help=help)
         return changed

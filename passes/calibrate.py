@@ -8,11 +8,12 @@ from typing import ClassVar
 from amctc.diagnostics import DiagnosticError
 from amctc.dialects.quant import settings_from_plain
 from amctc.dialects.table import op_def
-from amctc.ir import Graph, InputQuant, Node, NodeQuant
+from amctc.ir import Graph, Node
 from amctc.pipeline.context import Context
 from amctc.pipeline.pass_ import Pass
-from amctc.quant.grid import scale_offset_from_range
 from amctc.quant.ifmr import IfmrResult
+from amctc.quant.observers import USUAL_OBSERVER
+from amctc.records.factors import unseen_state
 from amctc.runtime.calibration import Reader, observe_values
 
 
@@ -27,14 +28,12 @@ class Calibrate(Pass):
 
     name: ClassVar[str] = "calibrate"
     needs_before: ClassVar[tuple[str, ...]] = ("observe",)
+    needs_calibration: ClassVar[bool] = True
 
     def run(self, graph: Graph, context: Context) -> bool:
         calibration = context.need_calibration()
         nodes = [node for node in graph.nodes if node.op == "quant.Observe"]
-        readers = [
-            Reader(node.inputs[0], settings_from_plain(node.attrs["settings"]), ", ".join(_layers(node)))
-            for node in nodes
-        ]
+        readers = [_reader(node) for node in nodes]
         batches = calibration.batches()
         observers = observe_values(graph, readers, batches, calibration.batch_num, calibration.progress)
         for node, observer in zip(nodes, observers, strict=True):
@@ -46,8 +45,7 @@ class Calibrate(Pass):
             self._annotate(graph, node, found)
             graph.remove(node)
         for node in graph.nodes:
-            if node.quant is not None and node.quant.state is not None:
-                self._annotate_unseen(node, node.quant, node.quant.state)
+            self._annotate_unseen(node)
         return bool(nodes)
 
     def _annotate(self, graph: Graph, observer: Node, found: IfmrResult) -> None:
@@ -65,19 +63,25 @@ class Calibrate(Pass):
                 f"on {how}, range {found.init_min:.6g} … {found.init_max:.6g}",
             )
 
-    def _annotate_unseen(self, node: Node, quant: NodeQuant, state: InputQuant) -> None:
-        recurrent = op_def(node).recurrent
-        if recurrent is None or recurrent.hidden_output is not None:
+    def _annotate_unseen(self, node: Node) -> None:
+        found = unseen_state(node)
+        if found is None or node.quant is None or node.quant.state is None:
             return
-        low, high = recurrent.hidden_range
-        found = scale_offset_from_range(low, high, state.bits, state.settings.with_offset)
-        scale, offset = float(found.scale), int(found.offset)
-        node.quant = quant.with_factors(state.index, scale, offset)
+        scale, offset = found
+        node.quant = node.quant.with_factors(node.quant.state.index, scale, offset)
+        recurrent = op_def(node).recurrent
+        low, high = recurrent.hidden_range if recurrent is not None else (0, 0)
         node.record(
             self.name,
             f"hidden state: scale {scale:.6g}, offset {offset}, for its whole range {low:g} … {high:g}, "
             "as no output of the layer shows it",
         )
+
+
+def _reader(observer: Node) -> Reader:
+    settings = settings_from_plain(observer.attrs["settings"])
+    name = str(observer.attrs.get("observer", USUAL_OBSERVER))
+    return Reader(observer.inputs[0], settings, ", ".join(_layers(observer)), name)
 
 
 def _layers(observer: Node) -> tuple[str, ...]:

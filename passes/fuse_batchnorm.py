@@ -1,7 +1,15 @@
-"""fuse-batchnorm: move BatchNorm, Scale and Bias into the linear layer before them."""
+"""fuse-batchnorm: move BatchNorm, Scale and Bias into the linear layer before them.
+
+    Given   data -> conv: Convolution (W, b) -> bn: BatchNorm -> scale: Scale -> out
+    Result  data -> conv: Convolution (a*W, a*b + b') -> out
+
+With y = a*x + b' for each channel of axis 1, the weights of output channel c become a[c]*W[c] and the bias
+a[c]*b[c] + b'[c], computed in float64.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,56 +18,41 @@ import numpy as np
 from amctc.dialects.traits import affine_coefficients, linear_trait
 from amctc.ir import Graph, Node
 from amctc.pipeline.context import Context
-from amctc.pipeline.pass_ import RewritePass
+from amctc.pipeline.keeping import fusion_is_off, fusion_is_skipped
 from amctc.pipeline.pattern import Match
+from amctc.pipeline.rewrite import RewritePass
 
 
 @dataclass(frozen=True)
 class FuseBatchNorm(RewritePass):
     """Fold BatchNorm, then Scale, then Bias into the convolution, deconvolution or InnerProduct before them.
 
-    With y = a*x + b for each channel of axis 1, the weights of output channel c become a[c]*W[c] and
-    the bias a[c]*bias[c] + b[c], computed in float64. Only maps along the channel axis are folded;
-    `do_fusion: false` and `skip_fusion_layers` are honoured. A layer in the middle of the chain that
-    may not be folded ends the chain there.
+    Only maps along the channel axis are folded; `do_fusion: false` and `skip_fusion_layers` are honoured.
+    A layer in the middle of the chain that may not be folded ends the chain there. Layers that share their
+    weights with others are left alone.
     """
 
     name: ClassVar[str] = "fuse-batchnorm"
     before: ClassVar[tuple[str, ...]] = ("depthwise-affine", "annotate-quant")
+    preserves_numbers: ClassVar[bool] = True
     pattern: ClassVar[str] = "linear -> BatchNorm? -> Scale? -> Bias?"
 
-    def run(self, graph: Graph, context: Context) -> bool:
-        if context.policy is not None and not context.policy.do_fusion:
-            return False
-        return super().run(graph, context)
+    def skip_reason(self, context: Context) -> str | None:
+        return fusion_is_off(context)
 
-    def check(self, match: Match, context: Context) -> str | None:
-        linear = match.first
-        if linear.weights.keys() < {"weight"}:
-            return f"`{linear.name}` has no weights"
-        shape = linear.output.shape
-        if shape is None or linear_trait(linear).channel_axis(linear, shape) != 1:
-            return f"the output channels of `{linear.name}` are not on axis 1"
-        shared = _shared_weights(linear)
-        if shared is not None:
-            return f"`{linear.name}` shares its weights with `{shared.name}`"
-        return self._refusal(linear, match.rest[0], context)
+    def check_node(self, node: Node, match: Match, context: Context) -> str | None:
+        if reason := fusion_is_skipped(node, context):
+            return reason
+        if node is match.first:
+            return _linear_obstacle(node, context)
+        found = affine_coefficients(node, linear_trait(match.first).out_channels(match.first))
+        return found if isinstance(found, str) else None
 
     def rewrite(self, match: Match, graph: Graph, context: Context) -> None:
         linear = match.first
         for node in match.rest:
-            if self._refusal(linear, node, context) is not None:
-                return
             fold_affine(linear, node)
             graph.fuse(linear, node, self.name, f"folded {node.type} `{node.name}` into the weights")
-
-    def _refusal(self, linear: Node, node: Node, context: Context) -> str | None:
-        skipped = context.policy.skip_fusion_layers if context.policy is not None else frozenset[str]()
-        for name in (linear.name, node.name):
-            if name in skipped:
-                return f"`{name}` is listed in skip_fusion_layers"
-        found = affine_coefficients(node, linear_trait(linear).out_channels(linear))
-        return found if isinstance(found, str) else None
 
 
 def fold_affine(linear: Node, node: Node) -> None:
@@ -79,9 +72,18 @@ def fold_affine(linear: Node, node: Node) -> None:
     trait.enable_bias(linear)
 
 
-def _shared_weights(linear: Node) -> Node | None:
-    mine = {id(array) for array in linear.weights.values()}
-    for other in linear.graph.nodes:
-        if other is not linear and any(id(array) in mine for array in other.weights.values()):
-            return other
+def _linear_obstacle(linear: Node, context: Context) -> str | None:
+    if "weight" not in linear.weights:
+        return f"`{linear.name}` has no weights"
+    shape = linear.output.shape
+    if shape is None or linear_trait(linear).channel_axis(linear, shape) != 1:
+        return f"the output channels of `{linear.name}` are not on axis 1"
+    uses = context.fact(_uses_of_arrays, linear.graph)
+    if any(uses[id(array)] > 1 for array in linear.weights.values()):
+        return f"`{linear.name}` shares its weights with another layer"
     return None
+
+
+def _uses_of_arrays(graph: Graph) -> Counter[int]:
+    """How many layers hold each weight array, by its identity."""
+    return Counter(key for node in graph.nodes for key in {id(array) for array in node.weights.values()})

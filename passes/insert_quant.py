@@ -29,7 +29,7 @@ class InsertQuant(Pass):
     """
 
     name: ClassVar[str] = "insert-quant"
-    needs_before: ClassVar[tuple[str, ...]] = ("quantize-weights", "calibrate", "quantize-bias")
+    needs_before: ClassVar[tuple[str, ...]] = ("quantize-weights", "calibrate|apply-record", "quantize-bias")
 
     def run(self, graph: Graph, context: Context) -> bool:
         annotated = [node for node in graph.nodes if node.quant is not None]

@@ -10,8 +10,10 @@ from amctc.dialects.quant import settings_to_plain
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, InputQuant, Node, Provenance, Value
 from amctc.pipeline.context import Context
+from amctc.pipeline.options import option
 from amctc.pipeline.pass_ import Pass
 from amctc.quant.ifmr import IfmrSettings
+from amctc.quant.observers import USUAL_OBSERVER, check_observer
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,10 @@ class Observe(Pass):
     name: ClassVar[str] = "observe"
     needs_before: ClassVar[tuple[str, ...]] = ("annotate-quant",)
     needs_after: ClassVar[tuple[str, ...]] = ("calibrate",)
+    observer: str = option(USUAL_OBSERVER, help="who chooses scale and offset: ifmr, or a registered observer")
+
+    def __post_init__(self) -> None:
+        check_observer(self.observer)
 
     def run(self, graph: Graph, context: Context) -> bool:
         groups: dict[tuple[Value, IfmrSettings], list[tuple[Node, int]]] = {}
@@ -42,6 +48,7 @@ class Observe(Pass):
                     "settings": settings_to_plain(settings),
                     "layers": tuple(node.name for node, _ in readers),
                     "inputs": tuple(into for _, into in readers),
+                    "observer": self.observer,
                 },
                 provenance=Provenance(inserted=True),
                 beside=value.producer,

@@ -20,7 +20,7 @@ class QuantizeBias(Pass):
     """Turn the bias of every layer with quantized weights into int32: round(bias / (scale_d * scale_w))."""
 
     name: ClassVar[str] = "quantize-bias"
-    needs_before: ClassVar[tuple[str, ...]] = ("quantize-weights", "calibrate")
+    needs_before: ClassVar[tuple[str, ...]] = ("quantize-weights", "calibrate|apply-record")
     needs_after: ClassVar[tuple[str, ...]] = ("insert-quant",)
 
     def run(self, graph: Graph, context: Context) -> bool:

@@ -12,7 +12,7 @@ from amctc.dialects.traits import inner_products, weight_from_rows, weight_rows
 from amctc.ir import Graph, Node, WeightQuant
 from amctc.pipeline.context import Context
 from amctc.pipeline.pass_ import Pass
-from amctc.quant.arq import quantize_weights
+from amctc.quant.arq import quantize_weights, quantize_with
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,9 @@ class QuantizeWeights(Pass):
     """Quantize the weights of every annotated layer with the algorithm its annotation names (ARQ).
 
     The weight arrays (one for each inner product of the layer) become int8 and the scales go into the
-    annotation. Until Quantize nodes are inserted such a layer computes with the weights q*scale, so
-    calibration sees the weights that the deployed model will have.
+    annotation; where it has scales already (of a record), those are taken. Until Quantize nodes are
+    inserted such a layer computes with the weights q*scale, so calibration sees the weights that the
+    deployed model will have.
     """
 
     name: ClassVar[str] = "quantize-weights"
@@ -49,6 +50,11 @@ def _quantize(node: Node, weight: WeightQuant) -> None:
     axis = 0 if weight.channel_wise else None
     for product in inner_products(node):
         rows = weight_rows(node, node.weights[product.weight]).astype(np.float32, copy=False)
+        given = weight.scales.get(product.weight)
+        if given is not None:
+            values = quantize_with(rows, given, bits=weight.bits, layer_name=node.name)
+            node.weights[product.weight] = weight_from_rows(node, values)
+            continue
         found = quantize_weights(rows, axis=axis, bits=weight.bits, layer_name=node.name)
         node.weights[product.weight] = weight_from_rows(node, found.values)
         if node.quant is not None:

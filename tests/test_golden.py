@@ -1,34 +1,41 @@
-"""Passes on small graphs, as text: `tests/golden/NAME.txt` holds the graph before and after.
+"""Passes on small graphs, as text: `tests/golden/PASS/CASE.txt` holds the graph before and after, and what was refused.
 
-`make golden` writes what the passes make today into the files; read the diff before you commit it.
+`make golden` writes what the passes make today into the files; read the diff before you commit it. The form of
+the files is told in `amctc.testing`.
 """
 
 from __future__ import annotations
 
-import os
-import re
 from pathlib import Path
 
 import pytest
 
-from amctc.ir.parser import parse_graph
-from amctc.ir.printer import print_graph
-from amctc.source import SourceFile
-from tests.quantized import run_passes
+from amctc.pipeline.rewrite import RewritePass
+from amctc.registry import builtin_registry
+from amctc.testing import check_golden, golden_files, read_golden
 
 FOLDER = Path(__file__).parent / "golden"
+BUILT_IN = sorted(builtin_registry().passes)
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.txt")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", golden_files(FOLDER), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_a_golden_graph_is_what_the_passes_make(path: Path) -> None:
-    head, *parts = re.split(r"^-- (\w+)\n", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    texts = dict(zip(parts[::2], parts[1::2], strict=True))
-    graph = parse_graph(SourceFile(path.name, texts["before"]))
-    assert print_graph(graph) == texts["before"], "the graph before is not in the printer's own form"
-    run_passes(graph, texts["passes"].strip(), texts["policy"])
-    made = print_graph(graph)
-    if os.environ.get("AMCTC_UPDATE"):
-        order = ("passes", "policy", "before")
-        path.write_text(head + "".join(f"-- {name}\n{texts[name]}" for name in order) + f"-- after\n{made}")
+    check_golden(path)
+
+
+def test_every_folder_is_named_after_a_pass() -> None:
+    assert {path.parent.name for path in golden_files(FOLDER)} <= set(BUILT_IN)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_pass_has_a_golden_graph_that_it_changes(name: str) -> None:
+    alone = [golden for golden in map(read_golden, golden_files(FOLDER / name)) if golden.changes]
+    assert any(name in golden.sections["pipeline"] for golden in alone)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_rewrite_has_a_golden_refusal(name: str) -> None:
+    if not issubclass(builtin_registry().passes[name].load(), RewritePass):
         return
-    assert made == texts["after"]
+    goldens = map(read_golden, golden_files(FOLDER / name))
+    assert any(line.startswith(f"{name} ") for golden in goldens for line in golden.refusals)

@@ -1,0 +1,114 @@
+"""apply-record: take scales and offsets from a record in place of a calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from amctc.diagnostics import Diagnostic, Level
+from amctc.dialects.table import op_def
+from amctc.dialects.traits import inner_products
+from amctc.ir import Graph, InputQuant, Node, NodeQuant, WeightQuant
+from amctc.pipeline.context import Context
+from amctc.pipeline.pass_ import Pass
+from amctc.records.check_record import layer_problems
+from amctc.records.factors import unseen_state
+from amctc.records.scale_record import LayerRecord, ScaleRecord
+
+
+@dataclass(frozen=True)
+class ApplyRecord(Pass):
+    """Write the factors of a record onto the annotated layers: those of their data inputs and of their weights.
+
+    The weights are quantized with these scales afterwards, and nothing is calibrated. Bits are those of the record.
+    Every annotated layer must be in the record, with all its factors; only the hidden state of a recurrent layer
+    that no output shows may be missing, and takes the whole range that it can have.
+    """
+
+    name: ClassVar[str] = "apply-record"
+    needs_before: ClassVar[tuple[str, ...]] = ("annotate-quant",)
+    needs_after: ClassVar[tuple[str, ...]] = ("quantize-weights", "insert-quant")
+    before: ClassVar[tuple[str, ...]] = ("quantize-bias",)
+    needs_record: ClassVar[bool] = True
+
+    def run(self, graph: Graph, context: Context) -> bool:
+        record = context.need_record()
+        takers = {name: node.name for node in graph.nodes for name in node.provenance.absorbed}
+        for entry in record.layers:
+            context.collector.extend(_unused(entry, graph, takers))
+        changed = False
+        for node in graph.nodes:
+            if node.quant is None:
+                continue
+            layer = record.by_name.get(node.name)
+            if layer is None:
+                context.collector.add(_without_factors(node, record))
+                continue
+            problems = [problem for problem in layer_problems(layer, node) if problem.level is Level.ERROR]
+            context.collector.extend(problems)
+            if not problems:
+                self._annotate(node, node.quant, layer)
+                changed = True
+        return changed
+
+    def _annotate(self, node: Node, quant: NodeQuant, layer: LayerRecord) -> None:
+        inputs = tuple(_operand(operand, layer) for operand in quant.inputs)
+        state = _operand(quant.state, layer) if quant.state is not None else None
+        weight = _weight(node, quant.weight, layer) if quant.weight is not None else None
+        node.quant = NodeQuant(inputs, weight, quant.rule, state)
+        if state is not None and state.scale is None and (found := unseen_state(node)) is not None:
+            node.quant = node.quant.with_factors(state.index, *found)
+        told = [
+            f"{'hidden state' if operand is node.quant.state else f'input {operand.index}'}: "
+            f"scale {operand.scale:.6g}, offset {operand.offset}"
+            for operand in node.quant.operands
+        ]
+        place = f"record ({layer.span.source.name}:{layer.span.line})" if layer.span is not None else None
+        node.record(self.name, "; ".join(told), place)
+
+
+def _operand(operand: InputQuant, layer: LayerRecord) -> InputQuant:
+    given = layer.input(operand.index)
+    if given is None:
+        return operand
+    settings = replace(operand.settings, bits=given.bits)
+    return InputQuant(operand.index, settings, given.scale, given.offset)
+
+
+def _weight(node: Node, weight: WeightQuant, layer: LayerRecord) -> WeightQuant:
+    scales = np.array(layer.scale_w, np.float32)
+    products = inner_products(node)
+    if op_def(node).linear is not None:
+        by_role = {products[0].weight: scales}
+    else:
+        by_role = {product.weight: scales[i : i + 1] for i, product in enumerate(products)}
+    wise = len(scales) > 1 and op_def(node).linear is not None
+    return replace(weight, bits=layer.bits_w, channel_wise=wise, scales=by_role)
+
+
+def _without_factors(node: Node, record: ScaleRecord) -> Diagnostic:
+    message = f"layer `{node.name}`: the record has no `scale_d` and `offset_d` for it"
+    help = "run the calibration model for all its batches first, or leave the layer float"
+    return Diagnostic("AM619", message, file=record.file, help=help)
+
+
+def _unused(layer: LayerRecord, graph: Graph, takers: Mapping[str, str]) -> tuple[Diagnostic, ...]:
+    """What is told of an entry that quantizes nothing."""
+    if not layer.is_quantized:
+        return ()
+    if layer.name in graph:
+        if graph.node(layer.name).quant is not None:
+            return ()
+        message = f"layer `{layer.name}` has factors in the record, and the policy leaves it float"
+        help = "look whether record and policy belong together"
+        return (Diagnostic("AM625", message, Level.WARNING, layer.span, help=help),)
+    taker = takers.get(layer.name)
+    if taker is None:
+        message = f"the model has no layer `{layer.name}` when the factors are applied"
+        return (Diagnostic("AM623", message, span=layer.span, help="take its entry out of the record"),)
+    message = f"layer `{layer.name}` has become part of `{taker}`, so its factors cannot be applied"
+    help = f"take its entry out, or keep the layers apart: `skip_fusion: true` in the entry of `{layer.name}`"
+    return (Diagnostic("AM623", message, span=layer.span, help=help),)
