@@ -4,8 +4,12 @@ What a block is, is said by its language and by a comment before it:
 
 - `python` runs, all blocks of a page in one module; one that begins with `# NAME.py` is a file, and is imported;
 - `cfg` is a policy without mistakes, `cfg bad` one with; one that begins with `# NAME.cfg` is written to that file;
-- `json` is JSON; `<!-- file NAME -->` before it writes it to that file;
+- `prototxt` that begins with `# NAME.prototxt` is written to that file;
+- `json` is JSON;
+- a block of any language after `<!-- file NAME -->` is written to that file, and Python then not run;
 - `sh`: lines that begin with `amctc` are run, and end with status 0, or N after `<!-- exit N -->`;
+- `sh` after `<!-- shell -->` is run as a whole by the shell, which ends with status 0, or N after `<!-- shell N -->`;
+  what it installs with pip goes into a folder of the desk;
 - `text` after `<!-- output -->` is what the commands before it printed; a line `…` stands for any lines.
 """
 
@@ -15,8 +19,10 @@ import contextlib
 import importlib
 import io
 import json
+import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -94,14 +100,19 @@ class Reader:
     printed: str = ""
 
     def follow(self, block: Block) -> None:
-        if block.language == "python":
+        name = block.mark("file")
+        if name is not None:
+            (self.folder / name).write_text(block.text, encoding="utf-8")
+        if block.language == "python" and name is None:
             self._python(block)
         elif block.language == "cfg":
             self._policy(block)
         elif block.language == "json":
             json.loads(block.text)
-            if (name := block.mark("file")) is not None:
-                (self.folder / name).write_text(block.text, encoding="utf-8")
+        elif block.language == "prototxt" and (net := block.file("prototxt")) is not None:
+            (self.folder / net).write_text(block.text, encoding="utf-8")
+        elif block.language == "sh" and (status := block.mark("shell")) is not None:
+            self._shell(block, int(status or 0))
         elif block.language == "sh":
             self._commands(block)
         elif block.language == "text" and block.mark("output") is not None:
@@ -131,6 +142,32 @@ class Reader:
                 Policy.from_text(policy)
         else:
             assert Policy.from_text(policy).warnings == ()
+
+    def _shell(self, block: Block, wanted: int) -> None:
+        site = self.folder / "site-packages"
+        mine = {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(site),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTEST_ADDOPTS": "-p no:cacheprovider",
+            # As in an environment of the reader's own, and without the network.
+            "PIP_TARGET": str(site),
+            "PIP_NO_INDEX": "1",
+            "PIP_NO_DEPS": "1",
+            "PIP_NO_BUILD_ISOLATION": "0",
+        }
+        done = subprocess.run(
+            ["sh", "-e", "-c", block.text],
+            cwd=self.folder,
+            env={**os.environ, **mine},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        told = [line for line in done.stdout.splitlines() if not line.startswith("amctc: ")]
+        self.printed = "".join(f"{line}\n" for line in told)
+        assert done.returncode == wanted, f"{self.page.name}:{block.line}: ended with {done.returncode}\n{self.printed}"
 
     def _commands(self, block: Block) -> None:
         wanted = int(block.mark("exit") or 0)

@@ -18,6 +18,7 @@ from amctc.dialects.table import op_table
 from amctc.pipeline.pattern import TRAITS
 from amctc.policy.limits import LIMITS
 from amctc.policy.read_cfg import CFG_MESSAGE, CFG_SCHEMA
+from amctc.registry import PASSES, builtin_registry
 from amctc.text.proto_schema import load_schema
 from tests.pages import Reader, blocks, matches
 from tests.shared_files import ROOT
@@ -40,7 +41,10 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setenv(name, value)
     for name in ("FORCE_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
+    registered = set(PASSES.rows)
     yield tmp_path
+    for name in set(PASSES.rows) - registered:
+        PASSES.registration(name).remove()
     for name, module in list(sys.modules.items()):
         if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[name]
@@ -109,16 +113,23 @@ def test_the_policy_guide_tells_what_is_on_and_off() -> None:
     assert told.keys() == {op.data for op in describe_ops()}
 
 
-def test_the_pass_guide_tells_every_trait_and_who_has_it() -> None:
+def test_the_page_on_patterns_tells_every_trait_and_who_has_it() -> None:
     ops = [op for op in op_table().values() if op.dialect == "caffe"]
-    told = {trait.strip("`"): words.rpartition(": ")[2] for trait, words in table_rows("passes.md", "trait")}
+    told = {trait.strip("`"): words for trait, words in table_rows("patterns.md", "trait")}
     assert told.keys() == TRAITS.keys()
-    for trait, names in told.items():
-        assert sorted(names.split(", ")) == sorted(op.type for op in ops if TRAITS[trait](op)), trait
+    for trait, words in told.items():
+        if trait not in ("quantizable", "custom"):  # nearly all, and none
+            names = words.rpartition(": ")[2].split(", ")
+            assert sorted(names) == sorted(op.type for op in ops if TRAITS[trait](op)), trait
 
 
 def test_the_pass_guide_lists_every_pass() -> None:
     assert dict(table_rows("passes.md", "pass")) == {f"`{row.name}`": row.summary for row in describe_passes()}
+
+
+def test_the_pass_guide_lists_every_pipeline() -> None:
+    pipelines = builtin_registry().pipelines
+    assert dict(table_rows("passes.md", "pipeline")) == {f"`{name}`": f"`{text}`" for name, text in pipelines.items()}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
