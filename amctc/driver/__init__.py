@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from amctc.driver.caffe_files import merge_proto, uninplace_model
+from amctc.driver.convert import convert
+from amctc.driver.explain_pass import PassExplanation, explain_pass
 from amctc.driver.policies import check, explain, write_config
 from amctc.driver.quantize import CompileResult, compile
 from amctc.driver.run import (
@@ -17,12 +19,15 @@ from amctc.driver.run import (
 
 __all__ = [
     "CompileResult",
+    "PassExplanation",
     "check",
     "compile",
+    "convert",
     "declared_batch",
     "evaluate",
     "evaluate_model",
     "explain",
+    "explain_pass",
     "merge_proto",
     "open_dataset",
     "run_batches",

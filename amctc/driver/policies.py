@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Unpack
 
 from amctc.diagnostics import Collector
+from amctc.driver.passes import pass_mistakes
 from amctc.frontends import Reading, load_model
 from amctc.output import write_files
+from amctc.plugins import load_plugins
 from amctc.policy import Explanation, Policy, explanation, resolve, to_json
 from amctc.policy.availability import require_post_training
 from amctc.policy.check import FileReport, check_files
@@ -20,6 +22,7 @@ def check(
     model: str | Path | None = None,
     *,
     flavour: str | None = None,
+    plugins: Sequence[str | Path] = (),
     collector: Collector | None = None,
     **reading: Unpack[Reading],
 ) -> tuple[FileReport, ...]:
@@ -31,7 +34,8 @@ def check(
     if flavour is not None:
         flavour_named(flavour)
     graph = load_model(model, None, collector, **reading) if model is not None else None
-    return check_files(policies, graph, flavour)
+    load_plugins(plugins)
+    return check_files(policies, graph, flavour, pass_mistakes)
 
 
 def explain(
@@ -40,10 +44,12 @@ def explain(
     *,
     policy: str | Path,
     layer: str | None = None,
+    plugins: Sequence[str | Path] = (),
     collector: Collector | None = None,
     **reading: Unpack[Reading],
 ) -> Explanation:
     """What every layer (or one) gets from a policy, and the rule behind each value. Warnings go to `collector`."""
+    load_plugins(plugins)
     graph = load_model(model, weights, collector, **reading)
     rules = Policy.from_file(policy)
     require_post_training(rules)

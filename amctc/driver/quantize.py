@@ -7,22 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
-from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level, did_you_mean, error
+from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level, error
 from amctc.dialects.shapes import annotate_shapes, node_error
 from amctc.dialects.table import is_custom, op_def
+from amctc.driver.emit import emit_files, find_targets
+from amctc.driver.passes import Again, build_pipeline, check_needs, run_pipeline
 from amctc.driver.run import declared_batch, open_dataset
 from amctc.frontends import Reading, load_model
 from amctc.ir import Graph
-from amctc.output import output_paths, write_files
-from amctc.passes import PIPELINES
+from amctc.output import write_files
 from amctc.pipeline.context import Calibration, Context, Refusal
-from amctc.pipeline.pipeline import Pipeline, Timing, check_complete, parse_pipeline
+from amctc.pipeline.instrument import Instrument, PassRun
+from amctc.pipeline.pass_ import Pass
+from amctc.plugins import load_plugins
 from amctc.policy import Policy, ResolvedPolicy, not_yet_available, resolve
 from amctc.progress import Progress, Silent
-from amctc.registry import builtin_registry
+from amctc.reproducer import DataReference
 from amctc.runtime.datasets import Dataset, require_batches
 from amctc.runtime.executor import read_inputs
-from amctc.source import SourceFile
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class CompileResult:
     graph: Graph
     policy: ResolvedPolicy
     pipeline: str
-    timings: tuple[Timing, ...]
+    runs: tuple[PassRun, ...]
     refusals: tuple[Refusal, ...]
     warnings: tuple[Diagnostic, ...]
 
@@ -47,6 +49,8 @@ def compile(
     target: str | Sequence[str] = "caffe",
     output: str | Path,
     pipeline: str | None = None,
+    plugins: Sequence[str | Path] = (),
+    instruments: Sequence[Instrument] = (),
     batch_size: int | None = None,
     preprocess: str | None = None,
     progress: Progress | None = None,
@@ -55,58 +59,55 @@ def compile(
     """Quantize a model as a policy says and write it for the targets.
 
     `data` is a path (`.npz`, `.npy`, a folder or glob of images) or an iterable of arrays; `output`
-    is the prefix of the files' names. Raises `DiagnosticError` for mistakes in any of the inputs;
+    is the prefix of the files' names. `plugins` are Python files that register passes, targets and more.
+    `instruments` watch the passes run. Raises `DiagnosticError` for mistakes in any of the inputs;
     no file has been touched then.
     """
     report = progress or Silent()
     collector = Collector()
-    targets = [_target(name) for name in ([target] if isinstance(target, str) else target)]
-    steps = _pipeline(pipeline)
-    graph = load_model(model, weights, collector, **reading)
-    _refuse_quantized(graph, str(model))
-    _require_weights(graph)
-    resolved = resolve(policy if isinstance(policy, Policy) else Policy.from_file(policy), graph)
-    collector.extend(resolved.warnings)
-    collector.extend(not_yet_available(resolved))
-    collector.raise_errors()
-    dataset = open_dataset(graph, data, preprocess, collector)
-    _take_shapes(graph, dataset)
-    calibration = _calibration(graph, dataset, resolved.batch_num, batch_size, report)
-    context = Context(resolved, calibration, collector)
-    timings = steps.run(graph, context, started=lambda step: report.begin(step.name, _batches(step.name, calibration)))
+    load_plugins(plugins)
+    emitters = find_targets(target)
+    rules = policy if isinstance(policy, Policy) else Policy.from_file(policy)
+    steps = build_pipeline(pipeline, rules.passes)
+    check_needs(steps, calibration=True, record=False)
+
+    def begin(told: Collector, calibrating: Progress) -> tuple[Graph, Context]:
+        graph = float_model(model, weights, told, reading)
+        resolved = resolve(rules, graph)
+        told.extend(resolved.warnings)
+        told.extend(not_yet_available(resolved))
+        told.raise_errors()
+        dataset = open_dataset(graph, data, preprocess, told)
+        _take_shapes(graph, dataset)
+        calibration = _calibration(graph, dataset, resolved.batch_num, batch_size, calibrating)
+        return graph, Context(resolved, calibration, told)
+
+    graph, context = begin(collector, report)
+    again = Again(lambda: begin(Collector(), Silent()), tuple(plugins), _reference(data, preprocess, batch_size, graph))
+    runs = run_pipeline(steps, graph, context, again, (_ReportedPasses(report), *instruments))
     report.end()
     if all(node.quant is None for node in graph.nodes):
         message = f"the pipeline `{steps}` quantizes nothing; the files hold the float model"
         collector.add(Diagnostic("AM506", message, level=Level.WARNING))
-    files: dict[Path, bytes] = {}
-    for emitter in targets:
-        files |= output_paths(output, emitter.emit(graph))
+    files = emit_files(emitters, graph, output)
     write_files(files)
     return CompileResult(
         files=tuple(files),
         graph=graph,
-        policy=resolved,
+        policy=context.need_policy(),
         pipeline=str(steps),
-        timings=timings,
+        runs=runs,
         refusals=tuple(context.refusals),
         warnings=collector.warnings,
     )
 
 
-def _target(name: str) -> Any:
-    registry = builtin_registry()
-    if name not in registry.targets:
-        help = did_you_mean(name, registry.targets) or f"there are: {', '.join(registry.targets)}"
-        raise error("AM701", f"there is no target named `{name}`", help=help)
-    return registry.targets[name].load()()
-
-
-def _pipeline(text: str | None) -> Pipeline:
-    name = "ptq" if text is None else text
-    written = PIPELINES.get(name, name)
-    pipeline = parse_pipeline(SourceFile("--pipeline", written), builtin_registry())
-    check_complete(pipeline)
-    return pipeline
+def float_model(model: str | Path, weights: str | Path | None, collector: Collector, reading: Reading) -> Graph:
+    """A float model with its weights; raises `DiagnosticError` (AM332) for one that is quantized already."""
+    graph = load_model(model, weights, collector, **reading)
+    _refuse_quantized(graph, str(model))
+    _require_weights(graph)
+    return graph
 
 
 def _refuse_quantized(graph: Graph, file: str) -> None:
@@ -153,5 +154,19 @@ def _calibration(
     return Calibration(lambda: dataset.batches(size, limit=batch_num), batch_num, report.step)
 
 
-def _batches(name: str, calibration: Calibration) -> int | None:
-    return calibration.batch_num if name == "calibrate" else None
+def _reference(data: Any, preprocess: str | None, batch_size: int | None, graph: Graph) -> DataReference | None:
+    """Where the data lie; None for those that have no name."""
+    if not isinstance(data, str | Path):
+        return None
+    return DataReference(str(data), preprocess, batch_size or declared_batch(graph))
+
+
+@dataclass(frozen=True)
+class _ReportedPasses(Instrument):
+    """Tells which pass begins, and how many batches it will take."""
+
+    report: Progress
+
+    def before(self, step: Pass, number: int, graph: Graph, context: Context) -> None:
+        batches = context.calibration.batch_num if context.calibration is not None else None
+        self.report.begin(step.name, batches if step.needs_calibration else None)

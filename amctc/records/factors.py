@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from amctc.dialects.table import op_def
 from amctc.dialects.traits import inner_products
-from amctc.ir import Graph, InputQuant, Node, WeightQuant
-from amctc.ir.graph import Shape
+from amctc.ir import Graph, InputQuant, Node
+from amctc.ir.node import Shape
+from amctc.quant.grid import scale_offset_from_range
 
 
 @dataclass(frozen=True)
@@ -46,19 +48,39 @@ class LayerFactors:
 def layer_factors(graph: Graph) -> Iterator[LayerFactors]:
     """The factors of every quantized layer, in the order of the graph."""
     for node in graph.nodes:
-        quant = node.quant
-        if quant is None:
-            continue
-        weight = quant.weight
-        yield LayerFactors(
-            node=node,
-            inputs=tuple(_input(node, given) for given in quant.operands),
-            scale_w=_scales(node, weight) if weight is not None else None,
-            bits_w=weight.bits if weight is not None else 8,
-        )
+        found = factors_of(node)
+        if found is not None:
+            yield found
 
 
-def _scales(node: Node, weight: WeightQuant) -> NDArray[np.float32]:
+def factors_of(node: Node) -> LayerFactors | None:
+    """The factors of one layer; None where it is not quantized."""
+    quant = node.quant
+    if quant is None:
+        return None
+    return LayerFactors(
+        node=node,
+        inputs=tuple(_input(node, given) for given in quant.operands),
+        scale_w=weight_scales(node),
+        bits_w=quant.weight.bits if quant.weight is not None else 8,
+    )
+
+
+def unseen_state(node: Node) -> tuple[float, int] | None:
+    """Scale and offset of a hidden state that no output of the layer shows, for its whole range; None for others."""
+    recurrent = op_def(node).recurrent
+    if node.quant is None or node.quant.state is None or recurrent is None or recurrent.hidden_output is not None:
+        return None
+    settings = node.quant.state.settings
+    found = scale_offset_from_range(*recurrent.hidden_range, settings.bits, settings.with_offset)
+    return float(found.scale), int(found.offset)
+
+
+def weight_scales(node: Node) -> NDArray[np.float32] | None:
+    """The scales of the weights of each inner product, one after the other; None where they are not quantized."""
+    weight = node.quant.weight if node.quant is not None else None
+    if weight is None or not weight.scales:
+        return None
     return np.concatenate([weight.scales[product.weight] for product in inner_products(node)])
 
 

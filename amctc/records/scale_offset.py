@@ -1,14 +1,15 @@
-"""The scale and offset record: `ScaleOffsetRecord` of the manual, in text form."""
+"""The scale and offset record of a quantized graph: `ScaleOffsetRecord` of the manual, in text form."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
 
-from google.protobuf import text_format
-
-from amctc.ir import Graph
-from amctc.records.factors import layer_factors
-from amctc.text.proto_schema import load_schema
+from amctc.dialects.table import op_def
+from amctc.ir import Graph, Node
+from amctc.ir.node import Shape
+from amctc.records.factors import LayerFactors, factors_of, unseen_state, weight_scales
+from amctc.records.scale_record import InputRecord, LayerRecord, record_text
 
 
 def scale_offset_record(graph: Graph) -> str:
@@ -17,20 +18,86 @@ def scale_offset_record(graph: Graph) -> str:
     One entry a layer in graph order; `record_d` for each data input, with the input's channels,
     height and width where it is a 4-D blob; `scale_w` and `offset_w` for layers with weights only. A
     recurrent layer has a `record_d` more, for its hidden state, whose index is the number of its inputs,
-    and a `scale_w` for each inner product, in the order of its blobs.
+    and a `scale_w` for each inner product, in the order of its blobs. `skip_fusion` is written where a
+    BatchNorm, Scale or Bias was left apart, and `object_layer` where a layer was made in place of
+    others: it is the last of them. So the record gives the same quantized model again.
     """
-    message: Any = load_schema("amct_record.proto").message("amct_record.ScaleOffsetRecord")()
-    for layer in layer_factors(graph):
-        entry = message.record.add()
-        entry.key = layer.node.name
-        if layer.scale_w is not None:
-            entry.value.scale_w.extend(float(scale) for scale in layer.scale_w)
-            entry.value.offset_w.extend(0 for _ in layer.scale_w)
-            entry.value.num_bits_w = layer.bits_w
-        for given in layer.inputs:
-            factors = entry.value.record_d.add()
-            factors.scale_d, factors.offset_d = given.scale, given.offset
-            factors.index, factors.num_bits_d = given.index, given.bits
-            if given.shape is not None and len(given.shape) == 4:
-                factors.channels, factors.height, factors.width = given.shape[1:]
-    return text_format.MessageToString(message, as_utf8=True)
+    return record_text(layer_records(graph))
+
+
+def layer_records(graph: Graph) -> Iterator[LayerRecord]:
+    """The entries of the record, in graph order; a float layer has one only where it says `skip_fusion`."""
+    for node in graph.nodes:
+        found = factors_of(node)
+        yield from _entries(node, _entry(found) if found is not None else None)
+
+
+def weight_records(graph: Graph) -> Iterator[LayerRecord]:
+    """The entries with what is known before calibration.
+
+    That are the scales of the weights, the factors of hidden states that no output shows, and what was left apart.
+    """
+    for node in graph.nodes:
+        scales, quant = weight_scales(node), node.quant
+        if scales is None or quant is None or quant.weight is None:
+            yield from _entries(node, None)
+            continue
+        entry = _named(node).with_weights(scales, quant.weight.bits)
+        state = unseen_state(node)
+        if state is not None and quant.state is not None:
+            entry = replace(entry, inputs=(input_record(quant.state.index, *state, quant.state.bits, None),))
+        yield from _entries(node, entry)
+
+
+def input_record(index: int, scale: float, offset: int, bits: int, shape: Shape | None) -> InputRecord:
+    """What is recorded of an input of this shape; None where it is not known, or there is none."""
+    channels, height, width = shape[1:] if shape is not None and len(shape) == 4 else (None, None, None)
+    return InputRecord(index, scale, offset, bits, channels, height, width)
+
+
+def _entry(layer: LayerFactors) -> LayerRecord:
+    inputs = tuple(
+        input_record(given.index, given.scale, given.offset, given.bits, given.shape) for given in layer.inputs
+    )
+    entry = replace(_named(layer.node), inputs=inputs)
+    return entry if layer.scale_w is None else entry.with_weights(layer.scale_w, layer.bits_w)
+
+
+def _named(node: Node) -> LayerRecord:
+    absorbed = node.provenance.absorbed
+    made = absorbed[-1] if node.provenance.inserted and absorbed else None
+    return LayerRecord(node.name, object_layer=made)
+
+
+def _entries(node: Node, entry: LayerRecord | None) -> Iterator[LayerRecord]:
+    """The entry of a layer, if it has one, and what keeps those behind it from going into it."""
+    apart = _left_apart(node)
+    if apart is None:
+        yield from () if entry is None else (entry,)
+        return
+    if node.provenance.absorbed:  # some went in: the chain ends at the first that did not
+        yield from () if entry is None else (entry,)
+        yield LayerRecord(apart, skip_fusion=True)
+        return
+    yield replace(entry or _named(node), skip_fusion=True)
+
+
+def _left_apart(node: Node) -> str | None:
+    """The layer of the model behind a linear one that could have gone into it; None where there is none."""
+    if op_def(node).linear is None or len(node.outputs) != 1:
+        return None
+    reader = _reader(node)
+    while reader is not None and reader.dialect == "quant":
+        reader = _reader(reader)
+    if reader is None:
+        return None
+    absorbed = reader.provenance.absorbed
+    if reader.provenance.inserted and absorbed:
+        return absorbed[0]
+    return reader.name if op_def(reader).affine is not None else None
+
+
+def _reader(node: Node) -> Node | None:
+    """The only node that reads the only output of another, besides those that watch it."""
+    uses = [use for use in node.graph.uses(node.output) if use.node.op != "quant.Observe"] if node.outputs else []
+    return uses[0].node if len(uses) == 1 and not node.graph.is_output(node.output) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +13,18 @@ from amctc.dialects.table import op_def
 from amctc.ir import Graph, Value
 from amctc.quant.ifmr import IfmrSettings
 from amctc.quant.observer import IfmrObserver
+from amctc.quant.observers import USUAL_OBSERVER, Observer, make_observer
 from amctc.runtime.executor import Executor
 
 
 @dataclass(frozen=True)
 class Reader:
-    """A value to be observed, with the settings of the observer and the layers' name for messages."""
+    """A value to be observed, with the settings of the observer, the layers' name for messages, and the observer's."""
 
     value: Value
     settings: IfmrSettings
     name: str
+    observer: str = USUAL_OBSERVER
 
 
 SEARCHED = 1 << 18
@@ -31,41 +34,87 @@ LEAST_OF_A_SAMPLE = 1 << 13
 """And at least this many of each sample."""
 
 
+class CalibrationRun:
+    """Observers for chosen values of a graph, fed batch by batch by whoever runs the graph.
+
+    A value that only holds elements of other values (the output of a Concat or a Reshape) is not looked at itself:
+    the observers of those values are merged instead. Registered observers, which cannot be merged, look at each
+    value that is asked for. `batch_num` is the number of batches to come; with the size of the first it decides how
+    much of a sample the searches look at. `values` are what every batch must bring.
+    """
+
+    def __init__(self, readers: Sequence[Reader], batch_num: int) -> None:
+        self._readers = tuple(readers)
+        self._batch_num = batch_num
+        self._sources = {
+            reader: element_sources(reader.value) for reader in readers if reader.observer == USUAL_OBSERVER
+        }
+        self._others = {
+            reader: make_observer(reader.observer, reader.settings, reader.name)
+            for reader in readers
+            if reader not in self._sources
+        }
+        self._names = {
+            (source, reader.settings): reader.name
+            for reader in reversed(self._sources)
+            for source in self._sources[reader]
+        }
+        self._wanted = dict.fromkeys(
+            (source, reader.settings) for reader in self._sources for source in self._sources[reader]
+        )
+        self._observers: dict[tuple[Value, IfmrSettings], IfmrObserver] = {}
+        self._per_sample = LEAST_OF_A_SAMPLE
+        fetch = [*(value for value, _ in self._wanted), *(reader.value for reader in self._others)]
+        self.values = tuple(dict.fromkeys(fetch))
+        self.batches = 0
+        """How many batches have been seen."""
+
+    def feed(self, arrays: Mapping[Value, NDArray[Any]], samples: int) -> None:
+        """Take in the values of one batch of so many samples; the arrays may be overwritten afterwards.
+
+        Raises `DiagnosticError` (AM404) for NaN and infinity.
+        """
+        if not self.batches:
+            total = self._batch_num * samples
+            self._per_sample = max(LEAST_OF_A_SAMPLE, SEARCHED // total)
+            self._observers = {
+                key: IfmrObserver(key[1], self._names[key], per_sample=self._per_sample) for key in self._wanted
+            }
+        for (value, _), observer in self._observers.items():
+            observer.update(arrays[value])
+        for reader, other in self._others.items():
+            other.update(arrays[reader.value])
+        self.batches += 1
+
+    def finish(self) -> list[Observer]:
+        """One fed observer for each reader, in their order."""
+        found: dict[Reader, Observer] = dict(self._others)
+        for reader, parts in self._sources.items():
+            whole = IfmrObserver(reader.settings, reader.name, per_sample=self._per_sample)
+            seen = [self._observers[key] for source in parts if (key := (source, reader.settings)) in self._observers]
+            found[reader] = _merged(whole, seen)
+        return [found[reader] for reader in self._readers]
+
+
 def observe_values(
     graph: Graph,
     readers: Sequence[Reader],
     batches: Iterable[Mapping[str, NDArray[np.float32]]],
     batch_num: int,
     progress: Callable[[int], None] = lambda done: None,
-) -> list[IfmrObserver]:
-    """Run the graph on every batch and give one fed observer for each reader, in their order.
+) -> list[Observer]:
+    """Run the graph on every batch and give one fed observer for each reader, in their order (see `CalibrationRun`).
 
-    A value that only holds elements of other values (the output of a Concat or a Reshape) is not
-    looked at itself: the observers of those values are merged instead. One batch of activations is
-    alive at a time, in arrays that the next batch reuses. `batch_num` is the number of batches to
-    come; with the size of the first it decides how much of a sample the searches look at.
-    `progress` is told how many batches are done.
+    One batch of activations is alive at a time, in arrays that the next batch reuses. `progress` is told how many
+    batches are done.
     """
-    sources = {reader: element_sources(reader.value) for reader in readers}
-    wanted = dict.fromkeys((source, reader.settings) for reader in readers for source in sources[reader])
-    names = {(source, reader.settings): reader.name for reader in reversed(readers) for source in sources[reader]}
-    executor = Executor(graph, fetch=list(dict.fromkeys(value for value, _ in wanted)), reuse=True)
-    observers: dict[tuple[Value, IfmrSettings], IfmrObserver] = {}
-    per_sample = LEAST_OF_A_SAMPLE
-    for done, feeds in enumerate(batches, start=1):
+    run = CalibrationRun(readers, batch_num)
+    executor = Executor(graph, fetch=run.values, reuse=True)
+    for feeds in batches:
         fetched = executor.run(feeds)
-        if not observers:
-            samples = batch_num * max(len(array) for array in feeds.values())
-            per_sample = max(LEAST_OF_A_SAMPLE, SEARCHED // samples)
-            observers = {key: IfmrObserver(key[1], names[key], per_sample=per_sample) for key in wanted}
-        for (value, _), observer in observers.items():
-            observer.update(fetched[value])
-        progress(done)
-    return [
-        _merged(IfmrObserver(reader.settings, reader.name, per_sample=per_sample), parts)
-        for reader in readers
-        for parts in ([observers[source, reader.settings] for source in sources[reader]],)
-    ]
+        run.feed(fetched, max(len(array) for array in feeds.values()))
+        progress(run.batches)
+    return run.finish()
 
 
 def element_sources(value: Value) -> tuple[Value, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.dialects.caffe.convolution import ConvGeometry
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 Exact: TypeAlias = NDArray[np.float64]
 

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from amctc.diagnostics import did_you_mean, error
 from amctc.dialects.shapes import check_weights, infer_nodes, infer_shapes
 from amctc.dialects.table import op_def
-from amctc.ir import Graph, Value
-from amctc.ir.graph import Shape
+from amctc.ir import Graph, Node, Value
+from amctc.ir.node import Shape
 from amctc.runtime.feeds import check_feeds
 from amctc.runtime.hostops import HOST_OPS, HostOp, Run
 from amctc.runtime.lowering import lower_nodes
@@ -94,11 +94,22 @@ class Executor:
         self, number: int, step: HostStep, known: Mapping[Value, Shape], values: Mapping[Value, NDArray[Any]]
     ) -> Mapping[Value, NDArray[Any]]:
         inferred = infer_nodes([step.node], known)
+        self._check_weights([step.node], {**known, **inferred})
         shapes = tuple(inferred[value] for value in step.outputs if value in inferred)
         inputs = tuple(values[value] for value in step.inputs)
         if number not in self._started:
             self._started[number] = step.op.start(step.node)
         return dict(zip(step.outputs, self._started[number](inputs, shapes), strict=True))
+
+    def _check_weights(self, nodes: Sequence[Node], shapes: Mapping[Value, Shape]) -> None:
+        """Raise `DiagnosticError` (AM320) where the weights do not fit shapes that the model does not declare.
+
+        Those that it declares were compared with the weights when they were read.
+        """
+        unsaid = [
+            node for node in nodes if any(shapes.get(value) != self._declared.get(value) for value in node.inputs)
+        ]
+        check_weights(unsaid, shapes)
 
     def _session(self, number: int, segment: Segment, known: Mapping[Value, Shape]) -> Session:
         built = self._built.setdefault(number, {})
@@ -106,9 +117,7 @@ class Executor:
         session = built.pop(key, None)
         if session is None:
             shapes = infer_nodes(segment.nodes, known)
-            # What the model says was compared with the weights when they were read.
-            unsaid = [node for node in segment.nodes if any(value not in self._declared for value in node.inputs)]
-            check_weights(unsaid, shapes)
+            self._check_weights(segment.nodes, {**known, **shapes})
             low = lower_nodes(segment.nodes, shapes, self._dtypes, self._names)
             session = Session(low, segment.inputs, segment.outputs, self._threads, self._reuse)
         while len(built) > 1:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from amctc.diagnostics import Collector, Diagnostic, did_you_mean
 from amctc.dialects.caffe.blobs import describe
 from amctc.ir import Value
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 EXACT_INTEGER = 2**24
 """Up to here float32 holds every integer."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.diagnostics import error
-from amctc.ir.graph import Array
+from amctc.ir.node import Array
 from amctc.runtime.arrays import open_npy
 from amctc.runtime.preprocess_steps import MeanImage
 

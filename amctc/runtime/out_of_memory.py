@@ -9,7 +9,7 @@ from amctc.diagnostics import DiagnosticError, error
 from amctc.dialects.caffe.blobs import describe
 from amctc.dialects.shapes import infer_nodes, node_error
 from amctc.ir import Node, Value
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 HELP = "take smaller batches (`--batch-size`), or a machine with more memory"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from amctc.dialects.table import is_custom, op_def
+from amctc.dialects.table import is_foreign, op_def
 from amctc.ir import Graph, Node, Value
 from amctc.runtime.hostops import HostOp
 from amctc.runtime.hostops.custom import missing_host_op
@@ -59,7 +59,7 @@ def make_plan(
 
     A node's level grows by one wherever data pass from ONNX Runtime to a host op or back, so the
     number of sessions is the smallest for the longest such chain. O(nodes + edges). Raises
-    `DiagnosticError` (AM436) for a custom layer that no host op runs.
+    `DiagnosticError` (AM436) for a custom layer, or one of a registered op, that no host op runs.
     """
     level: dict[Node, int] = {}
     taken: dict[Node, HostOp] = {}
@@ -70,7 +70,7 @@ def make_plan(
             level[node] = 0
             continue
         op = next((op for op in host_ops if op.applies(node, dtypes)), None)
-        if op is None and is_custom(node):
+        if op is None and is_foreign(node):
             raise missing_host_op(node)
         reached = max((level[value.producer] for value in node.inputs), default=0)
         if op is not None:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from amctc.ir import Value
-from amctc.ir.graph import Array
+from amctc.ir.node import Array
 from amctc.runtime.lowering.builder import Lowering
+from amctc.runtime.providers import providers
 
 _FATAL_ONLY = 4
 """What fails is raised too; a line of the library's own beside the diagnostic helps nobody."""
@@ -20,7 +21,7 @@ sums of a fake-quant model would no longer be those of integers."""
 
 
 class Session:
-    """One segment of a graph, ready to run on the CPU.
+    """One segment of a graph, ready to run where `providers` says.
 
     Large weights are shared with the graph's own arrays, not copied, and are not bound by protobuf's
     limit of 2 GiB; the arrays must therefore not be changed in place while the session lives.
@@ -58,7 +59,7 @@ class Session:
             self._session: Any = ort.InferenceSession(
                 model.SerializeToString(),
                 options,
-                providers=["CPUExecutionProvider"],
+                providers=providers(),
                 disabled_optimizers=_UNFAITHFUL_FUSIONS,
             )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from amctc.dialects.caffe.schema import NET, caffe_schema
 from amctc.dialects.table import is_custom
 from amctc.ir import Graph, Node
-from amctc.ir.graph import Array
+from amctc.ir.node import Array
 from amctc.targets.caffe.blob_names import blob_names
 from amctc.targets.caffe.quant_layers import CaffeLayer, quant_layer
 from amctc.targets.caffe.shared_names import apart_names, without_names
@@ -20,10 +20,15 @@ from amctc.text.proto_schema import load_schema
 
 def prototxt(graph: Graph, *, fake: bool = False, in_place: bool = True) -> str:
     """The structure of the net as text; without `in_place` every layer has tops of its own."""
+    return net_text(graph, _layers(graph, fake), in_place=in_place)
+
+
+def net_text(graph: Graph, written: Iterable[tuple[Node, CaffeLayer]], *, in_place: bool = True) -> str:
+    """The net as text, each node as the layer that stands for it."""
     names = blob_names(graph, in_place=in_place)
     apart = apart_names(graph.nodes)
     layers: list[Plain] = []
-    for node, layer in _layers(graph, fake):
+    for node, layer in written:
         entry: dict[str, Plain] = {"name": node.name, "type": layer.type}
         if node.inputs:
             entry["bottom"] = tuple(names[value] for value in node.inputs)
@@ -41,9 +46,14 @@ def caffemodel(graph: Graph, *, fake: bool) -> bytes:
 
     Every layer is named, as Caffe does it: a net without any weights gives a file that can be read too.
     """
+    return net_weights(graph, _layers(graph, fake))
+
+
+def net_weights(graph: Graph, written: Iterable[tuple[Node, CaffeLayer]]) -> bytes:
+    """The blobs of the layers that stand for the nodes, as a binary `NetParameter`."""
     message: Any = load_schema("caffe_weights.proto").message("caffe_weights.Net")()
     message.name = graph.name
-    for node, layer in _layers(graph, fake):
+    for node, layer in written:
         entry = message.layer.add()
         entry.name, entry.type = node.name, layer.type
         for array in layer.blobs:

@@ -1,4 +1,4 @@
-"""The quant dialect in Caffe's words: Quant, AntiQuant and DeQuant layers.
+"""The quant dialect in Caffe's words: Quant, AntiQuant, DeQuant and IFMR layers.
 
 `amctc/frontends/caffe/quant_layers.py` is the other direction. A fake-quant model computes on
 centred integers held in float32 (`centered`): zero padding then means a real zero.
@@ -12,9 +12,11 @@ from types import MappingProxyType
 
 import numpy as np
 
+from amctc.dialects.quant import settings_from_plain
 from amctc.ir import Node
-from amctc.ir.graph import Array
+from amctc.ir.node import Array
 from amctc.quant.deq_scale import pack_deq_scale
+from amctc.quant.observers import USUAL_OBSERVER
 from amctc.text.plain import Plain
 
 
@@ -40,8 +42,33 @@ def quant_layer(node: Node, *, fake: bool) -> CaffeLayer:
             return CaffeLayer("AntiQuant", {"quant_param": _parameter(node, _number(node, "scale"), fake)}, ())
         case "quant.Dequantize":
             return _dequant(node, fake)
+        case "quant.Observe" if "record_file" in node.attrs:  # of a calibration model that was read
+            return observer_layer(node, int(_number(node, "batch_num")), str(node.attrs["record_file"]))
         case _:
             raise ValueError(f"{node.op} has no Caffe form")
+
+
+def observer_layer(node: Node, batch_num: int, record_file: str) -> CaffeLayer:
+    """The IFMR layer of an Observe node, which puts its factors into `record_file` after `batch_num` batches."""
+    settings = settings_from_plain(node.attrs["settings"])
+    start, end = settings.search_range
+    parameter: dict[str, Plain] = {
+        "with_offset": settings.with_offset,
+        "search_range_start": start,
+        "search_range_end": end,
+        "search_step": settings.search_step,
+        "max_percentile": settings.max_percentile,
+        "min_percentile": settings.min_percentile,
+        "object_layer": node.attrs["layers"],
+        "batch_num": batch_num,
+        "record_file_path": record_file,
+        "num_bits": settings.bits,
+        "index": node.attrs["inputs"],
+    }
+    observer = node.attrs.get("observer", USUAL_OBSERVER)
+    if observer != USUAL_OBSERVER:
+        parameter["observer"] = observer
+    return CaffeLayer("IFMR", {"ifmr_param": parameter}, ())
 
 
 def _parameter(node: Node, scale: float, fake: bool) -> dict[str, Plain]:

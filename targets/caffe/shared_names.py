@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from amctc.ir import Node
-from amctc.ir.graph import Array
+from amctc.ir.node import Array
 from amctc.text.plain import Plain
 
 _SHARING = ("name", "share_mode")

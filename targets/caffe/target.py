@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from amctc.ir import Graph
+from amctc.pipeline.target import Target
 from amctc.records.quant_info import quant_info
 from amctc.records.quant_param import quant_param_binary, quant_param_text
 from amctc.records.scale_offset import scale_offset_record
 from amctc.targets.caffe.files import caffemodel, prototxt
 
 
-class CaffeTarget:
+class CaffeTarget(Target):
     """Caffe prototxt and caffemodel: the deploy model in integers, the fake-quant model in float, and their records."""
 
     name: ClassVar[str] = "caffe"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from amctc.dialects.shapes import infer_nodes
 from amctc.ir import Graph, Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 from amctc.runtime.hostops import HOST_OPS
 from amctc.runtime.types import element_types
 from amctc.text.plain import Plain

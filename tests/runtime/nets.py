@@ -8,7 +8,7 @@ import numpy as np
 
 from amctc.dialects.shapes import annotate_shapes
 from amctc.ir import Graph, Node
-from amctc.ir.graph import Array, Shape
+from amctc.ir.node import Array, Shape
 from amctc.text.plain import Plain
 
 

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from amctc.dialects.shapes import infer_nodes
 from amctc.frontends.caffe import load_caffe
 from amctc.ir import Graph
-from amctc.ir.graph import Array, Shape
+from amctc.ir.node import Array, Shape
 from amctc.runtime.executor import run_graph
 from amctc.runtime.lowering import lower_nodes
 from amctc.runtime.lowering.builder import unique_names

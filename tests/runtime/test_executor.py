@@ -16,10 +16,11 @@ from amctc.diagnostics import DiagnosticError
 from amctc.dialects.shapes import infer_shapes
 from amctc.dialects.table import op_table
 from amctc.ir import Graph, Node
-from amctc.ir.graph import Array, Shape
+from amctc.ir.node import Array, Shape
 from amctc.runtime.executor import Executor, run_graph
 from amctc.runtime.hostops import HOST_OPS, HostOp, for_op
 from amctc.runtime.lowering import RULES, lower
+from tests.nets import data, layer, make_net
 from tests.runtime.nets import add_input, one_layer, random
 
 
@@ -216,3 +217,17 @@ def test_eltwise_in_place_reads_what_caffe_reads(
     feeds: dict[str, Array] = dict(zip(blobs, arrays, strict=True))
     found = Executor(graph, fetch=[layer.output]).run(feeds)[layer.output]
     np.testing.assert_allclose(found, expected(*arrays), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        layer("bias", "Bias", "data", "out", "bias_param { axis: 0 }"),
+        layer("fc", "InnerProduct", "data", "out", "inner_product_param { num_output: 2 axis: 0 }"),
+    ],
+)
+def test_weights_along_the_batch_refuse_a_batch_of_another_size(text: str, tmp_path: Path) -> None:
+    graph = make_net(tmp_path, data("2 3") + text)
+    run_graph(graph, {"data": np.zeros((2, 3), np.float32)})
+    with pytest.raises(DiagnosticError, match="AM320"):
+        run_graph(graph, {"data": np.zeros((4, 3), np.float32)})

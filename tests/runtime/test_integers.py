@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError
 from amctc.ir import Graph, InputQuant, NodeQuant, WeightQuant
-from amctc.ir.graph import Array
+from amctc.ir.node import Array
 from amctc.quant.ifmr import IfmrSettings
 from amctc.runtime.executor import Executor, run_graph
 from amctc.runtime.plan import HostStep, make_plan

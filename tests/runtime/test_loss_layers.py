@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from amctc.diagnostics import DiagnosticError
 from amctc.dialects.table import op_table
 from amctc.frontends.caffe import load_caffe
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 from amctc.text.plain import Plain
 from tests.runtime.host_layer import infer_layer, run_layer
 from tests.runtime.nets import random

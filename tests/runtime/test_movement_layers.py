@@ -17,7 +17,7 @@ from amctc.diagnostics import DiagnosticError
 from amctc.dialects.shapes import annotate_shapes
 from amctc.frontends.caffe import load_caffe
 from amctc.ir import Graph
-from amctc.ir.graph import Array, Shape
+from amctc.ir.node import Array, Shape
 from amctc.runtime.executor import Executor, run_graph
 from amctc.text.plain import Plain
 from tests.runtime.nets import add_input, one_layer, random

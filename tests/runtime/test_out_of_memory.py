@@ -10,7 +10,7 @@ import pytest
 
 from amctc.diagnostics import DiagnosticError
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 from amctc.runtime.executor import Executor
 from amctc.runtime.hostops import for_op
 from amctc.runtime.hostops.host_op import Arrays

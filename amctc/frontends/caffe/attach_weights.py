@@ -16,7 +16,7 @@ from amctc.frontends.caffe.nearest_name import nearest_name
 from amctc.frontends.caffe.quant_layers import attach_deq_scale
 from amctc.frontends.caffe.shared_parameters import parameter_names
 from amctc.ir import Graph, Node, Value
-from amctc.ir.graph import Array, Shape
+from amctc.ir.node import Array, Shape
 
 Blobs: TypeAlias = Mapping[str, tuple[Array, ...]]
 

@@ -10,7 +10,7 @@ from amctc.dialects.op import OpError, UnknownShape
 from amctc.dialects.table import op_def
 from amctc.frontends.caffe.layer_def import LayerDef
 from amctc.ir import Node
-from amctc.ir.graph import Array, Shape
+from amctc.ir.node import Array, Shape
 
 _SIDE = 128
 """Of images that are made up: larger than any kernel, and small enough for Caffe's limit on blobs."""

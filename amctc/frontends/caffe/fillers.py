@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 MOST_NUMBERS = 1 << 26
 """A blob that only a filler would make: its size comes from the prototxt alone."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from amctc.diagnostics import Collector, Diagnostic, Label, Level, error
 from amctc.dialects.caffe.schema import LAYER, NET, caffe_schema
-from amctc.dialects.custom import registered
+from amctc.dialects.custom import is_registered_type
 from amctc.frontends.caffe.binary_net import read_structure
 from amctc.frontends.caffe.layer_def import LayerDef, layer_v2
 from amctc.frontends.caffe.nearest_name import nearest_name
@@ -121,7 +121,7 @@ def _in_phase(layer: LayerDef, state: NetState, binary: bool) -> LayerDef:
 
 
 def _warn_of_unknown_fields(message: CheckedMessage, collector: Collector) -> None:
-    if message.descriptor.full_name == LAYER and registered(str(message.value("type"))) is not None:
+    if message.descriptor.full_name == LAYER and is_registered_type(str(message.value("type"))):
         return  # the parameters of a custom layer are for its host op to read
     for field in message.unknown:
         text = f"`{field.name}` is not a field of {message.descriptor.name}; it is kept but has no effect here"

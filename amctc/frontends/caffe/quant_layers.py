@@ -1,4 +1,4 @@
-"""The layers that amctc adds to a Caffe net, read back: Quant, AntiQuant, DeQuant.
+"""The layers that amctc adds to a Caffe net, read back: Quant, AntiQuant, DeQuant, IFMR.
 
 `targets/caffe/quant_layers.py` is the other direction. A Quant layer's `scale` multiplies, so it is
 1/scale_d; an AntiQuant layer's `scale` multiplies too, so it is scale_d itself.
@@ -11,14 +11,17 @@ from types import MappingProxyType
 
 import numpy as np
 
-from amctc.diagnostics import Diagnostic
+from amctc.diagnostics import Diagnostic, DiagnosticError
+from amctc.dialects.caffe.params import params
 from amctc.dialects.op import OpError
+from amctc.dialects.quant import settings_to_plain
 from amctc.dialects.shapes import node_error
 from amctc.dialects.table import is_custom, op_def
 from amctc.ir import Graph, Node
-from amctc.ir.graph import Array
+from amctc.ir.node import Array
 from amctc.quant.deq_scale import unpack_deq_scale
 from amctc.quant.grid import FEWEST_BITS, MOST_BITS, grid_limits
+from amctc.quant.ifmr import IfmrSettings
 from amctc.text.plain import Plain
 
 QUANT_LAYERS = MappingProxyType(
@@ -26,6 +29,7 @@ QUANT_LAYERS = MappingProxyType(
         "Quant": "quant.Quantize",
         "AntiQuant": "quant.AntiQuantize",
         "DeQuant": "quant.Dequantize",
+        "IFMR": "quant.Observe",
     }
 )
 """Caffe layer type -> op of the quant dialect."""
@@ -40,10 +44,13 @@ INTEGER_READERS = frozenset({"quant.AntiQuantize", "quant.Dequantize", "quant.Ob
 
 
 def quant_node(node: Node) -> None:
-    """Replace the Caffe parameters of a freshly read Quant or AntiQuant node by those of the quant dialect.
+    """Replace the Caffe parameters of a freshly read node by those of the quant dialect.
 
-    Raises `OpError` where they describe no grid.
+    Raises `OpError` where they describe no grid, or no observer.
     """
+    if node.op == "quant.Observe":
+        node.attrs = _observed(node)
+        return
     dequantizes = node.op == "quant.Dequantize"
     parameter = node.attrs.get("dequant_param" if dequantizes else "quant_param")
     given: dict[str, Plain] = parameter if isinstance(parameter, dict) else {}
@@ -68,6 +75,40 @@ def quant_node(node: Node) -> None:
         "bits": bits,
         "centered": bool(given.get("centered", False)),
         **said,
+    }
+
+
+def _observed(node: Node) -> dict[str, Plain]:
+    """The attributes of an Observe node, from its `ifmr_param`."""
+    param = params(node, "ifmr_param")
+    layers, inputs = tuple(param.object_layer), tuple(param.index)
+    if not layers:
+        raise OpError("its `ifmr_param` names no `object_layer`, so nobody takes the factors")
+    if inputs and len(inputs) != len(layers):
+        raise OpError(f"its `ifmr_param` has {len(inputs)} `index` for {len(layers)} `object_layer`")
+    if not param.batch_num:
+        raise OpError("the `batch_num` of `ifmr_param` must be at least 1")
+    if not param.record_file_path:
+        raise OpError("its `ifmr_param` has no `record_file_path`, so there is no place for the factors")
+    try:
+        settings = IfmrSettings(
+            bits=param.num_bits,
+            with_offset=param.with_offset,
+            max_percentile=param.max_percentile,
+            min_percentile=param.min_percentile,
+            search_range=(param.search_range_start, param.search_range_end),
+            search_step=param.search_step,
+        )
+    except DiagnosticError as refusal:
+        told = refusal.diagnostics[0]
+        raise OpError(f"in its `ifmr_param` {told.message}: {told.help}") from None
+    return {
+        "settings": settings_to_plain(settings),
+        "layers": layers,
+        "inputs": inputs or (0,) * len(layers),
+        "observer": str(param.observer),
+        "batch_num": int(param.batch_num),
+        "record_file": str(param.record_file_path),
     }
 
 

@@ -9,7 +9,7 @@ from amctc.diagnostics import Diagnostic
 from amctc.dialects.shapes import node_error
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Node, Value
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 
 def shared_parameter_clashes(graph: Graph, shapes: Mapping[Value, Shape]) -> Iterator[Diagnostic]:

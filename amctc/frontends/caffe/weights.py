@@ -10,7 +10,7 @@ from pathlib import Path
 
 from amctc.diagnostics import error
 from amctc.dialects.caffe.blob_proto import DAMAGED, read_blob
-from amctc.ir.graph import Array
+from amctc.ir.node import Array
 from amctc.text.files import map_file
 from amctc.text.wire import LEN, WireError, string, walk
 

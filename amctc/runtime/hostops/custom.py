@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
 import numpy as np
 
 from amctc.diagnostics import DiagnosticError, did_you_mean, error
-from amctc.dialects.custom import CustomInfer, CustomOp, CustomRun, enter, is_type_name, leave, registered
+from amctc.dialects.custom import CAFFE, HOST_OPS, CustomInfer, CustomOp, CustomRun, is_type_name, registered_for
 from amctc.dialects.shapes import node_error
-from amctc.dialects.table import is_custom, op_table
+from amctc.dialects.table import builtin_ops, is_foreign, op_table
 from amctc.ir import Node
-from amctc.ir.graph import Array, Shape
+from amctc.ir.node import Array, Shape
+from amctc.registered import Registration, owner_here, span_of_caller, wrong_call
 from amctc.runtime.hostops.host_op import Arrays, HostOp
-
-
-class Registration:
-    """A registered host op; `remove` takes it back, and so does the end of a `with` block."""
-
-    def __init__(self, op: CustomOp) -> None:
-        self._op = op
-
-    @property
-    def layer_type(self) -> str:
-        return self._op.type
-
-    def remove(self) -> None:
-        """Register nothing for the type any more; a second time nothing happens."""
-        leave(self._op)
-
-    def __enter__(self) -> Registration:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.remove()
 
 
 def register_host_op(type: str, run: CustomRun, *, infer: CustomInfer | None = None) -> Registration:
@@ -46,33 +22,42 @@ def register_host_op(type: str, run: CustomRun, *, infer: CustomInfer | None = N
     parameters under their names in the prototxt, `node.weights` its blobs as `blob0`, `blob1`, … .
     `infer(node, shapes)` gives the shapes of the outputs for those of the inputs, and raises
     `amctc.dialects.op.OpError` where the layer is wrong. Without it the shapes behind the layer are not known before it
-    runs, so a layer with weights behind it cannot be quantized. Raises `DiagnosticError` (AM435)
-    for a type that is built in, taken, or no name.
+    runs, so a layer with weights behind it cannot be quantized. For a type that `register_op` describes, the row's
+    `infer` counts instead; an op of another dialect than Caffe's is given by its full name, `dialect.Type`.
+
+    Whoever registered a type may do so again, and the later function counts. Raises `DiagnosticError`: AM435 for a
+    type that is built in or no name, AM520 for one that another has registered, AM523 for what cannot be called.
     """
-    if not is_type_name(type):
-        raise error("AM435", f"`{type}` is not a layer type", help="letters, digits and `_`, as in a C++ name")
-    if f"caffe.{type}" in op_table():
+    dialect, dot, name = type.rpartition(".")
+    full = type if dot else f"{CAFFE}.{type}"
+    if not is_type_name(name) or (dot and (dialect == CAFFE or not is_type_name(dialect))):
+        help = "letters, digits and `_`, as in a C++ name"
+        raise error("AM435", f"`{type}` is not a layer type", span_of_caller(), help=help)
+    if full in builtin_ops():
         help = "give the layer a type of its own"
-        raise error("AM435", f"amctc runs layers of type `{type}` itself: `amctc ops` describes them", help=help)
-    if registered(type) is not None:
-        help = "call `remove()` on what the first registration returned"
-        raise error("AM435", f"a host op for `{type}` is registered already", help=help)
-    op = CustomOp(type, run, infer)
-    enter(op)
-    return Registration(op)
+        message = f"amctc runs layers of type `{type}` itself: `amctc ops` describes them"
+        raise error("AM435", message, span_of_caller(), help=help)
+    owner = owner_here()
+    for function, parameters in ((run, ("node", "inputs", "shapes")), (infer, ("node", "shapes"))):
+        problem = None if function is None else wrong_call(function, parameters)
+        if problem is not None:
+            message = f"the host op `{type}` of {owner.name} cannot be registered: {problem}"
+            raise error("AM523", message, span_of_caller(), help=f"write a function of ({', '.join(parameters)})")
+    return HOST_OPS.enter(type, CustomOp(type, run, infer), owner)
 
 
 def missing_host_op(node: Node) -> DiagnosticError:
     """What to raise where a custom layer is to be run that nothing is registered for."""
     known = (row.type for row in op_table().values() if row.dialect == "caffe")
     near = did_you_mean(node.type, known)
-    help = f'register one: `amctc.register_host_op("{node.type}", run)`' + (f"; or {near}" if near else "")
+    type = node.type if node.dialect == CAFFE else node.op
+    help = f'register one: `amctc.register_host_op("{type}", run)`' + (f"; or {near}" if near else "")
     message = "cannot be run: there is no host op for layers of this type"
     return DiagnosticError(node_error("AM436", node, message, help))
 
 
 def _run(node: Node, inputs: Arrays, shapes: tuple[Shape, ...]) -> Arrays:
-    op = registered(node.type)
+    op = registered_for(node)
     if op is None:
         raise missing_host_op(node)
     try:
@@ -97,5 +82,5 @@ def _as_float32(node: Node, array: Array) -> Array:
         raise DiagnosticError(node_error("AM434", node, message)) from None
 
 
-CUSTOM = HostOp("custom", lambda node, dtypes: is_custom(node) and registered(node.type) is not None, _run)
-"""Every custom layer that a user has registered a host op for."""
+CUSTOM = HostOp("custom", lambda node, dtypes: is_foreign(node) and registered_for(node) is not None, _run)
+"""Every custom layer, and every layer of a registered op, that a user has registered a host op for."""

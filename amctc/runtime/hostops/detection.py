@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from amctc.dialects.caffe.detection import DetectionSettings, detection_settings
 from amctc.dialects.caffe.params import params
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 from amctc.runtime.hostops.boxes import Floats, best_first, decode, suppress
 from amctc.runtime.hostops.host_op import Arrays, HostOp, for_op
 from amctc.runtime.hostops.proposal import PROPOSAL

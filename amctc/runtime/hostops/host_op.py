@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from amctc.ir import Node, Value
-from amctc.ir.graph import Array, Shape
+from amctc.ir.node import Array, Shape
 
 Arrays: TypeAlias = tuple[Array, ...]
 Run: TypeAlias = Callable[[Arrays, tuple[Shape, ...]], Arrays]

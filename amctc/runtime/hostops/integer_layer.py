@@ -15,7 +15,7 @@ from amctc.dialects.caffe.params import params
 from amctc.dialects.shapes import node_error
 from amctc.dialects.table import op_def
 from amctc.ir import Node, Value
-from amctc.ir.graph import Array, Shape
+from amctc.ir.node import Array, Shape
 from amctc.runtime.exact import convolve, convolve_transposed
 from amctc.runtime.hostops.host_op import Arrays, HostOp
 from amctc.runtime.lowering.integer import INT32_MAX, integer_layer, largest_sum

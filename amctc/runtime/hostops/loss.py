@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from amctc.dialects.caffe.loss import BATCH_SIZE, FULL, L2, VALID, Labelled, ignored_label, labelled, normalization
 from amctc.dialects.caffe.params import params
 from amctc.ir import Node
-from amctc.ir.graph import Array, Shape
+from amctc.ir.node import Array, Shape
 from amctc.runtime.hostops.bad_values import bad_value
 from amctc.runtime.hostops.host_op import Arrays, HostOp, for_op
 

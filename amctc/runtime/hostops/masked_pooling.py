@@ -8,7 +8,7 @@ import numpy as np
 
 from amctc.dialects.caffe.pooling import PoolGeometry, pool_geometry
 from amctc.ir import Node, Value
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 from amctc.runtime.hostops.host_op import Arrays, HostOp
 from amctc.runtime.lowering.pooling import FLT_MAX
 

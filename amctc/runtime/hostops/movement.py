@@ -9,7 +9,7 @@ from amctc.diagnostics import DiagnosticError
 from amctc.dialects.caffe.selection import unpooling_steps
 from amctc.dialects.shapes import node_error
 from amctc.ir import Node
-from amctc.ir.graph import Array, Shape
+from amctc.ir.node import Array, Shape
 from amctc.runtime.hostops.host_op import Arrays, HostOp, for_op
 from amctc.runtime.lowering.builder import weight_of
 

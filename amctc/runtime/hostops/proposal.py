@@ -11,7 +11,7 @@ import numpy as np
 
 from amctc.dialects.caffe.detection import ProposalSettings, proposal_settings
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 from amctc.runtime.hostops.boxes import Floats, suppress
 from amctc.runtime.hostops.host_op import Arrays, for_op
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from amctc.dialects.caffe.recurrent import hidden_size, initial_inputs, state_count, static_input
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 from amctc.runtime.hostops.host_op import Arrays, HostOp, Run, for_op
 from amctc.runtime.hostops.recurrent_products import Floats, Multiply, product_of
 

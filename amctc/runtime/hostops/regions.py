@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from amctc.dialects.caffe.params import params
 from amctc.dialects.caffe.regions import pooling_scales
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 from amctc.runtime.hostops.bad_values import bad_value
 from amctc.runtime.hostops.boxes import Floats
 from amctc.runtime.hostops.host_op import Arrays, HostOp, for_op

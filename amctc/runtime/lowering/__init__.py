@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Node, Value
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 from amctc.runtime.lowering.builder import Lowering, unique_names
 from amctc.runtime.lowering.rules import RULES
 from amctc.runtime.types import element_types

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from amctc.dialects.caffe.affine import broadcast_axis, statistics, uses_batch_statistics
 from amctc.dialects.caffe.params import params
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 from amctc.runtime.lowering.builder import Lowering, weight_of
 
 

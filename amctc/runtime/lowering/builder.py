@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from amctc.diagnostics import DiagnosticError
 from amctc.dialects.shapes import node_error
 from amctc.ir import Node, Value
-from amctc.ir.graph import Array, Shape
+from amctc.ir.node import Array, Shape
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto

@@ -15,7 +15,7 @@ from amctc.dialects.shapes import node_error
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import linear_trait, weight_from_rows, weight_rows
 from amctc.ir import Node, Value
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 from amctc.quant.grid import grid_limits
 from amctc.runtime.lowering.builder import Lowering, weight_of
 from amctc.runtime.lowering.windows import conv_attributes, folded_shape

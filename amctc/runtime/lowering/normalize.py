@@ -15,7 +15,7 @@ import numpy as np
 from amctc.dialects.caffe.blobs import axis_of
 from amctc.dialects.caffe.params import params
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 from amctc.runtime.lowering.builder import Lowering, Rule, weight_of
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 from amctc.quant.grid import grid_limits
 from amctc.runtime.lowering.builder import ONNX_TYPES, Lowering, weight_of
 

@@ -11,7 +11,7 @@ from amctc.dialects.caffe.blobs import axis_of
 from amctc.dialects.caffe.params import params
 from amctc.dialects.caffe.reduction import ASUM, MEAN, SUM, SUMSQ, reduced_axes
 from amctc.ir import Node
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 from amctc.runtime.lowering.builder import Lowering, Rule
 from amctc.runtime.lowering.empty import unless_empty
 from amctc.runtime.lowering.normalize import NORMALIZE_RULES

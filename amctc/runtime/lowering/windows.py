@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from amctc.dialects.caffe.convolution import ConvGeometry
-from amctc.ir.graph import Shape
+from amctc.ir.node import Shape
 
 
 def conv_attributes(geometry: ConvGeometry) -> dict[str, Any]:

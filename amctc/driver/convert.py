@@ -1,0 +1,113 @@
+"""Converting: a float model and scales that the user has in, quantized files out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Unpack
+
+from amctc.diagnostics import Collector
+from amctc.driver.emit import emit_files, find_targets
+from amctc.driver.passes import Again, build_pipeline, check_needs, run_pipeline
+from amctc.driver.quantize import CompileResult, float_model
+from amctc.frontends import Reading
+from amctc.ir import Graph
+from amctc.output import write_files
+from amctc.pipeline.context import Context
+from amctc.pipeline.instrument import Instrument, PassRun
+from amctc.plugins import load_plugins
+from amctc.policy import resolve
+from amctc.records.check_record import validate
+from amctc.records.read_record import read_record
+from amctc.records.record_policy import policy_of
+from amctc.records.scale_record import ScaleRecord
+
+USUAL = "convert"
+"""The pipeline that runs where the user names none."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A float model quantized with given factors: the graph, with what its passes looked at, and what they did."""
+
+    graph: Graph
+    context: Context
+    pipeline: str
+    runs: tuple[PassRun, ...]
+
+
+def convert(
+    model: str | Path,
+    weights: str | Path | None = None,
+    *,
+    record: str | Path,
+    target: str | Sequence[str] = "caffe",
+    output: str | Path,
+    pipeline: str | None = None,
+    plugins: Sequence[str | Path] = (),
+    instruments: Sequence[Instrument] = (),
+    **reading: Unpack[Reading],
+) -> CompileResult:
+    """Quantize a model with the scales and offsets of a record, and write it for the targets.
+
+    The layers that the record has are quantized, in its bits; no others. `output` is the prefix of the files' names.
+    Raises `DiagnosticError` for mistakes in any of the inputs (AM6xx those of the record); no file has been touched
+    then.
+    """
+    load_plugins(plugins)
+    collector = Collector()
+    emitters = find_targets(target)
+    made = converted(
+        model,
+        weights,
+        record=record,
+        collector=collector,
+        pipeline=pipeline,
+        plugins=plugins,
+        instruments=instruments,
+        **reading,
+    )
+    files = emit_files(emitters, made.graph, output)
+    write_files(files)
+    return CompileResult(
+        files=tuple(files),
+        graph=made.graph,
+        policy=made.context.need_policy(),
+        pipeline=made.pipeline,
+        runs=made.runs,
+        refusals=tuple(made.context.refusals),
+        warnings=collector.warnings,
+    )
+
+
+def converted(
+    model: str | Path,
+    weights: str | Path | None = None,
+    *,
+    record: str | Path,
+    collector: Collector | None = None,
+    pipeline: str | None = None,
+    plugins: Sequence[str | Path] = (),
+    instruments: Sequence[Instrument] = (),
+    **reading: Unpack[Reading],
+) -> Converted:
+    """What `convert` does before it writes; warnings go to `collector`."""
+    told = collector if collector is not None else Collector()
+    steps = build_pipeline(USUAL if pipeline is None else pipeline)
+    check_needs(steps, calibration=False, record=True)
+    factors = read_record(record, told)
+    graph, context = _begin(model, weights, factors, told, reading)
+    again = Again(lambda: _begin(model, weights, factors, Collector(), reading), tuple(plugins))
+    runs = run_pipeline(steps, graph, context, again, instruments)
+    return Converted(graph, context, str(steps), runs)
+
+
+def _begin(
+    model: str | Path, weights: str | Path | None, record: ScaleRecord, collector: Collector, reading: Reading
+) -> tuple[Graph, Context]:
+    graph = float_model(model, weights, collector, reading)
+    validate(record, graph, collector)
+    resolved = resolve(policy_of(record, graph), graph)
+    collector.extend(resolved.warnings)
+    return graph, Context(resolved, collector=collector, record=record)

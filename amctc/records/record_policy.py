@@ -1,0 +1,41 @@
+"""The policy that a record amounts to: quantize the layers that it has, in its bits, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from amctc.dialects.table import op_def
+from amctc.ir import Graph
+from amctc.policy.rules import LayerRule, Policy, WeightRule
+from amctc.policy.rules_data import DataRule
+from amctc.policy.said import Said
+from amctc.records.depthwise import depthwise_chain
+from amctc.records.scale_record import LayerRecord, ScaleRecord
+
+
+def policy_of(record: ScaleRecord, graph: Graph) -> Policy:
+    """The policy of a valid record for a float graph: with it the passes quantize what the record has factors for.
+
+    A layer with `skip_fusion` goes into `skip_fusion_layers`.
+    """
+    layers = {rule.name.value: rule for layer in record.layers if layer.is_quantized for rule in _rules(layer, graph)}
+    skipped = tuple(Said(layer.name, layer.place("skip_fusion")) for layer in record.layers if layer.skip_fusion)
+    in_graph = tuple(name for name in skipped if name.value in graph)
+    return Policy(layers=tuple(layers.values()), skip_fusion_layers=in_graph, source=record.source)
+
+
+def _rules(layer: LayerRecord, graph: Graph) -> Iterator[LayerRule]:
+    chain = None if layer.name in graph else depthwise_chain(graph, layer.name, layer.object_layer)
+    if chain is not None:
+        for node in chain.nodes:
+            yield LayerRule(Said(node.name, layer.span), inputs=(_data(layer, 0),))
+        return
+    node = graph.node(layer.name)
+    inputs = tuple(_data(layer, index) for index in op_def(node).data_inputs(node))
+    weights = WeightRule(channel_wise=Said(True)) if len(layer.scale_w) > 1 and op_def(node).linear else None
+    yield LayerRule(Said(layer.name, layer.span), inputs=inputs, shared=False, weights=weights)
+
+
+def _data(layer: LayerRecord, index: int) -> DataRule:
+    given = layer.input(index)
+    return DataRule(num_bits=Said(given.bits, given.place("num_bits_d")) if given is not None else None)

@@ -1,0 +1,91 @@
+"""LMDB databases, read record by record, as Caffe's data layers do it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from amctc.diagnostics import error
+
+if TYPE_CHECKING:
+    import lmdb
+
+
+def require_lmdb() -> ModuleType:
+    """The `lmdb` module, or `DiagnosticError` (AM664) that says how to install it."""
+    try:
+        import lmdb
+    except ImportError:
+        message = "reading an LMDB needs the package `lmdb`, which is not installed"
+        raise error("AM664", message, help="pip install 'amctc[lmdb]'") from None
+    return lmdb
+
+
+class LmdbRecords:
+    """The records of one database in the order of their keys, and after the last the first again.
+
+    `path` is the folder of an LMDB, or its data file. The database is open only while records are taken, so that
+    other code of the process may open it in between. It is never locked and never written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = str(path)
+        self._last: bytes | None = None
+        """The key of the record that was taken last."""
+
+    def __len__(self) -> int:
+        """How many records there are. Raises as `take` does."""
+        with self._opened() as database:
+            return int(database.stat()["entries"])
+
+    def first(self) -> bytes:
+        """The first record, without taking it. Raises as `take` does."""
+        with self._opened() as database, database.begin() as transaction:
+            cursor = transaction.cursor()
+            self._need(cursor.first())
+            return bytes(cursor.value())
+
+    def take(self, count: int) -> list[bytes]:
+        """The next `count` records. Raises `DiagnosticError`: AM663 for a database that cannot be read or is empty,
+        AM664 without the package."""
+        taken: list[bytes] = []
+        with self._opened() as database, database.begin() as transaction:
+            cursor = transaction.cursor()
+            there = self._last is not None and cursor.set_range(self._last)
+            if there and cursor.key() == self._last:
+                there = cursor.next()
+            last = self._last
+            while len(taken) < count:
+                if not there:
+                    self._need(cursor.first())
+                taken.append(bytes(cursor.value()))
+                last = bytes(cursor.key())
+                there = cursor.next()
+        self._last = last
+        return taken
+
+    def _need(self, there: bool) -> None:
+        if not there:
+            raise error("AM663", f"the LMDB `{self.path}` has no records", file=self.path)
+
+    @contextmanager
+    def _opened(self) -> Generator[lmdb.Environment]:
+        require_lmdb()
+        import lmdb
+
+        place = Path(self.path)
+        data = place / "data.mdb" if place.is_dir() else place
+        if not data.is_file():
+            help = "an LMDB is a folder with a file `data.mdb` in it; relative paths start at the working directory"
+            raise error("AM663", f"there is no LMDB `{self.path}`", file=self.path, help=help)
+        try:
+            with lmdb.open(self.path, readonly=True, lock=False, readahead=False, subdir=place.is_dir()) as database:
+                yield database
+        except lmdb.Error as problem:
+            how = "close it before the net reads it" if "already open" in str(problem) else None
+            reason = str(problem).removeprefix(f"{self.path}: ").rstrip(".")
+            message = f"the LMDB `{self.path}` cannot be read: {reason[:1].lower()}{reason[1:]}"
+            raise error("AM663", message, file=self.path, help=how) from None

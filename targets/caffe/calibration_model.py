@@ -1,0 +1,45 @@
+"""The calibration model: weights as the quantized model will have them, and an IFMR layer on each observed blob.
+
+A process that runs it on calibration data learns the factors of the data; `amctc/runtime/calibration_session.py` does
+so with what the frontend reads back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from amctc.dialects.traits import inner_products
+from amctc.ir import Graph, Node
+from amctc.runtime.lowering.integer import dequantized_weight
+from amctc.targets.caffe.files import net_text, net_weights
+from amctc.targets.caffe.quant_layers import CaffeLayer, observer_layer
+
+
+@dataclass(frozen=True)
+class CalibrationFiles:
+    """The content of the two files of a calibration model."""
+
+    prototxt: str
+    caffemodel: bytes
+
+
+def calibration_model(graph: Graph, *, batch_num: int, record_file: str) -> CalibrationFiles:
+    """The files of a graph that has been through annotate-quant, quantize-weights and observe; it stays as it is.
+
+    Quantized weights are written as the floats `q * scale` that such a graph computes with. Without the pass observe
+    it is the model with quantized weights alone. The factors are to go into `record_file`, after `batch_num` batches.
+    """
+    layers = list(_layers(graph, batch_num, record_file))
+    return CalibrationFiles(net_text(graph, layers), net_weights(graph, layers))
+
+
+def _layers(graph: Graph, batch_num: int, record_file: str) -> Iterator[tuple[Node, CaffeLayer]]:
+    for node in graph.nodes:
+        if node.op == "quant.Observe":
+            yield node, observer_layer(node, batch_num, record_file)
+            continue
+        blobs = dict(node.weights)
+        if node.quant is not None and node.quant.weight is not None:
+            blobs |= {product.weight: dequantized_weight(node, product.weight) for product in inner_products(node)}
+        yield node, CaffeLayer(node.type, node.attrs, tuple(blobs.values()))
