@@ -52,7 +52,7 @@ protos: $(HAVE_RUN)  ## compile grammar/proto's caffe.proto, atc.proto, amct_cus
 	$(BIN)/python -m amctc.dialects.caffe.compile_schema grammar/proto/caffe.binpb
 
 golden: $(HAVE_TEST)  ## record the golden files anew; read the diff before you commit it
-	AMCTC_UPDATE=1 $(BIN)/pytest -k golden
+	AMCTC_UPDATE=1 $(BIN)/pytest -q tests/test_golden.py -k golden_graph
 
 requirements:  ## pin anew what requirements/*.in ask for (needs uv)
 	cd requirements && for list in run test; do \

@@ -12,7 +12,7 @@ from amctc.diagnostics import Collector, Diagnostic, Level, render
 from amctc.progress import Progress
 
 if TYPE_CHECKING:
-    from amctc.driver import CompileResult
+    from amctc.driver import CompileResult, PassExplanation
     from amctc.policy.check import FileReport
     from amctc.policy.explain import ExplainRow, Explanation
     from amctc.policy.explain_layers import LayerRow
@@ -73,6 +73,20 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))  # as it is: a layer may be called `conv[bold]`
     Console().print(drawn)
+
+
+def say_pass(told: PassExplanation) -> None:
+    """What a pass did to a model, and each near miss."""
+    if told.skipped is not None:
+        say(f"{told.name} does not run: {told.skipped}")
+        return
+    rows = [(each.layer, "done", each.what) for each in told.done]
+    rows += [(layer, "removed", "") for layer in told.removed]
+    rows += [(each.layer, "refused", each.reason) for each in told.refusals]
+    if rows:
+        table(["layer", told.name, "what, or why not"], rows)
+    else:
+        say(f"{told.name} finds nothing to do in this model")
 
 
 def say_values(rows: Sequence[ExplainRow]) -> None:

@@ -23,7 +23,7 @@ from amctc import driver
 from amctc.frontends import load_model
 from amctc.ir import Graph
 from amctc.pipeline.context import Calibration, Context
-from amctc.pipeline.pipeline import parse_pipeline
+from amctc.pipeline.pipeline_text import parse_pipeline
 from amctc.policy import Policy, resolve
 from amctc.registry import builtin_registry
 from amctc.runtime.executor import Executor

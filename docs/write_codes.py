@@ -35,7 +35,7 @@ def codes_page() -> str:
 
 
 def _index() -> Iterator[str]:
-    for begin, (_, about) in AREAS.items():
+    for begin, about in AREAS.items():
         entries = [entry for code, entry in all_codes().items() if code.startswith(begin)]
         if entries:
             yield f"**{about}**\n"
@@ -43,7 +43,7 @@ def _index() -> Iterator[str]:
 
 
 def _sections() -> Iterator[str]:
-    for begin, (_, about) in AREAS.items():
+    for begin, about in AREAS.items():
         entries = [entry for code, entry in all_codes().items() if code.startswith(begin)]
         if entries:
             yield f"## {about}\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,9 +11,9 @@ from google.protobuf.descriptor import FieldDescriptor
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from amctc.catalog import OpRow, PassRow, describe_ops, describe_passes, describe_targets, dialects
+from amctc.catalog import OpRow, PassRow, describe_ops, describe_passes, describe_pipelines, describe_targets, dialects
 from amctc.cli import app
-from amctc.passes import PIPELINES
+from amctc.pipeline.options import Option
 from amctc.policy.limits import LIMITS
 from amctc.policy.read_cfg import CFG_MESSAGE, CFG_SCHEMA
 from amctc.policy.settings import ACTIVATION_OFFSET, ARQ_BITS, BATCH_NUM, DO_FUSION, IFMR, UPDATE_BN
@@ -74,7 +73,7 @@ CODES = (
 
 def reference() -> str:
     """The whole text of the reference."""
-    sections = (*_commands(), *_policy(), *_passes(), *_targets(), *_ops(), _codes())
+    sections = (*_commands(), *_policy(), *_passes(), *_pipelines(), *_targets(), *_ops(), _codes())
     return HEAD + "\n".join(sections)
 
 
@@ -130,43 +129,59 @@ def _word(value: object) -> str:
 
 def _passes() -> Iterator[str]:
     yield "## Passes\n"
-    for name, text in PIPELINES.items():
-        yield f"The pipeline `{name}` is `{text}`.\n"
     yield "[Passes](passes.md) says how they work and how to write one.\n"
-    for row in describe_passes():
+    for row in describe_passes(builtin_registry()):
         yield f"### {row.name}\n\n" + "\n".join(_pass(row))
 
 
 def _pass(row: PassRow) -> Iterator[str]:
-    kind = builtin_registry().passes[row.name].load()
-    yield (inspect.getdoc(kind) or "") + "\n"
-    pattern = getattr(kind, "pattern", None)
-    if pattern is not None:
-        yield f"Pattern: `{pattern}`\n"
+    yield f"{row.summary}\n"
+    if row.description:
+        yield f"{row.description}\n"
+    if row.pattern is not None:
+        yield f"Pattern: `{row.pattern}`\n"
     order = [
         f"{word} {', '.join(f'`{name}`' for name in names)}"
         for word, names in (
-            ("after", kind.after),
-            ("before", kind.before),
-            ("needs before it", kind.needs_before),
-            ("needs after it", kind.needs_after),
+            ("after", row.after),
+            ("before", row.before),
+            ("needs before it", row.needs_before),
+            ("needs after it", row.needs_after),
         )
         if names
     ]
     if order:
         yield f"Order: {'; '.join(order)}.\n"
+    asked = (("a policy", row.needs_policy), ("data", row.needs_calibration), ("a record", row.needs_record))
+    needs = [word for word, there in asked if there]
+    need = f" It needs {' and '.join(needs)}." if needs else ""
+    numbers = "It computes what was computed before." if row.preserves_numbers else "It may change the numbers."
+    yield f"{numbers}{need}\n"
     if row.options:
-        yield _table(
-            ("option", "type", "default"), [(f"`{opt.name}`", opt.type, f"`{opt.default}`") for opt in row.options]
-        )
+        yield _table(("option", "type", "range", "default", "what it is"), [_option(option) for option in row.options])
     else:
         yield "It has no options.\n"
+
+
+def _option(option: Option) -> tuple[str, ...]:
+    least, most = ("" if limit is None else _word(limit) for limit in (option.least, option.most))
+    limits = f"{least} … {most}".strip() if least or most else ""
+    values = ", ".join(f"`{word}`" for word in option.choices) or limits
+    return f"`{option.name}`", option.type, values, f"`{option.default}`", option.help
+
+
+def _pipelines() -> Iterator[str]:
+    yield "## Pipelines\n"
+    yield "What `--pipeline` can name. A name stands for its passes, in another pipeline too.\n"
+    rows = describe_pipelines(builtin_registry())
+    yield _table(("pipeline", "its passes"), [(f"`{row.name}`", f"`{row.text}`") for row in rows])
 
 
 def _targets() -> Iterator[str]:
     yield "## Targets\n"
     yield "[Files](files.md) says what each file holds, [targets](targets.md) how a target is written.\n"
-    yield _table(("target", "what it writes"), [(f"`{name}`", summary) for name, summary in describe_targets()])
+    rows = describe_targets(builtin_registry())
+    yield _table(("target", "what it writes"), [(f"`{row.name}`", row.summary) for row in rows])
 
 
 def _ops() -> Iterator[str]:

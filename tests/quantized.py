@@ -14,7 +14,7 @@ from amctc.ir import Graph
 from amctc.output import output_paths, write_files
 from amctc.passes import PIPELINES
 from amctc.pipeline.context import Calibration, Context
-from amctc.pipeline.pipeline import parse_pipeline
+from amctc.pipeline.pipeline_text import parse_pipeline
 from amctc.policy import Policy, resolve
 from amctc.registry import builtin_registry
 from amctc.runtime.executor import Executor

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import typer
 
-from amctc.cli import execute, fmt, listing, lsp, quantize, rewrite
+from amctc.cli import compat, convert, execute, fmt, listing, lsp, new_pass, quantize, replay, rewrite
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "compile": quantize.compile,
+    "convert": convert.convert,
     "check": quantize.check,
     "explain": quantize.explain,
     "config": quantize.config,
@@ -19,9 +20,13 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "print": rewrite.print_model,
     "uninplace": rewrite.uninplace,
     "merge-proto": rewrite.merge_proto,
+    "compat": compat.compat,
     "passes": listing.passes,
     "targets": listing.targets,
     "ops": listing.ops,
+    "new-pass": new_pass.new_pass,
+    "replay": replay.replay,
+    "reduce": replay.reduce,
     "demo": listing.demo,
     "lsp": lsp.lsp,
 }

@@ -14,6 +14,7 @@ from amctc.cli.options import (
     JsonOption,
     LevelOption,
     ModelArg,
+    PluginOption,
     PreprocessOption,
     StageOption,
     WeightsArg,
@@ -30,14 +31,17 @@ def run(
     blobs: Annotated[str | None, typer.Option("--blobs", help="A,B,… or all [default: the outputs]")] = None,
     batch_size: BatchOption = None,
     preprocess: PreprocessOption = None,
+    plugin: PluginOption = None,
     custom_proto: CustomProtoOption = None,
     stage: StageOption = None,
     level: LevelOption = 0,
 ) -> None:
     """Run MODEL over data and write its blobs, one array for each."""
     from amctc import driver
+    from amctc.plugins import load_plugins
     from amctc.terminal import progress, say, warnings_of
 
+    load_plugins(plugin or ())
     wanted = blobs.split(",") if blobs else None
     with warnings_of() as collector:
         written = driver.run_to_file(
@@ -65,6 +69,7 @@ def evaluate(
     labels: Annotated[str, typer.Option("--labels", help="a key of the .npz, a .npy or a .csv")],
     batch_size: BatchOption = None,
     preprocess: PreprocessOption = None,
+    plugin: PluginOption = None,
     custom_proto: CustomProtoOption = None,
     stage: StageOption = None,
     level: LevelOption = 0,
@@ -72,8 +77,10 @@ def evaluate(
 ) -> None:
     """Top-1 and top-5 accuracy of MODEL on labelled data."""
     from amctc import driver
+    from amctc.plugins import load_plugins
     from amctc.terminal import print_json, progress, say, warnings_of
 
+    load_plugins(plugin or ())
     with warnings_of() as collector:
         found = driver.evaluate_model(
             model,

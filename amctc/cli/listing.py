@@ -2,49 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from amctc.cli.options import (
-    JsonOption,
-)
+from amctc.cli.options import JsonOption, PluginOption
 
 
-def passes(json: JsonOption = False) -> None:
-    """List the passes, with their options."""
-    from amctc.catalog import describe_passes
-    from amctc.terminal import print_json, table
+def passes(plugin: PluginOption = None, json: JsonOption = False) -> None:
+    """List the passes, with their options, and the named pipelines."""
+    from amctc.catalog import describe_passes, describe_pipelines
+    from amctc.plugins import load_plugins
+    from amctc.terminal import print_json
 
-    found = describe_passes()
+    load_plugins(plugin or ())
+    found, pipelines = describe_passes(), describe_pipelines()
     if json:
-        print_json({"version": 1, "passes": [row.to_json() for row in found]})
+        rows = [row.to_json() for row in found]
+        print_json({"version": 1, "passes": rows, "pipelines": [row.to_json() for row in pipelines]})
         return
-    table(["pass", "options", "what it does"], [(row.name, row.option_text, row.summary) for row in found])
+    _table(
+        ["pass", "options", "what it does"],
+        [(row.owner, (row.name, row.option_text, row.summary)) for row in found],
+    )
+    _table(["pipeline", "its passes"], [(row.owner, (row.name, row.text)) for row in pipelines])
 
 
-def targets(json: JsonOption = False) -> None:
+def targets(plugin: PluginOption = None, json: JsonOption = False) -> None:
     """List the targets."""
     from amctc.catalog import describe_targets
-    from amctc.terminal import print_json, table
+    from amctc.plugins import load_plugins
+    from amctc.terminal import print_json
 
+    load_plugins(plugin or ())
     found = describe_targets()
     if json:
-        print_json({"version": 1, "targets": [{"name": name, "summary": summary} for name, summary in found]})
+        print_json({"version": 1, "targets": [row.to_json() for row in found]})
         return
-    table(["target", "what it writes"], found)
+    _table(["target", "what it writes"], [(row.owner, (row.name, row.summary)) for row in found])
 
 
 def ops(
     dialect: Annotated[str | None, typer.Option("--dialect", help="only those of one dialect: caffe or quant")] = None,
+    plugin: PluginOption = None,
     json: JsonOption = False,
 ) -> None:
     """List the layer types that are known: their parameters, how each may be quantized, and what runs it."""
     from amctc.catalog import describe_ops, dialects
     from amctc.diagnostics import did_you_mean, error
-    from amctc.terminal import print_json, table
+    from amctc.plugins import load_plugins
+    from amctc.terminal import print_json
 
+    load_plugins(plugin or ())
     if dialect is not None and dialect not in dialects():
         help = did_you_mean(dialect, dialects()) or f"there are: {', '.join(dialects())}"
         raise error("AM810", f"there is no dialect named `{dialect}`", help=help)
@@ -52,7 +63,21 @@ def ops(
     if json:
         print_json({"version": 1, "ops": [row.to_json() for row in found]})
         return
-    table(["op", "quantized", "weights", "parameters", "runs on", "what it is"], [row.cells for row in found])
+    head = ["op", "quantized", "weights", "parameters", "runs on", "what it is"]
+    _table(head, [(row.owner, row.cells) for row in found])
+
+
+def _table(head: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> None:
+    """Rows with their owners; a column for the owner only where one of them is not ours."""
+    from amctc.registered import BUILT_IN
+    from amctc.terminal import table
+
+    if all(owner == BUILT_IN for owner, _ in rows):
+        table(head, [cells for _, cells in rows])
+        return
+    *begin, last = head
+    shown = ((owner if owner != BUILT_IN else "", cells) for owner, cells in rows)
+    table([*begin, "of", last], [(*cells[:-1], owner, cells[-1]) for owner, cells in shown])
 
 
 def demo(

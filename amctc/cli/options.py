@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from amctc.frontends import Reading
+    from amctc.pipeline.instrument import Instrument
 
 ModelArg = Annotated[Path, typer.Argument(help="the model: a Caffe prototxt", show_default=False)]
 WeightsArg = Annotated[Path | None, typer.Argument(help="its weights: a caffemodel", show_default=False)]
@@ -25,10 +26,36 @@ CustomProtoOption = Annotated[
     list[Path] | None,
     typer.Option("--custom-proto", help="a .proto with messages of your own layers; may be repeated"),
 ]
+PluginOption = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", help="a Python file that registers passes, targets and more; may be repeated"),
+]
 StageOption = Annotated[
     list[str] | None, typer.Option("--stage", help="a stage that the Caffe net is built for; may be repeated")
 ]
 LevelOption = Annotated[int, typer.Option("--level", help="the level that the Caffe net is built for")]
+TimePassesOption = Annotated[
+    bool, typer.Option("--time-passes", help="print how long each pass took and what it did, on stderr")
+]
+PrintBeforeOption = Annotated[
+    list[str] | None,
+    typer.Option("--print-ir-before", metavar="PASS", help="print the graph before this pass, or `all`, on stderr"),
+]
+PrintAfterOption = Annotated[
+    list[str] | None,
+    typer.Option("--print-ir-after", metavar="PASS", help="print the graph after this pass, or `all`, on stderr"),
+]
+PrintLayerOption = Annotated[
+    list[str] | None,
+    typer.Option("--print-ir-layer", metavar="LAYER", help="print which pass changed this layer, how and why"),
+]
+SaveTempsOption = Annotated[
+    Path | None, typer.Option("--save-temps", help="write the graph after each pass into this folder")
+]
+EquivalenceOption = Annotated[
+    bool,
+    typer.Option("--check-equivalence", help="run the graph around each pass that is to preserve numbers, and compare"),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
@@ -37,3 +64,27 @@ def reading(custom_proto: Sequence[Path] | None, stage: Sequence[str] | None, le
     from amctc.frontends.caffe import NetState
 
     return {"custom_protos": custom_proto or (), "state": NetState(level=level, stages=frozenset(stage or ()))}
+
+
+def watching(
+    time_passes: bool,
+    print_before: Sequence[str] | None,
+    print_after: Sequence[str] | None,
+    print_layer: Sequence[str] | None,
+    save_temps: Path | None,
+    check_equivalence: bool,
+) -> tuple[Instrument, ...]:
+    """The instruments that a command's options ask for."""
+    from amctc import instruments
+
+    found: list[Instrument] = []
+    if print_before or print_after:
+        found.append(instruments.PrintIR(before=print_before or (), after=print_after or ()))
+    found += [instruments.LayerHistory(name) for name in print_layer or ()]
+    if save_temps is not None:
+        found.append(instruments.Dumps(save_temps))
+    if check_equivalence:
+        found.append(instruments.CheckEquivalence())
+    if time_passes:
+        found.append(instruments.Timing())
+    return tuple(found)

@@ -11,14 +11,22 @@ from amctc.cli.options import (
     BatchOption,
     CustomProtoOption,
     DataOption,
+    EquivalenceOption,
     JsonOption,
     LevelOption,
     ModelArg,
+    PluginOption,
     PolicyOption,
     PreprocessOption,
+    PrintAfterOption,
+    PrintBeforeOption,
+    PrintLayerOption,
+    SaveTempsOption,
     StageOption,
+    TimePassesOption,
     WeightsArg,
     reading,
+    watching,
 )
 
 
@@ -32,10 +40,17 @@ def compile(
     target: Annotated[str, typer.Option("--target", "-t", help="caffe")] = "caffe",
     batch_size: BatchOption = None,
     pipeline: Annotated[str | None, typer.Option("--pipeline", help="passes to run, as text")] = None,
+    plugin: PluginOption = None,
     preprocess: PreprocessOption = None,
     custom_proto: CustomProtoOption = None,
     stage: StageOption = None,
     level: LevelOption = 0,
+    time_passes: TimePassesOption = False,
+    print_ir_before: PrintBeforeOption = None,
+    print_ir_after: PrintAfterOption = None,
+    print_ir_layer: PrintLayerOption = None,
+    save_temps: SaveTempsOption = None,
+    check_equivalence: EquivalenceOption = False,
 ) -> None:
     """Quantize MODEL as a policy says, and write it for one or more targets."""
     from amctc import driver
@@ -49,6 +64,10 @@ def compile(
         target=target.split(","),
         output=output,
         pipeline=pipeline,
+        plugins=plugin or (),
+        instruments=watching(
+            time_passes, print_ir_before, print_ir_after, print_ir_layer, save_temps, check_equivalence
+        ),
         batch_size=batch_size,
         preprocess=preprocess,
         progress=progress(),
@@ -70,6 +89,7 @@ def check(
             "--flavour", help="caffe, pytorch, ge, caffe-qat, pytorch-qat or kv-cache [default: by the fields used]"
         ),
     ] = None,
+    plugin: PluginOption = None,
     code: Annotated[str | None, typer.Option("--code", help="tell about a diagnostic code, such as AM210")] = None,
     custom_proto: CustomProtoOption = None,
     stage: StageOption = None,
@@ -93,7 +113,7 @@ def check(
         raise typer.BadParameter("give the policies to check", param_hint="'POLICIES...'")
     with warnings_of() as collector:
         how = reading(custom_proto, stage, level)
-        reports = driver.check(policies, model, flavour=flavour, collector=collector, **how)
+        reports = driver.check(policies, model, flavour=flavour, plugins=plugin or (), collector=collector, **how)
     if json:
         print_json(reports_to_json(reports))
     else:
@@ -106,22 +126,45 @@ def explain(
     model: ModelArg,
     weights: WeightsArg = None,
     *,
-    policy: PolicyOption,
+    policy: Annotated[
+        Path | None, typer.Option("--policy", "-p", help="a .cfg policy or a JSON layer config", show_default=False)
+    ] = None,
     layer: Annotated[str | None, typer.Option("--layer", help="only this layer, and the rules that lost")] = None,
     fields: Annotated[bool, typer.Option("--fields", help="every value with its rule")] = False,
+    pass_text: Annotated[
+        str | None,
+        typer.Option("--pass", help="what this pass does to MODEL, and why it leaves other layers alone"),
+    ] = None,
+    plugin: PluginOption = None,
     custom_proto: CustomProtoOption = None,
     stage: StageOption = None,
     level: LevelOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Say how each layer is quantized, or why it is not, and the rule that says so."""
+    """Say how each layer is quantized, or why it is not, and the rule that says so; or what a pass does."""
     from amctc import driver
     from amctc.policy import explain_to_json
-    from amctc.terminal import print_json, say_layers, say_story, say_values, warnings_of
+    from amctc.terminal import print_json, say_layers, say_pass, say_story, say_values, warnings_of
 
+    how = reading(custom_proto, stage, level)
+    if pass_text is not None:
+        if layer is not None or fields:
+            raise typer.BadParameter("`--pass` goes with neither `--layer` nor `--fields`", param_hint="--pass")
+        with warnings_of() as collector:
+            told = driver.explain_pass(
+                pass_text, model, weights, policy=policy, plugins=plugin or (), collector=collector, **how
+            )
+        if json:
+            print_json(told.to_json())
+        else:
+            say_pass(told)
+        return
+    if policy is None:
+        raise typer.BadParameter("give a policy, or a pass with `--pass`", param_hint="--policy")
     with warnings_of() as collector:
-        how = reading(custom_proto, stage, level)
-        found = driver.explain(model, weights, policy=policy, layer=layer, collector=collector, **how)
+        found = driver.explain(
+            model, weights, policy=policy, layer=layer, plugins=plugin or (), collector=collector, **how
+        )
     if json:
         print_json(explain_to_json(found.rows, found.layers))
     elif fields:
@@ -138,14 +181,17 @@ def config(
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="the JSON file to write")],
     policy: Annotated[Path | None, typer.Option("--policy", "-p", help="a .cfg policy to expand")] = None,
+    plugin: PluginOption = None,
     custom_proto: CustomProtoOption = None,
     stage: StageOption = None,
     level: LevelOption = 0,
 ) -> None:
     """Write the full JSON layer config of MODEL."""
     from amctc import driver
+    from amctc.plugins import load_plugins
     from amctc.terminal import say, warnings_of
 
+    load_plugins(plugin or ())
     with warnings_of() as collector:
         how = reading(custom_proto, stage, level)
         driver.write_config(model, weights, policy=policy, output=output, collector=collector, **how)

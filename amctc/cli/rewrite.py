@@ -12,6 +12,7 @@ from amctc.cli.options import (
     CustomProtoOption,
     LevelOption,
     ModelArg,
+    PluginOption,
     StageOption,
     WeightsArg,
     reading,
@@ -23,6 +24,7 @@ def print_model(
     weights: WeightsArg = None,
     *,
     full: Annotated[bool, typer.Option("--full", help="write all weights, so that the text can be read back")] = False,
+    plugin: PluginOption = None,
     custom_proto: CustomProtoOption = None,
     stage: StageOption = None,
     level: LevelOption = 0,
@@ -30,8 +32,10 @@ def print_model(
     """Print the graph of MODEL in its textual form."""
     from amctc.frontends import load_model
     from amctc.ir.printer import print_graph
+    from amctc.plugins import load_plugins
     from amctc.terminal import warnings_of
 
+    load_plugins(plugin or ())
     with warnings_of() as collector:
         graph = load_model(model, weights, collector, **reading(custom_proto, stage, level))
     sys.stdout.write(print_graph(graph, elide_weights=not full))
@@ -41,14 +45,17 @@ def uninplace(
     model: ModelArg,
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="the prototxt to write")],
+    plugin: PluginOption = None,
     custom_proto: CustomProtoOption = None,
     stage: StageOption = None,
     level: LevelOption = 0,
 ) -> None:
     """Write MODEL, a Caffe prototxt, with a top of its own for every layer that works in place."""
     from amctc import driver
+    from amctc.plugins import load_plugins
     from amctc.terminal import say, warn
 
+    load_plugins(plugin or ())
     warn(driver.uninplace_model(model, output, **reading(custom_proto, stage, level)))
     say(f"wrote {output}")
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from amctc.diagnostics import did_you_mean, error
@@ -21,17 +22,17 @@ Form: TypeAlias = Literal[
 ]
 """The language of the examples of a code; `words` is for what has none."""
 
-AREAS: Final[Mapping[str, tuple[str, str]]] = {
-    "AM1": ("reading.toml", "Reading text: encodings, syntax, `.proto` schemas"),
-    "AM2": ("policies.toml", "Policies"),
-    "AM3": ("models.toml", "Models"),
-    "AM4": ("data.toml", "Data, calibration and running"),
-    "AM5": ("compiling.toml", "Passes and pipelines"),
-    "AM6": ("compiling.toml", "Records"),
-    "AM7": ("compiling.toml", "Targets and the files they write"),
-    "AM8": ("compiling.toml", "The command line"),
+AREAS: Final[Mapping[str, str]] = {
+    "AM1": "Reading text: encodings, syntax, `.proto` schemas",
+    "AM2": "Policies",
+    "AM3": "Models",
+    "AM4": "Data, calibration and running",
+    "AM5": "Passes and pipelines",
+    "AM6": "Records",
+    "AM7": "Targets and the files they write",
+    "AM8": "The command line",
 }
-"""By the beginning of the codes: the file of the entries, and what the codes are about."""
+"""What codes are about, by how they begin."""
 
 _RUN: Final[frozenset[str]] = frozenset({"cfg", "json", "prototxt", "proto", "pipeline", "preprocess"})
 
@@ -60,8 +61,11 @@ class Code:
 @cache
 def all_codes() -> Mapping[str, Code]:
     """Every entry, by its code, in order."""
-    found = {entry.code: entry for name in dict.fromkeys(name for name, _ in AREAS.values()) for entry in _read(name)}
-    return dict(sorted(found.items()))
+    found = [entry for file in files("amctc.codes").iterdir() if file.name.endswith(".toml") for entry in _read(file)]
+    table = {entry.code: entry for entry in sorted(found, key=lambda entry: entry.code)}
+    if len(table) != len(found):
+        raise ValueError("two entries have one code")
+    return table
 
 
 def find_code(code: str) -> Code:
@@ -88,9 +92,8 @@ def code_to_json(entry: Code) -> dict[str, object]:
     return {name: getattr(entry, name) for name in texts}
 
 
-def _read(name: str) -> Iterator[Code]:
-    text = files("amctc.codes").joinpath(name).read_text(encoding="utf-8")
-    for code, fields in tomllib.loads(text).items():
+def _read(file: Traversable) -> Iterator[Code]:
+    for code, fields in tomllib.loads(file.read_text(encoding="utf-8")).items():
         yield _entry(code, fields)
 
 

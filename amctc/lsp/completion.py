@@ -13,7 +13,7 @@ from amctc.lsp.fields import Field, comments, field_at, fields_at, flavour_of, o
 from amctc.lsp.near_model import NearModel
 from amctc.policy.flavours import Flavour
 from amctc.policy.settings import INIT_ALGORITHMS
-from amctc.registry import builtin_registry
+from amctc.registry import current_registry
 from amctc.text.literals import quote
 
 Kind = Literal["field", "message", "value", "layer", "type"]
@@ -122,7 +122,7 @@ def _strings(field: Field, place: Place, model: NearModel | None) -> Iterable[tu
     if field.name == "init_algo":
         return ((name, "value", "default" if name == field.default else "") for name in INIT_ALGORITHMS)
     if field.name == "name" and place.message.path == ("pass",):
-        return ((name, "value", "") for name in builtin_registry().passes)
+        return ((name, "value", "") for name in current_registry().passes)
     return ()
 
 

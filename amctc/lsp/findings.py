@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from amctc.diagnostics import Diagnostic, DiagnosticError
+from amctc.driver.passes import pass_mistakes
 from amctc.lsp.comments import said
 from amctc.lsp.near_model import near_model
+from amctc.plugins import load_plugins
+from amctc.policy import Policy
 from amctc.policy.check import check_text
 from amctc.source import SourceFile, Span
 from amctc.text.prototext import parse_prototext
@@ -57,12 +60,22 @@ def find(source: SourceFile, path: Path | None) -> tuple[Diagnostic, ...]:
         return ()
     model, problem = near_model(source, path)
     flavour = said(source, "flavour")
-    found = check_text(
-        source, model.graph if model is not None else None, flavour.text if flavour is not None else None
-    )
+    graph = model.graph if model is not None else None
+    found = check_text(source, graph, flavour.text if flavour is not None else None, _pass_mistakes)
     # A flavour that there is not is told without a place: only the comment has one.
     placed = (replace(each, span=flavour) if each.code == "AM231" else each for each in found)
     return (*((problem,) if problem is not None else ()), *placed)
+
+
+def _pass_mistakes(policy: Policy) -> tuple[Diagnostic, ...]:
+    """What is wrong with the passes of a policy; an installed plug-in that is broken is told where passes are named."""
+    if not policy.passes:
+        return ()
+    try:
+        load_plugins()
+    except DiagnosticError as mistakes:
+        return tuple(replace(each, span=policy.passes[0].name.span) for each in mistakes.diagnostics)
+    return pass_mistakes(policy)
 
 
 def fix_of(diagnostic: Diagnostic) -> Fix | None:

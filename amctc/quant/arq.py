@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.diagnostics import error
-from amctc.quant.grid import QuantParams, check_scale, scale_offset_from_range
+from amctc.quant.grid import QuantParams, check_scale, quantize, scale_offset_from_range
 
 WEIGHT_BITS = (4, 6, 7, 8)
 
@@ -43,15 +43,7 @@ def quantize_weights(
     """
     if bits not in WEIGHT_BITS:
         raise ValueError(f"weights have {', '.join(map(str, WEIGHT_BITS))} bits, not {bits}")
-    values = np.asarray(weights, dtype=np.float32)
-    if not values.size:
-        raise error("AM413", f"layer `{layer_name}` has no weights: their shape is {values.shape}")
-    if not np.isfinite(values).all():
-        raise error(
-            "AM412",
-            f"the weights of layer `{layer_name}` hold NaN or Inf",
-            help="repair the trained model; no scale can be chosen for such weights",
-        )
+    values = _checked(weights, layer_name)
     if axis is None:
         low, high = values.min(), values.max()
         grid_axis = 0
@@ -62,3 +54,29 @@ def quantize_weights(
     params = scale_offset_from_range(low, high, bits, with_offset=False)
     check_scale(params.scale, layer_name, (float(values.min()), float(values.max())))
     return QuantizedWeights(params.quantize(values, grid_axis).astype(np.int8), params, axis)
+
+
+def quantize_with(
+    weights: NDArray[np.floating], scale: NDArray[np.float32], *, bits: int = 8, layer_name: str = ""
+) -> NDArray[np.int8]:
+    """The integers of weights `[channels, ...]` on a grid that is given: `scale` is `(channels,)` or `(1,)`.
+
+    What lies outside the grid is clipped. NaN or Inf (AM412) is an error that names the layer.
+    """
+    values = _checked(weights, layer_name)
+    along = scale.reshape((-1,) + (1,) * (values.ndim - 1))
+    return quantize(values, along, 0, bits).astype(np.int8)
+
+
+def _checked(weights: NDArray[np.floating], layer_name: str) -> NDArray[np.float32]:
+    """The weights in float32, if there are some and all are finite."""
+    values = np.asarray(weights, dtype=np.float32)
+    if not values.size:
+        raise error("AM413", f"layer `{layer_name}` has no weights: their shape is {values.shape}")
+    if not np.isfinite(values).all():
+        raise error(
+            "AM412",
+            f"the weights of layer `{layer_name}` hold NaN or Inf",
+            help="repair the trained model; no scale can be chosen for such weights",
+        )
+    return values

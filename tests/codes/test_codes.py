@@ -13,7 +13,8 @@ from amctc.codes import AREAS, Code, all_codes, code_text, find_code
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError
 from amctc.dialects.caffe.schema import schema_with
 from amctc.frontends import load_model
-from amctc.pipeline.pipeline import check_complete, parse_pipeline
+from amctc.pipeline.order import check_complete
+from amctc.pipeline.pipeline_text import parse_pipeline
 from amctc.policy.check import check_text
 from amctc.registry import builtin_registry
 from amctc.runtime.preprocess import Preprocess

@@ -280,8 +280,10 @@ def test_what_is_registered_is_listed_as_a_table_and_as_versioned_json(command: 
     found: dict[str, Any] = json.loads(succeed(command, "--json"))
     assert found["version"] == 1
     rows = succeed(command).splitlines()
-    assert len(rows) == len(found[key]) + 1
-    assert len({line.count("\t") for line in rows}) == 1
+    table, more = rows[: 1 + len(found[key])], rows[1 + len(found[key]) :]
+    assert len({line.count("\t") for line in table}) == 1
+    # The pipelines are a second table, after that of the passes.
+    assert [line.split("\t")[0] for line in more[1:]] == [each["name"] for each in found.get("pipelines", ())]
     listed = json.dumps(found[key])
     assert all(name in listed and any(name in row for row in rows) for name in some)
 
