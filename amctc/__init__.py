@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from amctc.diagnostics import Diagnostic, DiagnosticError
     from amctc.dialects.op import OpDef
-    from amctc.driver import CompileResult, compile, evaluate
+    from amctc.driver import CompileResult, compile, convert, evaluate
     from amctc.frontends import load_model as load
     from amctc.ir import Graph, Node
     from amctc.pipeline.context import Context
@@ -48,6 +48,7 @@ __all__ = [
     "RewritePass",
     "Target",
     "compile",
+    "convert",
     "evaluate",
     "load",
     "load_plugins",
@@ -79,6 +80,7 @@ _PLACES = {
     "RewritePass": ("amctc.pipeline.rewrite", "RewritePass"),
     "Target": ("amctc.pipeline.target", "Target"),
     "compile": ("amctc.driver", "compile"),
+    "convert": ("amctc.driver", "convert"),
     "evaluate": ("amctc.driver", "evaluate"),
     "load": ("amctc.frontends", "load_model"),
     "load_plugins": ("amctc.plugins", "load_plugins"),
