@@ -33,6 +33,12 @@ class Graph:
         self.outputs: list[Value] = []
         self.attrs: dict[str, Plain] = {}
         self.topology: nx.MultiDiGraph[str] = nx.MultiDiGraph()
+        # What networkx's views of nodes and edges look at. A view costs several times as much, and every pass asks
+        # for the edges of every node.
+        topology: Any = self.topology
+        self._node: Mapping[str, Mapping[str, Node]] = topology._node
+        self._readers: Mapping[str, Mapping[str, Mapping[int, Mapping[str, int]]]] = topology._succ
+        self._sources: Mapping[str, Mapping[str, Mapping[int, Mapping[str, int]]]] = topology._pred
         self.created = 0
         self.last_changed: str | None = None
         """The name of the node that a verb added, connected or removed last."""
@@ -49,15 +55,14 @@ class Graph:
         A node that a pass inserted stands beside the node it was inserted for.
         """
         if self._order is None:
-            ranks = {name: (data["node"].rank, data["node"].created) for name, data in self.topology.nodes(data=True)}
+            ranks = {name: (data["node"].rank, data["node"].created) for name, data in self._node.items()}
             names = nx.lexicographical_topological_sort(self.topology, key=ranks.__getitem__)
             self._order = tuple(self.node(name) for name in names)
         return self._order
 
     def node(self, name: str) -> Node:
         """The node of that name; KeyError when there is none."""
-        node: Node = self.topology.nodes[name]["node"]
-        return node
+        return self._node[name]["node"]
 
     def __contains__(self, name: object) -> bool:
         return name in self.topology
@@ -73,16 +78,19 @@ class Graph:
 
     def edges_into(self, node: Node) -> list[tuple[int, str, int]]:
         """What a node reads, in order: the number of its input, the name of the producer, its output's number."""
-        # networkx's views of the same cost six times as much, and every pass and `verify` ask this of every node.
-        topology: Any = self.topology
-        sources = topology._pred[node.name]
+        sources = self._sources[node.name]
         return sorted((data["into"], src, data["out"]) for src, keys in sources.items() for data in keys.values())
 
     def uses(self, value: Value) -> tuple[Use, ...]:
         """Every input that reads the value, in the order of the readers' creation."""
-        edges = self.topology.out_edges(value.producer.name, data=True)
-        found = [Use(self.node(dst), data["into"]) for _, dst, data in edges if data["out"] == value.index]
-        found.sort(key=lambda use: (use.node.rank, use.node.created, use.index))
+        found = [
+            Use(self.node(dst), data["into"])
+            for dst, edges in self._readers[value.producer.name].items()
+            for data in edges.values()
+            if data["out"] == value.index
+        ]
+        if len(found) > 1:
+            found.sort(key=lambda use: (use.node.rank, use.node.created, use.index))
         return tuple(found)
 
     def is_output(self, value: Value) -> bool:
