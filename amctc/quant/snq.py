@@ -1,0 +1,155 @@
+"""Non-uniform weights of 4 bits: each of a layer's or channel's at most 16 values is a code into a table of INT8.
+
+The hardware multiplies INT8, so the values lie on the INT8 grid of the uniform scale (`amctc.quant.arq`), and a bias is
+quantized with that scale as in the uniform case. Source: the AMCT guide for Caffe, non-uniform quantization; it says
+that weights are clustered, and by which settings, but not how.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amctc.quant.arq import quantize_weights
+from amctc.quant.snq_codes import CODE_BITS
+from amctc.quant.snq_lloyd import D2SAMPLING, GAUSSIAN, UNIFORM, cluster_rows, sort_rows
+from amctc.quant.snq_optimal import (
+    GRID_HIGH,
+    GRID_LOW,
+    HALF_STEPS,
+    half_step_cells,
+    optimal_grid_centres,
+)
+
+FloatArray = NDArray[np.float64]
+
+LEVELS: Final = 1 << CODE_BITS
+OPTIMAL: Final = "optimal"
+INIT_ALGOS: Final = (UNIFORM, GAUSSIAN, D2SAMPLING, OPTIMAL)
+"""What `SnqSettings.init_algo` may be; the last one is ours."""
+
+_Number = TypeVar("_Number", bound=np.generic)
+
+_VALUES_AT_ONCE: Final = 1 << 20
+"""Weights whose rows are clustered together: bounds the memory that many channels take."""
+
+
+@dataclass(frozen=True)
+class SnqSettings:
+    """How the weights of a layer are clustered; the ranges are the policy's to check.
+
+    The iteration ends when no centre moves by `min_distance` steps of the INT8 grid, or after `max_iteration` steps.
+    `init_algo` says where it starts (`snq_lloyd.first_centres`); `optimal` does not iterate, but finds the best of all
+    tables (`snq_optimal.optimal_grid_centres`).
+    """
+
+    max_iteration: int = 1000
+    min_distance: float = 1e-10
+    init_algo: str = UNIFORM
+
+    def __post_init__(self) -> None:
+        if self.init_algo not in INIT_ALGOS:
+            raise ValueError(f"init_algo is one of {', '.join(INIT_ALGOS)}, not {self.init_algo}")
+        if self.max_iteration < 1 or not self.min_distance >= 0:
+            raise ValueError("max_iteration is at least 1 and min_distance not negative")
+
+
+@dataclass(frozen=True, eq=False)
+class SnqResult:
+    """Weights as codes into tables.
+
+    `values` int8, of the weights' shape, are the tables' entries at `codes` (uint8, 0 to 15, the same shape). `table`
+    is int8 `[channels, 16]`, or `[1, 16]` for one table, ascending; an entry that is not needed repeats the last one.
+    `scale` is float32 `[channels]` or `[1]`. `errors` float64, as `scale`: the squared error of `scale * values`
+    against the float weights, summed over each table's weights.
+    """
+
+    values: NDArray[np.int8]
+    codes: NDArray[np.uint8]
+    table: NDArray[np.int8]
+    scale: NDArray[np.float32]
+    errors: FloatArray
+
+    @property
+    def error(self) -> float:
+        """The squared error of the whole layer."""
+        return float(self.errors.sum())
+
+
+def quantize_weights_snq(
+    weights: NDArray[np.floating], *, axis: int | None, settings: SnqSettings, layer_name: str = ""
+) -> SnqResult:
+    """Cluster weights to 16 values, with one table and scale for each index of `axis`, or one if it is None.
+
+    Each weight takes the table's entry nearest to it. With `init_algo` `optimal` the squared error is the least that 16
+    entries of the INT8 grid can have; else the centres are found as real numbers and rounded (half to even). Weights
+    of at most 16 distinct values keep the error of the INT8 grid alone. Diagnostics as in `arq.quantize_weights`: AM410
+    scale, AM412 NaN or Inf, AM413 no weights.
+    """
+    scale = quantize_weights(weights, axis=axis, layer_name=layer_name).params.scale.reshape(-1)
+    source = np.asarray(weights, dtype=np.float32)
+    channels_first = source[np.newaxis] if axis is None else np.moveaxis(source, axis, 0)
+    rows = channels_first.reshape(len(scale), -1)
+    table = np.empty((len(rows), LEVELS), dtype=np.int8)
+    codes = np.empty(rows.shape, dtype=np.uint8)
+    values = np.empty(rows.shape, dtype=np.int8)
+    errors = np.zeros(len(rows))
+    many = max(1, _VALUES_AT_ONCE // rows.shape[1])
+    for start in range(0, len(rows), many):
+        part = slice(start, start + many)
+        along = scale[part, np.newaxis].astype(np.float64)
+        table[part] = _tables(_centres(rows[part] / along, settings))
+        for left in range(0, rows.shape[1], _VALUES_AT_ONCE):
+            block = part, slice(left, left + _VALUES_AT_ONCE)
+            steps = rows[block] / along
+            codes[block] = _nearest(steps, table[part])
+            values[block] = np.take_along_axis(table[part], codes[block].astype(np.intp), axis=1)
+            steps -= values[block]
+            errors[part] += np.einsum("rn,rn->r", steps, steps)
+    errors *= scale.astype(np.float64) ** 2
+    shape = channels_first.shape
+    return SnqResult(
+        np.ascontiguousarray(_back(values.reshape(shape), axis)),
+        np.ascontiguousarray(_back(codes.reshape(shape), axis)),
+        table,
+        scale,
+        errors,
+    )
+
+
+def _centres(steps: FloatArray, settings: SnqSettings) -> FloatArray:
+    """Centres of the rows of weights in steps of the grid, `[rows, 16]`, ascending."""
+    if settings.init_algo == OPTIMAL:
+        return optimal_grid_centres(steps, LEVELS)
+    rows = sort_rows(steps)
+    return cluster_rows(rows, settings.init_algo, LEVELS, settings.max_iteration, settings.min_distance)
+
+
+def _tables(centres: FloatArray) -> NDArray[np.int8]:
+    """Centres `[rows, 16]` on the grid, each once, ascending; the last one fills the table."""
+    rounded = np.sort(np.clip(np.rint(centres), GRID_LOW, GRID_HIGH), axis=1).astype(np.int8)
+    last = rounded[:, -1:].copy()
+    rounded[:, 1:][rounded[:, 1:] == rounded[:, :-1]] = GRID_HIGH
+    rounded.sort(axis=1)
+    return np.minimum(rounded, last)
+
+
+def _nearest(steps: FloatArray, table: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """The code of the entry nearest to each weight `[rows, n]`; the upper one for a weight in the middle of two.
+
+    Middles are multiples of one half, so the half step that a weight lies in decides.
+    """
+    wide = table.astype(np.intp)
+    middles = np.zeros((len(table), HALF_STEPS), dtype=np.uint8)
+    new = wide[:, 1:] > wide[:, :-1]
+    row, entry = np.nonzero(new)
+    middles[row, wide[row, entry] + wide[row, entry + 1] - 2 * GRID_LOW] = 1
+    codes = np.cumsum(middles, axis=1, dtype=np.uint8)
+    return np.take_along_axis(codes, half_step_cells(steps), axis=1)
+
+
+def _back(rows: NDArray[_Number], axis: int | None) -> NDArray[_Number]:
+    return rows[0] if axis is None else np.moveaxis(rows, 0, axis)
