@@ -130,7 +130,7 @@ def arq(weight: NDArray[np.float32], *, per_channel: bool = True) -> NDArray[np.
     high, low = rows.max(axis=1), -rows.min(axis=1)
     scale = (np.maximum(high, low) / np.where(high < low, np.float32(128), np.float32(127)))[:, None]
     steps = np.clip(np.rint(rows / scale), -128, 127).astype(np.float32)
-    return (steps * scale).reshape(weight.shape)
+    return np.asarray(steps * scale, np.float32).reshape(weight.shape)
 
 
 class TestTheModel:
@@ -216,6 +216,42 @@ class TestTheModel:
     def _both_phases(folder: Path, more: str = "") -> Files:
         prototxt, weights = write_net(folder, BOTH_PHASES + more)
         return prototxt, weights
+
+    def test_a_layer_in_place_keeps_its_blob(self, desk: Path) -> None:
+        text = (
+            data("2 3 4 4")
+            + layer("flat", "Flatten", "data", "flat")
+            + layer("ip", "InnerProduct", "flat", "flat", "inner_product_param { num_output: 48 }")
+            + layer("relu", "ReLU", "flat", "flat")
+            + layer("last", "InnerProduct", "flat", "last", "inner_product_param { num_output: 2 }")
+        )
+        create(write_net(desk, text))
+        graph = load_model(*MODIFIED)
+        chain = [graph.node("last")]
+        while chain[-1].inputs:
+            chain.append(chain[-1].inputs[0].producer)
+        assert [node.name for node in chain] == [
+            *("last", "last.retrain_data", "relu", "ip", "ip.retrain_data", "flat", "data"),
+        ]
+        assert graph.node("ip.retrain_data").output.blob == graph.node("relu").output.blob == "flat"
+        assert graph.node("last.retrain_data").attrs["fixed_min"] is True
+
+    def test_an_old_net_is_written_in_today_s_form(self, desk: Path) -> None:
+        prototxt, weights = write_net(desk, data("2 3 4 4") + conv("conv", "data", 2))
+        prototxt.write_text(
+            'input: "data" input_dim: 2 input_dim: 3 input_dim: 4 input_dim: 4\n'
+            'layers { name: "conv" type: CONVOLUTION bottom: "data" top: "conv" blobs_lr: 2 '
+            "convolution_param { num_output: 2 kernel_size: 3 } }\n",
+            encoding="utf-8",
+        )
+        create((prototxt, weights))
+        assert [node.name for node in load_model(*MODIFIED).nodes] == ["input", "conv.retrain_data", "conv"]
+        assert "lr_mult: 2" in Path(MODIFIED[0]).read_text(encoding="utf-8")
+
+    def test_names_that_are_taken_are_not_taken_again(self, desk: Path) -> None:
+        text = data("2 3 4 4") + layer("conv.retrain_data", "AbsVal", "data", "positive") + conv("conv", "positive", 2)
+        create(write_net(desk, text))
+        assert load_model(*MODIFIED).node("conv").inputs[0].producer.name == "conv.retrain_data_1"
 
 
 class TestPhaseTest:
@@ -339,6 +375,23 @@ class TestSaving:
         wanted = saved(Path("converted/net"))
         for name in ("deploy_model.prototxt", "deploy_weights.caffemodel", "fake_quant_weights.caffemodel"):
             assert made[name] == wanted[name]
+
+    def test_one_scale_of_weights_becomes_one_for_each_channel_that_batch_norm_stretches(self, desk: Path) -> None:
+        one = {"retrain_weight_config": {"algo": "arq_retrain", "channel_wise": False, "num_bits": 8}}
+        create(shared_input(desk), first=one, left=one)
+        trained(noise(2, 3, 8, 8), 6.0, -6.0)
+        record = read_record(RECORD).by_name
+        assert [len(record[name].scale_w) for name in ("first", "left", "right", "ip")] == [4, 1, 4, 1]
+        assert "deploy_model.prototxt" in save()
+
+    def test_data_of_more_bits(self, desk: Path) -> None:
+        wide = {"retrain_data_config": {"algo": "ulq_quantize", "num_bits": 12}}
+        create(shared_input(desk), first=wide, left=wide, right=wide, ip=wide)
+        batch = noise(2, 3, 8, 8)
+        in_training = trained(batch, 8.0, -8.0)
+        save()
+        deploy = run("results/net_deploy_model.prototxt", "results/net_deploy_weights.caffemodel", batch)
+        assert np.abs(deploy - in_training).max() <= 0.005 * np.abs(in_training).max()
 
     def test_only_the_kind_that_was_asked_for_is_written(self, desk: Path) -> None:
         create(shared_input(desk))
