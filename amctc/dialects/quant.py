@@ -2,14 +2,15 @@
 
 `Observe` reads a value during calibration and writes nothing. `Quantize` maps float32 to integers,
 `Dequantize` maps the int32 sums of a linear layer back to float32, `AntiQuantize` maps integers
-straight back to float32. A linear layer whose data input is the output of a Quantize computes on
-integers: its weights are int8, its bias int32, its output int32 (or, in a fake-quant file, the same
-integers held in float32).
+straight back to float32. `RetrainData` does both at once, by a range that training learns. A linear
+layer whose data input is the output of a Quantize computes on integers: its weights are int8, its bias
+int32, its output int32 (or, in a fake-quant file, the same integers held in float32).
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 from amctc.dialects.op import ONE, Arity, OpDef
 from amctc.ir import Node
@@ -24,6 +25,10 @@ def _same(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
 
 def _none(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
     return ()
+
+
+def _clips(node: Node, shapes: tuple[Shape, ...]) -> Mapping[str, Shape]:
+    return {"clip_max": (1,), "clip_min": (1,)}
 
 
 def _storage(node: Node) -> tuple[str, ...]:
@@ -70,6 +75,18 @@ QUANT_OPS: tuple[OpDef, ...] = (
         outputs=ONE,
         infer=_same,
         notes="attrs: scale (float32), offset, bits; centered: the input is q - offset already",
+    ),
+    OpDef(
+        name="quant.RetrainData",
+        summary="y = (q - offset) * scale, with q as of Quantize and the grid that just holds [clip_min, clip_max]",
+        inputs=ONE,
+        outputs=ONE,
+        infer=_same,
+        weight_shapes=_clips,
+        notes=(
+            "weights: clip_max, clip_min float32 [1]; y = x until clip_max is above clip_min; "
+            "attrs: bits, fixed_min (clip_min counts as 0), layer (the readers), record_file"
+        ),
     ),
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
@@ -94,19 +94,34 @@ def converted(
 ) -> Converted:
     """What `convert` does before it writes; warnings go to `collector`."""
     told = collector if collector is not None else Collector()
+    factors = read_record(record, told)
+
+    def load(collector: Collector) -> Graph:
+        return float_model(model, weights, collector, reading)
+
+    return converted_graph(load, factors, told, pipeline=pipeline, plugins=plugins, instruments=instruments)
+
+
+def converted_graph(
+    load: Callable[[Collector], Graph],
+    record: ScaleRecord,
+    collector: Collector,
+    *,
+    pipeline: str | None = None,
+    plugins: Sequence[str | Path] = (),
+    instruments: Sequence[Instrument] = (),
+) -> Converted:
+    """The float model that `load` gives, each time the same, quantized with the factors of a record."""
     steps = build_pipeline(USUAL if pipeline is None else pipeline)
     check_needs(steps, calibration=False, record=True)
-    factors = read_record(record, told)
-    graph, context = _begin(model, weights, factors, told, reading)
-    again = Again(lambda: _begin(model, weights, factors, Collector(), reading), tuple(plugins))
+    graph, context = _begin(load, record, collector)
+    again = Again(lambda: _begin(load, record, Collector()), tuple(plugins))
     runs = run_pipeline(steps, graph, context, again, instruments)
     return Converted(graph, context, str(steps), runs)
 
 
-def _begin(
-    model: str | Path, weights: str | Path | None, record: ScaleRecord, collector: Collector, reading: Reading
-) -> tuple[Graph, Context]:
-    graph = float_model(model, weights, collector, reading)
+def _begin(load: Callable[[Collector], Graph], record: ScaleRecord, collector: Collector) -> tuple[Graph, Context]:
+    graph = load(collector)
     validate(record, graph, collector)
     resolved = resolve(policy_of(record, graph), graph)
     collector.extend(resolved.warnings)

@@ -57,7 +57,7 @@ def net_weights(graph: Graph, written: Iterable[tuple[Node, CaffeLayer]]) -> byt
         entry = message.layer.add()
         entry.name, entry.type = node.name, layer.type
         for array in layer.blobs:
-            _write_blob(entry.blobs.add(), array)
+            write_blob(entry.blobs.add(), array)
     data: bytes = message.SerializeToString(deterministic=True)
     return data
 
@@ -77,7 +77,8 @@ def _as_float(array: Array) -> Array:
     return array.astype(np.float32, copy=False)
 
 
-def _write_blob(blob: Any, array: Array) -> None:
+def write_blob(blob: Any, array: Array) -> None:
+    """Put an array into a blob message: float32, int8, int32 or uint64."""
     blob.shape.dim.extend(array.shape)
     match array.dtype.name:
         case "float32":

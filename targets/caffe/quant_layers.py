@@ -1,4 +1,4 @@
-"""The quant dialect in Caffe's words: Quant, AntiQuant, DeQuant and IFMR layers.
+"""The quant dialect in Caffe's words: Quant, AntiQuant, DeQuant, IFMR and RetrainDataQuant layers.
 
 `amctc/frontends/caffe/quant_layers.py` is the other direction. A fake-quant model computes on
 centred integers held in float32 (`centered`): zero padding then means a real zero.
@@ -30,6 +30,11 @@ class CaffeLayer:
 
 
 _OBJECT = MappingProxyType({"layer": "object_layer", "index": "index"})
+_TRAINED = MappingProxyType(
+    {name: name for name in ("clip_max", "clip_min", "ifmr_init", "fixed_min")}
+    | {"layer": "object_layer", "record_file": "record_file_path", "bits": "num_bits"}
+)
+"""Our attribute of a RetrainData -> the field of its parameter."""
 
 
 def quant_layer(node: Node, *, fake: bool) -> CaffeLayer:
@@ -44,6 +49,8 @@ def quant_layer(node: Node, *, fake: bool) -> CaffeLayer:
             return _dequant(node, fake)
         case "quant.Observe" if "record_file" in node.attrs:  # of a calibration model that was read
             return observer_layer(node, int(_number(node, "batch_num")), str(node.attrs["record_file"]))
+        case "quant.RetrainData":
+            return _retrain_data(node)
         case _:
             raise ValueError(f"{node.op} has no Caffe form")
 
@@ -69,6 +76,14 @@ def observer_layer(node: Node, batch_num: int, record_file: str) -> CaffeLayer:
     if observer != USUAL_OBSERVER:
         parameter["observer"] = observer
     return CaffeLayer("IFMR", {"ifmr_param": parameter}, ())
+
+
+def _retrain_data(node: Node) -> CaffeLayer:
+    parameter = {theirs: node.attrs[ours] for ours, theirs in _TRAINED.items() if ours in node.attrs}
+    attrs: dict[str, Plain] = {"retrain_data_quant_param": parameter}
+    if "phase" in node.attrs:
+        attrs["phase"] = node.attrs["phase"]
+    return CaffeLayer("RetrainDataQuant", attrs, tuple(node.weights.values()))
 
 
 def _parameter(node: Node, scale: float, fake: bool) -> dict[str, Plain]:

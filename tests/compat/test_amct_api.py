@@ -483,17 +483,7 @@ class TestTraining:
             amct.create_quant_retrain_config(CONFIG, MODEL, WEIGHTS, "train.cfg")
         assert not (desk / CONFIG).exists()
 
-    def test_training_says_that_it_is_not_built_and_writes_nothing(self, desk: Path) -> None:
-        amct.create_quant_retrain_config(CONFIG, MODEL, WEIGHTS)
-        with pytest.raises(NotImplementedError, match="not built in this version") as refusal:
-            amct.create_quant_retrain_model(MODEL, WEIGHTS, CONFIG, *MODIFIED, RECORD)
-        assert code(refusal) == "AM634"
-        with pytest.raises(NotImplementedError, match="not built in this version"):
-            amct.save_quant_retrain_model(MODEL, WEIGHTS, "Both", "results/model", RECORD, CONFIG)
-        assert sorted(path.name for path in (desk / "tmp").iterdir()) == ["config.json"]
-        assert not (desk / "results").exists()
-
-    def test_mistakes_come_before_what_is_not_built(self, desk: Path) -> None:
+    def test_mistakes_are_told_before_anything_is_written(self, desk: Path) -> None:
         with pytest.raises(FileNotFoundError):
             amct.create_quant_retrain_model(MODEL, WEIGHTS, "nowhere.json", *MODIFIED, RECORD)
         with pytest.raises(ValueError, match="save_type"):

@@ -83,8 +83,8 @@ _KINDS: Final[dict[str, type[Refused]]] = {
     "AM510": NothingToQuantize,
     "AM630": WrongType,
     "AM631": WrongValue,
-    "AM634": NotBuilt,
     "AM635": WrongValue,
+    "AM638": NothingToQuantize,
     "AM700": Unwritable,
 }
 """By code; see `_kind` for the others."""

@@ -152,10 +152,10 @@ def save_model(graph: Graph, save_type: str, save_path: str) -> None:
     _require_factors(net, record, task, context.need_policy())
     run_steps(pipeline, (place, len(pipeline.steps)), net, context, task.files)
     log.tell("save_model", told.warnings)
-    _save(emit_files(find_targets("caffe"), net, prefix), prefix, kind)
+    save_models(emit_files(find_targets("caffe"), net, prefix), prefix, kind)
 
 
-def _save(files: Mapping[Path, bytes], prefix: str, kind: str) -> None:
+def save_models(files: Mapping[Path, bytes], prefix: str, kind: str) -> None:
     """Write those of the target's files that the original writes too."""
     wanted = (*_PREFIXES[kind], *_ALWAYS)
     beginning = "" if prefix.endswith("/") or Path(prefix).is_dir() else f"{Path(prefix).name}_"
@@ -207,4 +207,4 @@ def convert_model(model_file: str, weights_file: str, scale_offset_record_file: 
     collector = Collector()
     made = converted(model, weights, record=record, collector=collector, instruments=(LoggedPasses(),))
     log.tell("convert_model", collector.warnings)
-    _save(emit_files(find_targets("caffe"), made.graph, prefix), prefix, "Both")
+    save_models(emit_files(find_targets("caffe"), made.graph, prefix), prefix, "Both")

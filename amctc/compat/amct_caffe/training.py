@@ -1,26 +1,40 @@
-"""Quantization-aware training: its config is written and its inputs are checked; training itself is not built yet."""
+"""Quantization-aware training: its config, the model to be trained, and the quantized files of the trained one.
+
+Training itself is not built yet: the clips of the model may be set by hand, or by a Caffe that trains it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from amctc.compat.amct_caffe import arguments, log
 from amctc.compat.amct_caffe.errors import told_as_amct
 from amctc.compat.amct_caffe.output import save
-from amctc.compat.amct_caffe.stages import SAVE_TYPES
-from amctc.compat.amct_caffe.training_config import check_training_names, trainable_layers, training_config
-from amctc.diagnostics import Collector, DiagnosticError, error
+from amctc.compat.amct_caffe.stages import SAVE_TYPES, save_models
+from amctc.compat.amct_caffe.task import LoggedPasses
+from amctc.compat.amct_caffe.training_config import (
+    check_training_names,
+    trainable_layers,
+    trained_layer,
+    training_config,
+)
+from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level, error
+from amctc.driver.convert import converted_graph
+from amctc.driver.emit import emit_files, find_targets
+from amctc.driver.quantize import float_model
+from amctc.driver.retrain import differing, plain_model, trained_factors, trained_layers, with_missing
+from amctc.driver.retrain_model import retrain_files
 from amctc.frontends import load_model
 from amctc.ir import Graph
+from amctc.plugins import load_plugins
 from amctc.policy import Policy
 from amctc.policy.flavours import CAFFE_QAT
 from amctc.policy.rules_qat import TrainingRule
+from amctc.records.read_record import read_record
+from amctc.records.scale_record import LayerRecord, ScaleRecord
 
-_HELP: Final = (
-    "quantize after training: `create_quant_config`, `init`, `weights_quantize_model`, `activation_quantize_model`, "
-    "`save_model`"
-)
+_MOST_NAMED = 3
 
 
 @told_as_amct
@@ -40,7 +54,7 @@ def create_quant_retrain_config(
     collector.raise_errors()
     log.tell("create_quant_retrain_config", collector.warnings)
     save({Path(config): text.encode()})
-    log.info("create_quant_retrain_config", f"the config is saved in {config}; training itself is not built yet")
+    log.info("create_quant_retrain_config", f"the config is saved in {config}")
 
 
 @told_as_amct
@@ -52,22 +66,33 @@ def create_quant_retrain_model(
     modified_weights_file: str,
     scale_offset_record_file: str,
 ) -> None:
-    """Check the model and the config, and then raise NotImplementedError: the model to train is not built yet.
+    """Write the model that is to be trained, and empty the record.
 
-    No file is written.
+    It is the user's model, with the layers of both phases, a RetrainDataQuant layer before each layer of the config
+    (one for all that read a value alike), and weights that are quantized by ARQ in every forward pass. Its weights
+    file has the clips too, where the config says them. Raises RuntimeError for a config that leaves no layer.
     """
     config = arguments.path("config_file", config_file)
-    for name, value in (
-        ("modified_model_file", modified_model_file),
-        ("modified_weights_file", modified_weights_file),
-        ("scale_offset_record_file", scale_offset_record_file),
-    ):
-        arguments.path(name, value)
+    modified = Path(arguments.path("modified_model_file", modified_model_file))
+    modified_weights = Path(arguments.path("modified_weights_file", modified_weights_file))
+    record = Path(arguments.path("scale_offset_record_file", scale_offset_record_file)).absolute()
     collector = Collector()
     graph = _model(model_file, weights_file, collector)
-    check_training_names(_rule(config), trainable_layers(graph), collector)
+    rule, layers = _rule(config), trainable_layers(graph)
+    check_training_names(rule, layers, collector)
     collector.raise_errors()
-    raise _not_built("create_quant_retrain_model", "the model and its config are right")
+    chosen = {name: (node, trained_layer(node, able, rule)) for name, (node, able) in layers.items()}
+    trained = {name: (node, how) for name, (node, how) in chosen.items() if how is not None}
+    if not trained:
+        help = "set `retrain_enable` to true for at least one layer"
+        raise error("AM638", "the config leaves no layer to be trained with quantization", file=config, help=help)
+    files = retrain_files(model_file, weights_file, trained, str(record))
+    log.tell("create_quant_retrain_model", collector.warnings)
+    save({modified: files.prototxt.encode(), modified_weights: files.caffemodel, record: b""})
+    layers_told, quantizers = len(trained), len(files.quantizers)
+    text = f"{layers_told} layers with quantized weights, {quantizers} quantizers of data, saved in {modified}"
+    log.info("create_quant_retrain_model", f"{text} and {modified_weights}")
+    log.tell("create_quant_retrain_model", (_not_built(),))
 
 
 @told_as_amct
@@ -79,23 +104,76 @@ def save_quant_retrain_model(
     scale_offset_record_file: str | None = None,
     config_file: str | None = None,
 ) -> None:
-    """Check the arguments and read the model, and then raise NotImplementedError: there is nothing that trained it.
+    """Write the quantized models of a trained one, as `save_model` does.
 
-    No file is written.
+    The clips are those of the trained weights, and so are the scales of the weights; a record wins over both where it
+    has the factors of a layer, and the log tells which layers it has others for. Raises RuntimeError for clips that
+    were never set, and for a model that `create_quant_retrain_model` has not made.
     """
-    arguments.word("save_type", save_type, SAVE_TYPES)
-    arguments.prefix("save_path", save_path)
-    arguments.optional_path("scale_offset_record_file", scale_offset_record_file)
+    kind = arguments.word("save_type", save_type, SAVE_TYPES)
+    prefix = arguments.prefix("save_path", save_path)
+    record = arguments.optional_path("scale_offset_record_file", scale_offset_record_file)
     config = arguments.optional_path("config_file", config_file)
+    model = arguments.path("retrained_model_file", retrained_model_file)
+    weights = arguments.path("retrained_weights_file", retrained_weights_file)
+    load_plugins(())
     collector = Collector()
-    _model(retrained_model_file, retrained_weights_file, collector)
+    graph = load_model(model, weights, collector)
+    if not trained_layers(graph):
+        help = "give the model that `create_quant_retrain_model` wrote, after its training"
+        raise error("AM639", "this model has no layers that training quantizes", file=model, help=help)
     if config is not None:
-        _rule(config)
-    raise _not_built("save_quant_retrain_model", "the model can be read")
+        check_training_names(_rule(config), trainable_layers(plain_model(graph)), collector)
+        collector.raise_errors()
+    factors = _factors(graph, record, model, collector)
+
+    def load(told: Collector) -> Graph:
+        return plain_model(load_model(model, weights, told))
+
+    collector_of_passes = Collector()
+    made = converted_graph(load, factors, collector_of_passes, instruments=(LoggedPasses(),))
+    told = dict.fromkeys((*collector.warnings, *collector_of_passes.warnings))
+    log.tell("save_quant_retrain_model", tuple(told))
+    save_models(emit_files(find_targets("caffe"), made.graph, prefix), prefix, kind)
+
+
+def _factors(graph: Graph, record: str | None, model: str, collector: Collector) -> ScaleRecord:
+    """The record that the model is quantized with."""
+    found = trained_factors(graph)
+    given = read_record(record, collector) if record is not None else ScaleRecord(())
+    said = dict(given.by_name)
+    lacking = [name for name in found.unset if name not in said or not _has_data(said[name])]
+    if lacking:
+        raise _never_set(lacking, model)
+    others = list(differing(found, said))
+    if others:
+        names = ", ".join(f"`{name}`" for name in others[:_MOST_NAMED]) + ("…" if len(others) > _MOST_NAMED else "")
+        text = f"the record has other factors than the clips and weights of the model for {names}; those of the record"
+        help = "run the model once more in phase TEST, or leave the record out"
+        collector.add(Diagnostic("AM640", f"{text} are taken", Level.WARNING, file=record, help=help))
+    joined = said | {entry.name: with_missing(said.get(entry.name), entry) for entry in found.entries}
+    return ScaleRecord(tuple(joined.values()), given.source)
+
+
+def _has_data(entry: LayerRecord) -> bool:
+    given = entry.input(0)
+    return given is not None and given.scale is not None and given.offset is not None and bool(entry.scale_w)
+
+
+def _never_set(names: Sequence[str], model: str) -> DiagnosticError:
+    more = f", nor are those of {len(names) - 1} other layers" if len(names) > 1 else ""
+    help = (
+        "train the model, or write the clips: `net.params[quantizer][0].data[...] = clip_max`, `[1]` is clip_min; "
+        "then `net.save(weights)`, and give that file here"
+    )
+    notes = ("a range of data is set by training, by `clip_max` and `clip_min` of the config, or by hand",)
+    message = f"the clips of layer `{names[0]}` are not set{more}"
+    return error("AM637", message, file=model, notes=notes, help=help)
 
 
 def _model(model: object, weights: object, collector: Collector) -> Graph:
-    return load_model(arguments.path("model_file", model), arguments.path("weights_file", weights), collector)
+    load_plugins(())
+    return float_model(arguments.path("model_file", model), arguments.path("weights_file", weights), collector, {})
 
 
 def _rule(file: str) -> TrainingRule:
@@ -103,6 +181,7 @@ def _rule(file: str) -> TrainingRule:
     return rule if rule is not None else TrainingRule()
 
 
-def _not_built(function: str, fine: str) -> DiagnosticError:
-    message = f"`{function}` needs quantization-aware training, which is not built in this version"
-    return error("AM634", message, notes=(fine,), help=_HELP)
+def _not_built() -> Diagnostic:
+    message = "the model is ready to be trained, but this version has no trainer"
+    help = "set the clips by the config or by hand, or quantize after training: `create_quant_config`, `init`, …"
+    return Diagnostic("AM634", message, Level.WARNING, help=help)

@@ -10,13 +10,18 @@ import json
 from collections.abc import Iterator, Mapping
 
 from amctc.diagnostics import Collector, Diagnostic
+from amctc.dialects.caffe.params import params
 from amctc.dialects.op import Quantizable
 from amctc.dialects.table import op_table
-from amctc.ir import Graph, Node
+from amctc.driver.retrain_model import TrainedLayer
+from amctc.ir import Graph, Node, Value
 from amctc.policy import Said
-from amctc.policy.rules_qat import TrainingConfig, TrainingRule
+from amctc.policy.rules_qat import TrainingConfig, TrainingDataRule, TrainingRule
 from amctc.policy.said import nearest
 from amctc.policy.settings import ARQ_RETRAIN, ULQ
+from amctc.runtime.lowering.integer import producer_of
+
+_NEVER_NEGATIVE = frozenset({"caffe.ReLU6", "caffe.Sigmoid"})
 
 VERSION = 1
 BITS = 8
@@ -28,7 +33,14 @@ def trainable_layers(graph: Graph) -> Mapping[str, tuple[Node, Quantizable]]:
     found: dict[str, tuple[Node, Quantizable]] = {}
     for node in graph.nodes:
         row = table.get(node.op)
-        if row is not None and row.linear is not None and row.quantizable is not None and row.quantizable.weights:
+        one = len(node.inputs) == 1  # integer weights go with the scale of one input
+        if (
+            row is not None
+            and row.linear is not None
+            and row.quantizable is not None
+            and row.quantizable.weights
+            and one
+        ):
             found[node.name] = (node, row.quantizable)
     return found
 
@@ -62,6 +74,42 @@ def _named(rule: TrainingRule) -> Iterator[Said[str]]:
     yield from rule.quant_skip_layers
     yield from (override.name for override in rule.override_layer_configs)
     yield from (layer.name for layer in rule.layers or ())
+
+
+def trained_layer(node: Node, quantizable: Quantizable, rule: TrainingRule) -> TrainedLayer | None:
+    """How a rule lets a layer be trained; None where it is left out.
+
+    In a JSON config that are the layers without an entry too. Where `fixed_min` is not said, it is true behind a
+    layer that gives nothing below 0.
+    """
+    if _is_skipped(node, rule):
+        return None
+    config = _chosen(node, rule)
+    if rule.layers is not None:
+        entry = next((layer for layer in rule.layers if layer.name.value == node.name), None)
+        if entry is None or (entry.retrain_enable is not None and not entry.retrain_enable.value):
+            return None
+        config = entry.config
+    data = config.data if config.data is not None else TrainingDataRule()
+    wise = quantizable.channel_wise
+    if config.weights is not None and config.weights.channel_wise is not None:
+        wise = config.weights.channel_wise.value and quantizable.channel_wise
+    return TrainedLayer(
+        clip_max=data.clip_max.value if data.clip_max is not None else None,
+        clip_min=data.clip_min.value if data.clip_min is not None else None,
+        fixed_min=data.fixed_min.value if data.fixed_min is not None else is_never_negative(node.inputs[0]),
+        bits=data.num_bits.value if data.num_bits is not None else BITS,
+        channel_wise=wise,
+        weight_bits=BITS,
+    )
+
+
+def is_never_negative(value: Value) -> bool:
+    """Whether the layer that gives a value, seen through those that only move elements, is one that cuts at 0."""
+    node = producer_of(value)
+    if node.op == "caffe.ReLU":
+        return float(params(node, "relu_param").negative_slope) == 0
+    return node.op in _NEVER_NEGATIVE
 
 
 def _layer(node: Node, quantizable: Quantizable, rule: TrainingRule) -> dict[str, object]:

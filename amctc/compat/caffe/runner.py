@@ -16,6 +16,7 @@ from amctc.compat.caffe.errors import as_caffe_errors
 from amctc.compat.caffe.feeding import Feeder
 from amctc.compat.caffe.net_layers import output_names
 from amctc.compat.caffe.parameters import Parameters
+from amctc.compat.caffe.retraining import NetRetraining
 from amctc.dialects.shapes import infer_shapes
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Value
@@ -47,6 +48,7 @@ class Runner:
         )
         self.outputs = output_names(graph)
         self._calibration = NetCalibration.of(graph, self._engine)
+        self._retraining = NetRetraining.of(graph)
         self._lazy = is_repeatable(graph)
         self._looked_at: set[str] = set()
         self._stale: set[str] = set()
@@ -82,6 +84,8 @@ class Runner:
             found = self._calibration.run(part, feeds, list(chosen.values()))
         for name, value in chosen.items():
             self.blobs[name].store(found[value])
+        if self._retraining is not None:
+            self._retraining.write()
         self._fed = feeds
         self._looked_at = set()
         self._stale = part.results.keys() - chosen.keys()
@@ -112,13 +116,18 @@ class Runner:
     def take_in_weights(self) -> None:
         """Compute with what has been written into the weights."""
         if self._parameters.take_in():
-            self._engine.forget()
+            self._forget()
 
     def load_weights(self, path: str) -> None:
         """Copy weights out of a file."""
         self.look_at_all()
         self._parameters.load(path)
+        self._forget()
+
+    def _forget(self) -> None:
         self._engine.forget()
+        if self._retraining is not None:
+            self._retraining.forget()
 
     def reshape(self) -> None:
         """Give every blob the shape that it has for the inputs as they are now. Raises `CaffeError` (AM320)."""

@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TypeAlias
 
+import numpy as np
+
 from amctc.diagnostics import Collector, Diagnostic, Level
+from amctc.dialects.retrain import DATA_OP, initial_clips
 from amctc.dialects.shapes import node_error
 from amctc.dialects.table import is_custom, op_def
 from amctc.frontends.caffe.custom_layers import blob_roles, weight_shapes_of
@@ -72,12 +75,27 @@ def attach_weights(graph: Graph, found: Blobs, shapes: Mapping[Value, Shape], fi
 
 
 def _attach_quant_weights(node: Node, blobs: tuple[Array, ...], file: str, collector: Collector) -> None:
+    if node.op == DATA_OP:
+        node.weights.update(_clips(node, blobs, file, collector))
+        return
     if node.op != "quant.Dequantize":
         return
     if not blobs:
         collector.add(node_error("AM313", node, f"has no weights in `{file}`"))
         return
     attach_deq_scale(node, blobs)
+
+
+def _clips(node: Node, blobs: tuple[Array, ...], file: str, collector: Collector) -> Mapping[str, Array]:
+    """The learned range of a RetrainDataQuant layer; of one that the file lacks what its parameter says."""
+    begun = initial_clips(node.attrs)
+    if not blobs:
+        return begun
+    if len(blobs) != len(begun) or any(blob.size != 1 for blob in blobs):
+        message = f"needs {len(begun)} blobs of one number ({', '.join(begun)}), `{file}` has others"
+        collector.add(node_error("AM314", node, message))
+        return begun
+    return {role: blob.reshape(1).astype(np.float32) for role, blob in zip(begun, blobs, strict=True)}
 
 
 def _unplaced(node: Node) -> Diagnostic:

@@ -10,6 +10,7 @@ from amctc.diagnostics import Collector, Diagnostic, Label, Level
 from amctc.dialects.caffe.fork_defaults import ForkDefaults
 from amctc.dialects.caffe.schema import schema_with
 from amctc.dialects.op import OpDef, OpError
+from amctc.dialects.retrain import trained_weights
 from amctc.dialects.shapes import annotate_shapes, node_error
 from amctc.dialects.table import op_def, op_table
 from amctc.frontends.caffe.attach_weights import attach_weights
@@ -99,11 +100,12 @@ def _build(net: NetDef, collector: Collector, keep_training: bool, fork: ForkDef
         latest.update({value.blob: value for value in node.outputs})
         if row is not None:
             _check_arity(node, row, layer, collector)
-            if row.dialect == "quant":
-                try:
+            try:
+                if row.dialect == "quant":
                     quant_node(node)
-                except OpError as mistake:
-                    collector.add(node_error("AM320", node, str(mistake)))
+                trained_weights(node)
+            except OpError as mistake:
+                collector.add(node_error("AM320", node, str(mistake)))
     graph.outputs = _outputs(graph, consumed)
     return graph
 

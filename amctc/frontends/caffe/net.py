@@ -50,6 +50,28 @@ class NetDef:
         return "; ".join(words) or None
 
 
+@dataclass(frozen=True)
+class NetFile:
+    """A net file with the layers of all states, in today's words and in their order. `attrs` are as in `NetDef`."""
+
+    name: str
+    layers: tuple[LayerDef, ...]
+    attrs: dict[str, Plain]
+    source: SourceFile
+    binary: bool
+
+    @property
+    def written_state(self) -> dict[str, Plain]:
+        """The file's own `state`."""
+        written = self.attrs.get("state")
+        return written if isinstance(written, dict) else {}
+
+    def stated(self, state: NetState) -> NetState:
+        """A state with the stages that the file always sets."""
+        stages = self.written_state.get("stage")
+        return state.with_stages(str(name) for name in (stages if isinstance(stages, tuple) else ()))
+
+
 def read_net(
     path: str | Path, collector: Collector, state: NetState | None = None, schema: Schema | None = None
 ) -> NetDef:
@@ -61,6 +83,21 @@ def read_net(
     does not know are kept and warned of; it is Caffe's, with a user's messages if `schema` has them.
     Raises `DiagnosticError` (AM1xx, AM3xx) for what is no net.
     """
+    file = read_net_file(path, collector, schema)
+    state = file.stated(state or NetState())
+    attrs = dict(file.attrs)
+    described = state.described(file.written_state)
+    if described:
+        attrs["state"] = described
+    kept = tuple(_in_phase(layer, state, file.binary) for layer in file.layers if state.keeps(layer.attrs))
+    if not kept:
+        raise error("AM301", f"this net has no layers in phase {state.phase}", file=file.source.name)
+    left_out = tuple(layer for layer in file.layers if not state.keeps(layer.attrs))
+    return NetDef(file.name, kept, attrs, file.source, state, left_out, file.binary)
+
+
+def read_net_file(path: str | Path, collector: Collector, schema: Schema | None = None) -> NetFile:
+    """All layers of a net file, whatever state they are for; raises as `read_net` does."""
     schema = schema or caffe_schema()
     source, binary = read_structure(path, collector, schema)
     net = check_message(parse_prototext(source), schema.descriptor(NET), collector, unknown_fields="keep")
@@ -69,18 +106,7 @@ def read_net(
     layers = _all_layers(net, collector)
     collector.raise_errors()
     attrs = to_plain(replace(net, fields=tuple(field for field in net.fields if field.name not in _STRUCTURE)))
-    written = attrs.get("state")
-    of_file = written if isinstance(written, dict) else {}
-    stages = of_file.get("stage")
-    state = (state or NetState()).with_stages(str(name) for name in (stages if isinstance(stages, tuple) else ()))
-    described = state.described(of_file)
-    if described:
-        attrs["state"] = described
-    kept = tuple(_in_phase(layer, state, binary) for layer in layers if state.keeps(layer.attrs))
-    if not kept:
-        raise error("AM301", f"this net has no layers in phase {state.phase}", file=source.name)
-    left_out = tuple(layer for layer in layers if not state.keeps(layer.attrs))
-    return NetDef(str(net.value("name")), kept, attrs, source, state, left_out, binary)
+    return NetFile(str(net.value("name")), tuple(layers), attrs, source, binary)
 
 
 def _all_layers(net: CheckedMessage, collector: Collector) -> list[LayerDef]:

@@ -1,4 +1,4 @@
-"""The layers that amctc adds to a Caffe net, read back: Quant, AntiQuant, DeQuant, IFMR.
+"""The layers that amctc adds to a Caffe net, read back: Quant, AntiQuant, DeQuant, IFMR, RetrainDataQuant.
 
 `targets/caffe/quant_layers.py` is the other direction. A Quant layer's `scale` multiplies, so it is
 1/scale_d; an AntiQuant layer's `scale` multiplies too, so it is scale_d itself.
@@ -15,6 +15,7 @@ from amctc.diagnostics import Diagnostic, DiagnosticError
 from amctc.dialects.caffe.params import params
 from amctc.dialects.op import OpError
 from amctc.dialects.quant import settings_to_plain
+from amctc.dialects.retrain import DATA_OP
 from amctc.dialects.shapes import node_error
 from amctc.dialects.table import is_custom, op_def
 from amctc.ir import Graph, Node
@@ -30,6 +31,7 @@ QUANT_LAYERS = MappingProxyType(
         "AntiQuant": "quant.AntiQuantize",
         "DeQuant": "quant.Dequantize",
         "IFMR": "quant.Observe",
+        "RetrainDataQuant": DATA_OP,
     }
 )
 """Caffe layer type -> op of the quant dialect."""
@@ -50,6 +52,9 @@ def quant_node(node: Node) -> None:
     """
     if node.op == "quant.Observe":
         node.attrs = _observed(node)
+        return
+    if node.op == DATA_OP:
+        node.attrs = _retrained(node)
         return
     dequantizes = node.op == "quant.Dequantize"
     parameter = node.attrs.get("dequant_param" if dequantizes else "quant_param")
@@ -109,6 +114,28 @@ def _observed(node: Node) -> dict[str, Plain]:
         "observer": str(param.observer),
         "batch_num": int(param.batch_num),
         "record_file": str(param.record_file_path),
+    }
+
+
+def _retrained(node: Node) -> dict[str, Plain]:
+    """The attributes of a RetrainData node, from its `retrain_data_quant_param`."""
+    param = params(node, "retrain_data_quant_param")
+    if not FEWEST_BITS <= param.num_bits <= MOST_BITS:
+        known = f"{FEWEST_BITS} to {MOST_BITS}"
+        raise OpError(f"the `num_bits` of `retrain_data_quant_param` must be {known}, not {param.num_bits}")
+    said: dict[str, Plain] = {}
+    for clip in ("clip_max", "clip_min"):
+        if param.HasField(clip):
+            said[clip] = float(getattr(param, clip))
+    phase = node.attrs.get("phase")
+    return {
+        **said,
+        "ifmr_init": bool(param.ifmr_init),
+        "fixed_min": bool(param.fixed_min),
+        "layer": str(param.object_layer),
+        "record_file": str(param.record_file_path),
+        "bits": int(param.num_bits),
+        **({} if phase is None else {"phase": phase}),
     }
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from amctc.diagnostics import DiagnosticError
 from amctc.dialects.caffe.convolution import conv_geometry
 from amctc.dialects.caffe.inner_product import flat_sizes
+from amctc.dialects.retrain import fake_quantized_weight, trained_weights
 from amctc.dialects.shapes import node_error
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import linear_trait, weight_from_rows, weight_rows
@@ -85,14 +86,13 @@ def largest_sum(node: Node) -> int:
 def dequantized_weight(node: Node, role: str = "weight") -> NDArray[np.float32]:
     """The weights that an inner product of a layer on float data computes with.
 
-    float32 as they are; int8 (quantized, the data not yet) times their scale, by output channel.
-    Raises `DiagnosticError` (AM432) for int8 without scales.
+    float32 as they are, or put on their grid and brought back where they are trained so; int8 (quantized, the data
+    not yet) times their scale, by output channel. Raises `DiagnosticError` (AM432) for int8 without scales.
     """
     weight: NDArray[Any] = weight_of(node, role)
-    if weight.dtype == np.float32:
-        return weight
     if weight.dtype.kind == "f":
-        return weight.astype(np.float32)
+        how = trained_weights(node)
+        return weight.astype(np.float32, copy=False) if how is None else fake_quantized_weight(node, how, weight)
     scale = node.quant.weight.scales.get(role) if node.quant is not None and node.quant.weight is not None else None
     if scale is None:
         message = f"has {weight.dtype} weights without a scale, and its input is not quantized"

@@ -1,9 +1,10 @@
-"""The quant dialect: Quantize, Dequantize, AntiQuantize."""
+"""The quant dialect: Quantize, Dequantize, AntiQuantize, RetrainData."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from amctc.dialects.retrain import data_bits, data_grid
 from amctc.ir import Node
 from amctc.ir.node import Shape
 from amctc.quant.grid import grid_limits
@@ -70,6 +71,20 @@ def _as_float(low: Lowering, node: Node) -> str:
     if low.dtype(source) == "float32":
         return low.name(source)
     return low.emit("Cast", [low.name(source)], to=ONNX_TYPES["float32"])
+
+
+def lower_retrain_data(low: Lowering, node: Node) -> None:
+    """The grid's nearest value, as Quantize and AntiQuantize give it; x itself as long as the clips are not set."""
+    grid = data_grid(node)
+    if grid is None:
+        low.emit("Identity", [low.name(node.inputs[0])], low.name(node.output))
+        return
+    scale, offset = np.float32(grid.scale), int(grid.offset)
+    lowest, highest = grid_limits(data_bits(node))
+    inverse = low.scalar(float(np.float32(1) / scale), f"{node.name}.inverse_scale")
+    steps = low.emit("Round", [low.emit("Mul", [low.name(node.inputs[0]), inverse])])
+    clipped = low.emit("Clip", [steps, *_limits(low, node, lowest - offset, highest - offset)])
+    low.emit("Mul", [clipped, low.scalar(float(scale), f"{node.name}.scale")], low.name(node.output))
 
 
 def lower_observe(low: Lowering, node: Node) -> None:

@@ -51,6 +51,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "quant.Quantize": quantization.lower_quantize,
         "quant.Dequantize": quantization.lower_dequantize,
         "quant.AntiQuantize": quantization.lower_anti_quantize,
+        "quant.RetrainData": quantization.lower_retrain_data,
         **UNARY_RULES,
         **MOVEMENT_RULES,
         **REDUCTION_RULES,
