@@ -55,10 +55,22 @@ class Graph:
         A node that a pass inserted stands beside the node it was inserted for.
         """
         if self._order is None:
-            ranks = {name: (data["node"].rank, data["node"].created) for name, data in self._node.items()}
-            names = nx.lexicographical_topological_sort(self.topology, key=ranks.__getitem__)
-            self._order = tuple(self.node(name) for name in names)
+            self._order = self._ranked() or self._sorted()
         return self._order
+
+    def _ranked(self) -> tuple[Node, ...] | None:
+        """The nodes by rank alone, where that puts producers before consumers, as it mostly does; else None."""
+        ranked = sorted((data["node"] for data in self._node.values()), key=_rank)
+        seen: set[str] = set()
+        for node in ranked:
+            if not seen.issuperset(self._sources[node.name]):
+                return None
+            seen.add(node.name)
+        return tuple(ranked)
+
+    def _sorted(self) -> tuple[Node, ...]:
+        names = nx.lexicographical_topological_sort(self.topology, key=lambda name: _rank(self.node(name)))
+        return tuple(map(self.node, names))
 
     def node(self, name: str) -> Node:
         """The node of that name; KeyError when there is none."""
@@ -272,6 +284,10 @@ class Graph:
         return all(_same_node(a, b) for a, b in zip(self.nodes, other.nodes, strict=True))
 
     __hash__ = object.__hash__
+
+
+def _rank(node: Node) -> tuple[int, int]:
+    return node.rank, node.created
 
 
 def _same_node(a: Node, b: Node) -> bool:
