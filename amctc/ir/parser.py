@@ -9,10 +9,11 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.resources import files
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from lark import Lark, Token, Tree, UnexpectedInput
+from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError, error
 from amctc.ir.graph import Graph
@@ -20,10 +21,13 @@ from amctc.ir.node import Array, Node, Shape, Value
 from amctc.ir.provenance import Change, Origin, Provenance
 from amctc.ir.quantization import InputQuant, NodeQuant, WeightQuant
 from amctc.quant.ifmr import IfmrSettings
+from amctc.quant.snq import SnqSettings
 from amctc.source import SourceFile
 from amctc.text.plain import Plain, Symbol
 
 _Tree: TypeAlias = "Tree[Token]"
+
+_Number = TypeVar("_Number", bound=np.generic)
 
 ReadArray: TypeAlias = Callable[[str, str], Array]
 """Gives the array under a key of a file, by the names that the text has; `DiagnosticError` where there is none."""
@@ -243,7 +247,17 @@ def _input_quant(plain: Plain) -> InputQuant:
 
 
 def _weight_quant(plain: dict[str, Plain]) -> WeightQuant:
-    fields = {key: item for key, item in plain.items() if key != "scales"}
-    scales = plain.get("scales")
-    arrays = {role: np.array(scale, np.float32) for role, scale in scales.items()} if isinstance(scales, dict) else {}
-    return WeightQuant(scales=arrays, **fields)  # type: ignore[arg-type]  # checked by use
+    fields = {key: item for key, item in plain.items() if key not in ("scales", "clustering", "tables")}
+    clustering = plain.get("clustering")
+    settings = SnqSettings(**clustering) if isinstance(clustering, dict) else None  # type: ignore[arg-type]  # checked by use
+    return WeightQuant(
+        scales=_arrays(plain.get("scales"), np.float32),
+        clustering=settings,
+        tables=_arrays(plain.get("tables"), np.int8),
+        **fields,  # type: ignore[arg-type]  # checked by use
+    )
+
+
+def _arrays(plain: Plain | None, dtype: type[_Number]) -> dict[str, NDArray[_Number]]:
+    """Arrays by role."""
+    return {role: np.array(numbers, dtype) for role, numbers in plain.items()} if isinstance(plain, dict) else {}

@@ -106,7 +106,7 @@ def _to_plain(value: object) -> Plain:
     if dataclasses.is_dataclass(value):
         return _dataclass_to_plain(value)
     if isinstance(value, np.ndarray):
-        return tuple(float(item) for item in value)
+        return _to_plain(value.tolist())
     if isinstance(value, np.generic):
         return _to_plain(value.item())
     if isinstance(value, tuple | list):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.quant.ifmr import IfmrSettings
+from amctc.quant.snq import SnqSettings
 
 
 @dataclass(frozen=True)
@@ -34,21 +35,25 @@ class WeightQuant:
     """How a layer's weights are quantized.
 
     `scales` has, by role, float32 of length 1 or of the number of output channels for each weight array
-    that has been quantized. A layer has one array for each of its inner products.
+    that has been quantized. A layer has one array for each of its inner products. `clustering` is there where the
+    weights are non-uniform; `tables` then has, by role, int8 [1 or channels, 16]: the levels that each scale's weights
+    may have, ascending. Scales and tables may be given before the weights are quantized.
     """
 
     algorithm: str
     bits: int
     channel_wise: bool
     scales: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    clustering: SnqSettings | None = None
+    tables: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, WeightQuant):
             return NotImplemented
-        mine = (self.algorithm, self.bits, self.channel_wise)
-        if mine != (other.algorithm, other.bits, other.channel_wise) or self.scales.keys() != other.scales.keys():
+        mine = (self.algorithm, self.bits, self.channel_wise, self.clustering)
+        if mine != (other.algorithm, other.bits, other.channel_wise, other.clustering):
             return False
-        return all(np.array_equal(scale, other.scales[role]) for role, scale in self.scales.items())
+        return _same_arrays(self.scales, other.scales) and _same_arrays(self.tables, other.tables)
 
     __hash__ = None  # type: ignore[assignment]  # arrays are inside
 
@@ -86,8 +91,15 @@ class NodeQuant:
         state = None if self.state is None else filled(self.state)
         return replace(self, inputs=tuple(map(filled, self.inputs)), state=state)
 
-    def with_weight_scale(self, role: str, scale: NDArray[np.float32]) -> NodeQuant:
-        """The same annotation with the scales of one weight array filled in."""
+    def with_weight_scale(
+        self, role: str, scale: NDArray[np.float32], table: NDArray[np.int8] | None = None
+    ) -> NodeQuant:
+        """The same annotation with the scales of one weight array filled in, and its tables if there are some."""
         if self.weight is None:
             raise ValueError("this layer has no weights to quantize")
-        return replace(self, weight=replace(self.weight, scales={**self.weight.scales, role: scale}))
+        tables = self.weight.tables if table is None else {**self.weight.tables, role: table}
+        return replace(self, weight=replace(self.weight, scales={**self.weight.scales, role: scale}, tables=tables))
+
+
+def _same_arrays(mine: Mapping[str, NDArray[np.generic]], other: Mapping[str, NDArray[np.generic]]) -> bool:
+    return mine.keys() == other.keys() and all(np.array_equal(array, other[role]) for role, array in mine.items())

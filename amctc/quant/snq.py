@@ -14,19 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.quant.arq import quantize_weights
-from amctc.quant.snq_codes import CODE_BITS
 from amctc.quant.snq_lloyd import D2SAMPLING, GAUSSIAN, UNIFORM, cluster_rows, sort_rows
-from amctc.quant.snq_optimal import (
-    GRID_HIGH,
-    GRID_LOW,
-    HALF_STEPS,
-    half_step_cells,
-    optimal_grid_centres,
-)
+from amctc.quant.snq_optimal import GRID_HIGH, GRID_LOW, optimal_grid_centres
+from amctc.quant.snq_tables import LEVELS, nearest_codes, ordered_tables
 
 FloatArray = NDArray[np.float64]
 
-LEVELS: Final = 1 << CODE_BITS
 OPTIMAL: Final = "optimal"
 INIT_ALGOS: Final = (UNIFORM, GAUSSIAN, D2SAMPLING, OPTIMAL)
 """What `SnqSettings.init_algo` may be; the last one is ours."""
@@ -101,11 +94,11 @@ def quantize_weights_snq(
     for start in range(0, len(rows), many):
         part = slice(start, start + many)
         along = scale[part, np.newaxis].astype(np.float64)
-        table[part] = _tables(_centres(rows[part] / along, settings))
+        table[part] = ordered_tables(_on_grid(_centres(rows[part] / along, settings)))
         for left in range(0, rows.shape[1], _VALUES_AT_ONCE):
             block = part, slice(left, left + _VALUES_AT_ONCE)
             steps = rows[block] / along
-            codes[block] = _nearest(steps, table[part])
+            codes[block] = nearest_codes(steps, table[part])
             values[block] = np.take_along_axis(table[part], codes[block].astype(np.intp), axis=1)
             steps -= values[block]
             errors[part] += np.einsum("rn,rn->r", steps, steps)
@@ -128,27 +121,8 @@ def _centres(steps: FloatArray, settings: SnqSettings) -> FloatArray:
     return cluster_rows(rows, settings.init_algo, LEVELS, settings.max_iteration, settings.min_distance)
 
 
-def _tables(centres: FloatArray) -> NDArray[np.int8]:
-    """Centres `[rows, 16]` on the grid, each once, ascending; the last one fills the table."""
-    rounded = np.sort(np.clip(np.rint(centres), GRID_LOW, GRID_HIGH), axis=1).astype(np.int8)
-    last = rounded[:, -1:].copy()
-    rounded[:, 1:][rounded[:, 1:] == rounded[:, :-1]] = GRID_HIGH
-    rounded.sort(axis=1)
-    return np.minimum(rounded, last)
-
-
-def _nearest(steps: FloatArray, table: NDArray[np.int8]) -> NDArray[np.uint8]:
-    """The code of the entry nearest to each weight `[rows, n]`; the upper one for a weight in the middle of two.
-
-    Middles are multiples of one half, so the half step that a weight lies in decides.
-    """
-    wide = table.astype(np.intp)
-    middles = np.zeros((len(table), HALF_STEPS), dtype=np.uint8)
-    new = wide[:, 1:] > wide[:, :-1]
-    row, entry = np.nonzero(new)
-    middles[row, wide[row, entry] + wide[row, entry + 1] - 2 * GRID_LOW] = 1
-    codes = np.cumsum(middles, axis=1, dtype=np.uint8)
-    return np.take_along_axis(codes, half_step_cells(steps), axis=1)
+def _on_grid(centres: FloatArray) -> NDArray[np.int8]:
+    return np.clip(np.rint(centres), GRID_LOW, GRID_HIGH).astype(np.int8)
 
 
 def _back(rows: NDArray[_Number], axis: int | None) -> NDArray[_Number]:

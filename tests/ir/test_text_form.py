@@ -13,6 +13,7 @@ from amctc.ir import Graph, InputQuant, NodeQuant, Origin, Provenance, Value, We
 from amctc.ir.parser import parse_graph
 from amctc.ir.printer import plain_text, print_graph
 from amctc.quant.ifmr import IfmrSettings
+from amctc.quant.snq import SnqSettings
 from amctc.source import SourceFile
 from amctc.text.plain import Plain, Symbol
 
@@ -44,7 +45,9 @@ QUANTS = st.builds(
     inputs=st.just((InputQuant(0, IfmrSettings(bits=12, search_range=(0.5, 1.5)), 0.125, -3),)),
     weight=st.none()
     | st.just(WeightQuant("arq_quantize", 8, True))
-    | st.just(WeightQuant("arq_quantize", 8, True, {"w": np.array([0.1, 0.3], np.float32)})),
+    | st.just(WeightQuant("arq_quantize", 8, True, {"w": np.array([0.1, 0.3], np.float32)}))
+    | st.just(WeightQuant("snq_quantize", 4, True, clustering=SnqSettings(1500, 1e-5, "gaussian")))
+    | st.just(WeightQuant("snq_quantize", 4, False, tables={"w": np.arange(-8, 8, dtype=np.int8)[np.newaxis]})),
     rule=st.none() | NAMES,
     state=st.none() | st.just(InputQuant(1, IfmrSettings(), 0.5, 3)),
 )

@@ -1,0 +1,70 @@
+"""From weights to the tables of their levels, and onto tables that are given."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amctc.quant.snq_codes import CODE_BITS
+from amctc.quant.snq_optimal import GRID_HIGH, GRID_LOW, HALF_STEPS, half_step_cells
+
+LEVELS: Final = 1 << CODE_BITS
+
+_GRID: Final = GRID_HIGH - GRID_LOW + 1
+
+
+def tables_and_codes(values: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.uint8]] | None:
+    """The table of each row `[rows, n]` as int8 `[rows, 16]` and the codes into it as uint8 `[rows, n]`.
+
+    Tables ascend; entries that a row does not need repeat its last one (0 for a row without values). None where a row
+    has more than 16 distinct values.
+    """
+    cells = values.astype(np.intp) - GRID_LOW
+    present = np.zeros((len(values), _GRID), dtype=bool)
+    np.put_along_axis(present, cells, True, axis=1)
+    ranks = np.cumsum(present, axis=1, dtype=np.int16) - 1
+    if ranks.size and int(ranks[:, -1].max()) >= LEVELS:
+        return None
+    last = np.where(present.any(axis=1), _GRID - 1 - present[:, ::-1].argmax(axis=1) + GRID_LOW, 0)
+    table = np.repeat(last.astype(np.int8)[:, np.newaxis], LEVELS, axis=1)
+    row, cell = np.nonzero(present)
+    table[row, ranks[row, cell]] = cell + GRID_LOW
+    return table, np.take_along_axis(ranks, cells, axis=1).astype(np.uint8)
+
+
+def ordered_tables(levels: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Levels `[rows, 16]` in any order as tables: ascending, each level once, the last one repeated to fill the row."""
+    ordered = np.sort(levels, axis=1)
+    last = ordered[:, -1:].copy()
+    ordered[:, 1:][ordered[:, 1:] == ordered[:, :-1]] = GRID_HIGH
+    ordered.sort(axis=1)
+    return np.minimum(ordered, last)
+
+
+def nearest_codes(steps: NDArray[np.float64], table: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """The code of the entry nearest to each weight `[rows, n]`, in steps of the grid.
+
+    `table` is int8 `[rows, 16]` as `ordered_tables` gives it. A weight in the middle of two entries takes the upper
+    one. Middles are multiples of one half, so the half step that a weight lies in decides.
+    """
+    wide = table.astype(np.intp)
+    middles = np.zeros((len(table), HALF_STEPS), dtype=np.uint8)
+    new = wide[:, 1:] > wide[:, :-1]
+    row, entry = np.nonzero(new)
+    middles[row, wide[row, entry] + wide[row, entry + 1] - 2 * GRID_LOW] = 1
+    codes = np.cumsum(middles, axis=1, dtype=np.uint8)
+    return np.take_along_axis(codes, half_step_cells(steps), axis=1)
+
+
+def quantize_with_tables(
+    rows: NDArray[np.float32], scale: NDArray[np.float32], table: NDArray[np.int8]
+) -> NDArray[np.int8]:
+    """The levels nearest to the weights `[channels, n]`, as int8 of the same shape.
+
+    `scale` float32 is `[channels]` or `[1]`; `table` has a row of 16 levels for each scale (see `ordered_tables`).
+    """
+    groups = rows.reshape(len(scale), -1)
+    codes = nearest_codes(groups / scale[:, np.newaxis].astype(np.float64), table)
+    return np.take_along_axis(table, codes.astype(np.intp), axis=1).reshape(rows.shape)
