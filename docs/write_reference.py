@@ -16,7 +16,7 @@ from amctc.cli import app
 from amctc.pipeline.options import Option
 from amctc.policy.limits import LIMITS
 from amctc.policy.read_cfg import CFG_MESSAGE, CFG_SCHEMA
-from amctc.policy.settings import ACTIVATION_OFFSET, ARQ_BITS, BATCH_NUM, DO_FUSION, IFMR, UPDATE_BN
+from amctc.policy.settings import ACTIVATION_OFFSET, ARQ_BITS, BATCH_NUM, BN_UPDATE, DO_FUSION, IFMR, UPDATE_BN
 from amctc.registry import builtin_registry
 from amctc.text.proto_schema import load_schema
 
@@ -39,6 +39,8 @@ DEFAULTS: dict[str, object] = {
     "AMCTConfig.activation_offset": ACTIVATION_OFFSET,
     "AMCTConfig.do_fusion": DO_FUSION,
     "AMCTConfig.update_bn": UPDATE_BN,
+    "BnUpdateConfig.bn_update_iterations": BN_UPDATE.iterations,
+    "BnUpdateConfig.bn_moving_average_fraction": BN_UPDATE.fraction,
     "FMRQuantize.search_range_start": IFMR.search_range[0],
     "FMRQuantize.search_range_end": IFMR.search_range[1],
     "FMRQuantize.search_step": IFMR.search_step,

@@ -8,6 +8,7 @@ PASSES = {
     "merge-reshape": "amctc.passes.merge_reshape:MergeReshape",
     "merge-permute": "amctc.passes.merge_permute:MergePermute",
     "merge-affine": "amctc.passes.merge_affine:MergeAffine",
+    "update-batchnorm": "amctc.passes.update_batchnorm:UpdateBatchNorm",
     "fuse-batchnorm": "amctc.passes.fuse_batchnorm:FuseBatchNorm",
     "depthwise-affine": "amctc.passes.depthwise_affine:DepthwiseAffine",
     "annotate-quant": "amctc.passes.annotate_quant:AnnotateQuant",
@@ -29,8 +30,13 @@ PIPELINES = {
     "ptq": (
         "fuse-batchnorm,depthwise-affine,annotate-quant,quantize-weights,observe,calibrate,quantize-bias,insert-quant"
     ),
+    "ptq-nonuniform": (
+        "annotate-quant,quantize-weights,update-batchnorm,fuse-batchnorm,depthwise-affine,annotate-quant,"
+        "quantize-weights,observe,calibrate,quantize-bias,insert-quant"
+    ),
     "convert": (
         "fuse-batchnorm,depthwise-affine,annotate-quant,apply-record,quantize-weights,quantize-bias,insert-quant"
     ),
 }
-"""Named pipelines in their text form; by default `amctc compile` runs `ptq`, `amctc convert` `convert`."""
+"""Named pipelines in their text form; by default `amctc compile` runs `ptq`, or `ptq-nonuniform` where the policy
+says `snq_quantize` or `update_bn`; `amctc convert` runs `convert`."""

@@ -18,18 +18,21 @@ class AnnotateQuant(Pass):
     """Annotate every layer that the policy quantizes with the settings of its data inputs and weights.
 
     Nothing is inserted and nothing computed: later passes act on the annotation alone. The hidden state
-    of a recurrent layer, of which policies do not speak, takes the settings of its first data input.
+    of a recurrent layer, of which policies do not speak, takes the settings of its first data input. A layer that has
+    an annotation keeps it.
     """
 
     name: ClassVar[str] = "annotate-quant"
     needs_after: ClassVar[tuple[str, ...]] = ("insert-quant",)
     needs_policy: ClassVar[bool] = True
+    repeatable: ClassVar[bool] = True
 
     def run(self, graph: Graph, context: Context) -> bool:
         policy = context.need_policy()
-        changed = False
+        changed, found = False, False
         for node in graph.nodes:
-            quant = policy.quant_of(node)
+            found |= node.quant is not None
+            quant = policy.quant_of(node) if node.quant is None else None
             if quant is None:
                 continue
             if quant.weight is not None and (reason := _obstacle(node, quant.weight)):
@@ -40,7 +43,7 @@ class AnnotateQuant(Pass):
             node.record(self.name, _words(quant), quant.rule)
             changed = True
         # Of a record, apply-record tells what became of each entry.
-        if not changed and not context.collector.has_errors and context.record is None:
+        if not changed and not found and not context.collector.has_errors and context.record is None:
             help = "switch on at least one layer that can be quantized; `amctc ops` lists the types"
             raise error("AM510", "the policy leaves no layer of this model to quantize", help=help)
         return changed

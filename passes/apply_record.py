@@ -14,6 +14,9 @@ from amctc.dialects.traits import inner_products
 from amctc.ir import Graph, InputQuant, Node, NodeQuant, WeightQuant
 from amctc.pipeline.context import Context
 from amctc.pipeline.pass_ import Pass
+from amctc.policy.settings import ARQ, SNQ
+from amctc.quant.snq import SnqSettings
+from amctc.quant.snq_tables import LEVELS, ordered_tables
 from amctc.records.check_record import layer_problems
 from amctc.records.factors import unseen_state
 from amctc.records.scale_record import LayerRecord, ScaleRecord
@@ -23,7 +26,8 @@ from amctc.records.scale_record import LayerRecord, ScaleRecord
 class ApplyRecord(Pass):
     """Write the factors of a record onto the annotated layers: those of their data inputs and of their weights.
 
-    The weights are quantized with these scales afterwards, and nothing is calibrated. Bits are those of the record.
+    The weights are quantized with these scales afterwards, and nothing is calibrated. Bits are those of the record;
+    where it has levels for the weights, these become the tables of the layer.
     Every annotated layer must be in the record, with all its factors; only the hidden state of a recurrent layer
     that no output shows may be missing, and takes the whole range that it can have.
     """
@@ -86,7 +90,14 @@ def _weight(node: Node, weight: WeightQuant, layer: LayerRecord) -> WeightQuant:
     else:
         by_role = {product.weight: scales[i : i + 1] for i, product in enumerate(products)}
     wise = len(scales) > 1 and op_def(node).linear is not None
-    return replace(weight, bits=layer.bits_w, channel_wise=wise, scales=by_role)
+    given = replace(weight, bits=layer.bits_w, channel_wise=wise, scales=by_role)
+    if layer.cluster:
+        tables = ordered_tables(np.array(layer.cluster, np.int8).reshape(-1, LEVELS))
+        clustering = weight.clustering or SnqSettings()
+        return replace(given, algorithm=SNQ, clustering=clustering, tables={products[0].weight: tables})
+    if weight.algorithm == SNQ:
+        return replace(given, algorithm=ARQ, clustering=None, tables={})
+    return given
 
 
 def _without_factors(node: Node, record: ScaleRecord) -> Diagnostic:

@@ -4,23 +4,28 @@
     Result  data -> conv: Convolution (a*W, a*b + b') -> out
 
 With y = a*x + b' for each channel of axis 1, the weights of output channel c become a[c]*W[c] and the bias
-a[c]*b[c] + b'[c], computed in float64.
+a[c]*b[c] + b'[c], computed in float64. Weights that are integers already stay integers: |a[c]| goes into their scale,
+and where a[c] is negative they change their sign.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from amctc.dialects.op import Linear
+from amctc.dialects.table import op_def
 from amctc.dialects.traits import affine_coefficients, linear_trait
 from amctc.ir import Graph, Node
 from amctc.pipeline.context import Context
 from amctc.pipeline.keeping import fusion_is_off, fusion_is_skipped
 from amctc.pipeline.pattern import Match
 from amctc.pipeline.rewrite import RewritePass
+from amctc.quant.channel_factors import ScaledWeights, has_opposites, times_channel_factors
 
 
 @dataclass(frozen=True)
@@ -29,11 +34,11 @@ class FuseBatchNorm(RewritePass):
 
     Only maps along the channel axis are folded; `do_fusion: false` and `skip_fusion_layers` are honoured.
     A layer in the middle of the chain that may not be folded ends the chain there. Layers that share their
-    weights with others are left alone.
+    weights with others are left alone, and those with quantized weights that may have one scale only.
     """
 
     name: ClassVar[str] = "fuse-batchnorm"
-    before: ClassVar[tuple[str, ...]] = ("depthwise-affine", "annotate-quant")
+    before: ClassVar[tuple[str, ...]] = ("depthwise-affine", "annotate-quant", "observe", "calibrate", "quantize-bias")
     preserves_numbers: ClassVar[bool] = True
     pattern: ClassVar[str] = "linear -> BatchNorm? -> Scale? -> Bias?"
 
@@ -45,8 +50,13 @@ class FuseBatchNorm(RewritePass):
             return reason
         if node is match.first:
             return _linear_obstacle(node, context)
-        found = affine_coefficients(node, linear_trait(match.first).out_channels(match.first))
-        return found if isinstance(found, str) else None
+        trait = linear_trait(match.first)
+        found = affine_coefficients(node, trait.out_channels(match.first))
+        if isinstance(found, str) or not _has_integers(match.first, trait):
+            return found if isinstance(found, str) else None
+        rows = trait.by_output_channel(match.first, match.first.weights[trait.weight]).astype(np.int8)
+        negative = f"a factor is negative, and an integer of `{match.first.name}` is -128, whose opposite INT8 lacks"
+        return None if has_opposites(rows, found[0]) else negative
 
     def rewrite(self, match: Match, graph: Graph, context: Context) -> None:
         linear = match.first
@@ -62,19 +72,42 @@ def fold_affine(linear: Node, node: Node) -> None:
     if isinstance(found, str):
         raise ValueError(found)
     a, b = found
-    weight = linear.weights[trait.weight]
-    rows = trait.by_output_channel(linear, weight).astype(np.float64)
-    scaled = rows * a.reshape((-1,) + (1,) * (rows.ndim - 1))
+    if _has_integers(linear, trait):
+        _scale_integers(linear, trait, a)
+    else:
+        rows = trait.by_output_channel(linear, linear.weights[trait.weight]).astype(np.float64)
+        scaled = rows * a.reshape((-1,) + (1,) * (rows.ndim - 1))
+        linear.weights[trait.weight] = trait.from_output_channel(linear, scaled.astype(np.float32))
     bias = linear.weights.get(trait.bias)
     old = np.zeros_like(b) if bias is None else bias.astype(np.float64).reshape(-1)
-    linear.weights[trait.weight] = trait.from_output_channel(linear, scaled.astype(np.float32))
     linear.weights[trait.bias] = (a * old + b).astype(np.float32)
     trait.enable_bias(linear)
+
+
+def _scale_integers(linear: Node, trait: Linear, a: NDArray[np.float64]) -> None:
+    """Multiply the quantized weights of a layer by `a`; the annotation then has scales and tables for each channel."""
+    if linear.quant is None or linear.quant.weight is None:
+        raise ValueError(f"the weights of {linear.name!r} are integers without scales")
+    weight = linear.quant.weight
+    rows = trait.by_output_channel(linear, linear.weights[trait.weight])
+    old = ScaledWeights(rows.astype(np.int8), weight.scales[trait.weight], weight.tables.get(trait.weight))
+    new = times_channel_factors(old, a, linear.name)
+    linear.weights[trait.weight] = trait.from_output_channel(linear, new.values)
+    annotation = replace(linear.quant, weight=replace(weight, channel_wise=True))
+    linear.quant = annotation.with_weight_scale(trait.weight, new.scale, new.table)
+
+
+def _has_integers(linear: Node, trait: Linear) -> bool:
+    weight = linear.weights.get(trait.weight)
+    return weight is not None and weight.dtype.kind == "i"
 
 
 def _linear_obstacle(linear: Node, context: Context) -> str | None:
     if "weight" not in linear.weights:
         return f"`{linear.name}` has no weights"
+    quantizable = op_def(linear).quantizable
+    if _has_integers(linear, linear_trait(linear)) and (quantizable is None or not quantizable.channel_wise):
+        return f"the weights of `{linear.name}` are quantized, and may not have a scale for each output channel"
     shape = linear.output.shape
     if shape is None or linear_trait(linear).channel_axis(linear, shape) != 1:
         return f"the output channels of `{linear.name}` are not on axis 1"

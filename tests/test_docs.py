@@ -86,15 +86,17 @@ def table_rows(page: str, heading: str) -> Iterator[list[str]]:
 def test_the_policy_guide_names_every_field_with_its_range() -> None:
     schema = load_schema(CFG_SCHEMA)
     told = {field: row for row in table_rows("policies.md", "field") for field in re.findall(r"`(\w+)`", row[0])}
-    assert told.keys() == {field.name for field in schema.descriptor(CFG_MESSAGE).fields}
-    assert told["batch_num"][2] == str(LIMITS["batch_num"])
+    package = CFG_MESSAGE.partition(".")[0]
+    within = {field.name for field in schema.descriptor(f"{package}.BnUpdateConfig").fields}
+    assert told.keys() == {field.name for field in schema.descriptor(CFG_MESSAGE).fields} | within
+    for key in ("batch_num", *sorted({f"bn_update_config.{name}" for name in within} & LIMITS.keys())):
+        assert told[key.rpartition(".")[2]][2] == str(LIMITS[key]), key
     message = ""
     inner: dict[str, list[str]] = {}
     for row in table_rows("policies.md", "message"):
         message = row[0].strip("`") or message
         inner |= {f"{message}.{field}": row for field in re.findall(r"`(\w+)`", row[1])}
     kinds = {"ifmr_quantize": "FMRQuantize", "arq_quantize": "ARQuantize", "snq_quantize": "SNQuantize"}
-    package = CFG_MESSAGE.partition(".")[0]
     assert inner.keys() == {
         f"{name}.{field.name}"
         for name, kind in kinds.items()

@@ -104,6 +104,25 @@ class Affine:
 
 
 @dataclass(frozen=True)
+class BatchStatistics:
+    """The op normalizes by a running mean and variance, or by those of its own input, and can renew the first by these.
+
+    The running ones are the weights `mean`, `variance` and `factor`.
+    """
+
+    uses_batch: Callable[[Node], bool]
+    """Whether the node takes mean and variance from its own input."""
+    use_batch: Callable[[Node], None]
+    """Set the attributes so that it does."""
+    fraction: Callable[[Node], float | None]
+    """How much of the running statistics is left when a batch is added; None where the node does not say."""
+    updated: Callable[[Node, NDArray[np.float32], float], Mapping[str, NDArray[np.float32]]]
+    """`updated(node, x, fraction)`: these weights after one forward pass in training, on input x of [samples,
+    channels, ...], by role. The node stays as it is; weights that it lacks begin with zeros. `ValueError` where x has
+    another number of channels."""
+
+
+@dataclass(frozen=True)
 class Reshaping:
     """The output holds the elements of the only input, in their order, under the shape that `infer` gives."""
 
@@ -155,6 +174,7 @@ class OpDef:
     linear: Linear | None = None
     recurrent: Recurrent | None = None
     affine: Affine | None = None
+    statistics: BatchStatistics | None = None
     reshaping: Reshaping | None = None
     permuting: Permuting | None = None
     source: bool = False

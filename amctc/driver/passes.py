@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, did_you_mean, error
+from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level, did_you_mean, error
 from amctc.instruments import NotEquivalent, Running
 from amctc.ir import Graph
 from amctc.pipeline.context import Context
@@ -16,6 +16,7 @@ from amctc.pipeline.options import OptionText, build_pass
 from amctc.pipeline.order import check_complete, with_pass
 from amctc.pipeline.pipeline import Pipeline
 from amctc.pipeline.pipeline_text import parse_pipeline
+from amctc.policy import ResolvedPolicy
 from amctc.policy.rules import PassRule, Policy
 from amctc.registry import BUILT_IN, Registry, current_registry
 from amctc.reproducer import DataReference, reproducer_note
@@ -23,12 +24,32 @@ from amctc.reproducer.failure import Broken
 from amctc.reproducer.write import Reload
 from amctc.source import SourceFile
 
-USUAL = "ptq"
-"""The pipeline that runs where the user names none."""
+USUAL, NONUNIFORM = "ptq", "ptq-nonuniform"
+"""The pipelines that run where the user names none."""
+
+_UPDATE = "update-batchnorm"
+
+
+def usual_pipeline(policy: ResolvedPolicy) -> str:
+    """The pipeline for a policy where the user names none.
+
+    Where weights are clustered, or BatchNorm layers updated, weights are quantized before these layers are folded.
+    """
+    return NONUNIFORM if policy.is_nonuniform else USUAL
+
+
+def without_update(pipeline: Pipeline, policy: ResolvedPolicy) -> Diagnostic | None:
+    """AM513, a warning, where the policy says `update_bn` and no pass of the pipeline does it."""
+    if not policy.update_bn or pipeline.place_of(_UPDATE) is not None:
+        return None
+    said = policy.general.update_bn
+    message = f"`update_bn: true` has no effect, as the pipeline has no `{_UPDATE}`"
+    help = f"take the pipeline `{NONUNIFORM}`, or leave `--pipeline` out"
+    return Diagnostic("AM513", message, Level.WARNING, said.rule.span if said is not None else None, help=help)
 
 
 def build_pipeline(text: str | None, wanted: Sequence[PassRule] = ()) -> Pipeline:
-    """The pipeline of a text (None: the usual one), and in it the passes that a policy names.
+    """The pipeline of a text (None: that of uniform weights), and in it the passes that a policy names.
 
     Raises `DiagnosticError` (AM500 to AM507) at the text, or at the policy.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -11,16 +11,18 @@ from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level, err
 from amctc.dialects.shapes import annotate_shapes, node_error
 from amctc.dialects.table import is_custom, op_def
 from amctc.driver.emit import emit_files, find_targets
-from amctc.driver.passes import Again, build_pipeline, check_needs, run_pipeline
+from amctc.driver.passes import Again, build_pipeline, check_needs, run_pipeline, usual_pipeline, without_update
 from amctc.driver.run import declared_batch, open_dataset
+from amctc.driver.statistics import statistics_file
 from amctc.frontends import Reading, load_model
 from amctc.ir import Graph
 from amctc.output import write_files
-from amctc.pipeline.context import Calibration, Context, Refusal
+from amctc.pipeline.context import Calibration, Context, Feeds, Refusal
 from amctc.pipeline.instrument import Instrument, PassRun
 from amctc.pipeline.pass_ import Pass
 from amctc.plugins import load_plugins
 from amctc.policy import Policy, ResolvedPolicy, not_yet_available, resolve
+from amctc.policy.dump_dir import check_dump_dir
 from amctc.progress import Progress, Silent
 from amctc.reproducer import DataReference
 from amctc.runtime.datasets import Dataset, require_batches
@@ -76,20 +78,26 @@ def compile(
         resolved = resolve(rules, graph)
         told.extend(resolved.warnings)
         told.extend(not_yet_available(resolved))
+        if (folder := check_dump_dir(resolved)) is not None:
+            told.add(folder)
         told.raise_errors()
         dataset = open_dataset(graph, data, preprocess, told)
         _take_shapes(graph, dataset)
-        calibration = _calibration(graph, dataset, resolved.batch_num, batch_size, calibrating)
+        calibration = _calibration(graph, dataset, resolved, batch_size, calibrating)
         return graph, Context(resolved, calibration, told)
 
     graph, context = begin(collector, report)
+    if pipeline is None:
+        steps = build_pipeline(usual_pipeline(context.need_policy()), rules.passes)
+    if (unused := without_update(steps, context.need_policy())) is not None:
+        collector.add(unused)
     again = Again(lambda: begin(Collector(), Silent()), tuple(plugins), _reference(data, preprocess, batch_size, graph))
     runs = run_pipeline(steps, graph, context, again, (_ReportedPasses(report), *instruments))
     report.end()
     if all(node.quant is None for node in graph.nodes):
         message = f"the pipeline `{steps}` quantizes nothing; the files hold the float model"
         collector.add(Diagnostic("AM506", message, level=Level.WARNING))
-    files = emit_files(emitters, graph, output)
+    files = {**emit_files(emitters, graph, output), **statistics_file(context)}
     write_files(files)
     return CompileResult(
         files=tuple(files),
@@ -147,11 +155,20 @@ def _take_shapes(graph: Graph, dataset: Dataset) -> None:
 
 
 def _calibration(
-    graph: Graph, dataset: Dataset, batch_num: int, batch_size: int | None, report: Progress
+    graph: Graph, dataset: Dataset, policy: ResolvedPolicy, batch_size: int | None, report: Progress
 ) -> Calibration:
     size = batch_size or declared_batch(graph)
-    require_batches(dataset, size, batch_num)
-    return Calibration(lambda: dataset.batches(size, limit=batch_num), batch_num, report.step)
+    require_batches(dataset, size, policy.batch_num)
+    if policy.update_bn and dataset.once:
+        message = "`update_bn` and the calibration both go through the data, and an iterator can be read only once"
+        raise error("AM446", message, help="give a list, or an object whose `__iter__` starts anew")
+
+    def more(count: int) -> Iterator[Feeds]:
+        """Whole batches alone, where it is known how many there are: a short one has statistics of its own."""
+        whole = count if dataset.count is None else min(count, dataset.count // size)
+        return dataset.batches(size, limit=whole)
+
+    return Calibration(lambda: dataset.batches(size, limit=policy.batch_num), policy.batch_num, report.step, more)
 
 
 def _reference(data: Any, preprocess: str | None, batch_size: int | None, graph: Graph) -> DataReference | None:
@@ -168,5 +185,4 @@ class _ReportedPasses(Instrument):
     report: Progress
 
     def before(self, step: Pass, number: int, graph: Graph, context: Context) -> None:
-        batches = context.calibration.batch_num if context.calibration is not None else None
-        self.report.begin(step.name, batches if step.needs_calibration else None)
+        self.report.begin(step.name, step.batches(context))

@@ -12,7 +12,7 @@ from amctc.lsp.cursor import Place, look, place_at
 from amctc.lsp.fields import Field, comments, field_at, fields_at, flavour_of, open_fields
 from amctc.lsp.near_model import NearModel
 from amctc.policy.flavours import Flavour
-from amctc.policy.settings import INIT_ALGORITHMS
+from amctc.quant.snq import INIT_ALGOS
 from amctc.registry import current_registry
 from amctc.text.literals import quote
 
@@ -120,7 +120,7 @@ def _strings(field: Field, place: Place, model: NearModel | None) -> Iterable[tu
     if field.name in LAYER_TYPES:
         return _types(model)
     if field.name == "init_algo":
-        return ((name, "value", "default" if name == field.default else "") for name in INIT_ALGORITHMS)
+        return ((name, "value", "default" if name == field.default else "") for name in INIT_ALGOS)
     if field.name == "name" and place.message.path == ("pass",):
         return ((name, "value", "") for name in current_registry().passes)
     return ()

@@ -14,7 +14,7 @@ from amctc.lsp.comments import said
 from amctc.lsp.cursor import Message
 from amctc.policy.flavours import FLAVOURS, Flavour, recognise
 from amctc.policy.limits import FLAVOUR_LIMITS
-from amctc.policy.settings import ACTIVATION_OFFSET, ARQ_BITS, BATCH_NUM, DO_FUSION, IFMR, UPDATE_BN
+from amctc.policy.settings import ACTIVATION_OFFSET, ARQ_BITS, BATCH_NUM, BN_UPDATE, DO_FUSION, IFMR, UPDATE_BN
 from amctc.source import SourceFile
 from amctc.text.proto_decls import EnumDecl, FieldDecl, MessageDecl
 from amctc.text.proto_schema import own_proto
@@ -40,6 +40,8 @@ _DEFAULTS: Mapping[str, bool | int | float | str] = MappingProxyType(
         "activation_offset": ACTIVATION_OFFSET,
         "do_fusion": DO_FUSION,
         "update_bn": UPDATE_BN,
+        "bn_update_config.bn_update_iterations": BN_UPDATE.iterations,
+        "bn_update_config.bn_moving_average_fraction": BN_UPDATE.fraction,
         "ifmr_quantize.search_range_start": IFMR.search_range[0],
         "ifmr_quantize.search_range_end": IFMR.search_range[1],
         "ifmr_quantize.search_step": IFMR.search_step,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -16,6 +17,7 @@ from amctc.policy import ResolvedPolicy
 from amctc.records.scale_record import ScaleRecord
 
 Feeds: TypeAlias = Mapping[str, NDArray[np.float32]]
+Statistics: TypeAlias = Mapping[str, NDArray[np.float32]]
 Fact = TypeVar("Fact")
 
 
@@ -24,12 +26,19 @@ class Calibration:
     """The calibration data of one compilation.
 
     `batches()` starts a new run over exactly `batch_num` batches, each a mapping from an input's
-    blob name to float32 [batch, ...]. `progress` is told after each batch how many are done.
+    blob name to float32 [batch, ...]. `progress` is told after each batch how many are done. `more(count)` starts a
+    run over the first `count` batches of all the data that there are, or fewer where they end; None where there are
+    no more than those of `batches()`.
     """
 
     batches: Callable[[], Iterator[Feeds]]
     batch_num: int
     progress: Callable[[int], None] = lambda done: None
+    more: Callable[[int], Iterator[Feeds]] | None = None
+
+    def at_most(self, count: int) -> Iterator[Feeds]:
+        """A new run over `count` batches, or fewer where the data end."""
+        return self.more(count) if self.more is not None else islice(self.batches(), count)
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,8 @@ class Context:
 
     `policy`, `calibration` and `record` (factors that are given) are None in a pipeline that runs without them (a
     pass that needs one says so through `needs_policy`, `needs_calibration` and `needs_record`). `refusals` is an
-    ordered set. `counts` are the statistics of the pass that runs, under words of its own.
+    ordered set. `statistics` are what update-batchnorm has found, by layer and role. `counts` are the statistics of
+    the pass that runs, under words of its own.
     """
 
     policy: ResolvedPolicy | None = None
@@ -57,6 +67,7 @@ class Context:
     counts: Counter[str] = field(default_factory=Counter[str])
     facts: dict[Callable[[Graph], object], object] = field(default_factory=dict[Callable[[Graph], object], object])
     record: ScaleRecord | None = None
+    statistics: dict[str, Statistics] = field(default_factory=dict[str, Statistics])
 
     def need_policy(self) -> ResolvedPolicy:
         if self.policy is None:

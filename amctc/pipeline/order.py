@@ -32,10 +32,10 @@ def check_order(steps: Sequence[tuple[Pass, Span | None]]) -> None:
 
 
 def check_complete(pipeline: Pipeline) -> None:
-    """Raise `DiagnosticError` (AM505) when a pass is there without one that it needs, or twice and needs some."""
+    """Raise `DiagnosticError` (AM505) when a pass lacks one that it needs, or is there twice and not repeatable."""
     present = Counter(step.name for step in pipeline.passes)
     for step in pipeline.passes:
-        if present[step.name] > 1 and (step.needs_before or step.needs_after):
+        if present[step.name] > 1 and (step.needs_before or step.needs_after) and not step.repeatable:
             # Quantizing what is quantized already would give a wrong network.
             raise error("AM505", f"`{step.name}` stands in the pipeline {present[step.name]} times, once is enough")
         for names, where in ((step.needs_before, "before"), (step.needs_after, "after")):

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from amctc.diagnostics import Collector, Diagnostic, Label, Level
 from amctc.ir import Graph
+from amctc.policy.advice_bn import advise_bn_update, clustered_by
 from amctc.policy.resolved import LayerConfig, Rule
 from amctc.policy.rules import DataRule, Policy
 from amctc.policy.rules_qat import TrainingDataRule
 from amctc.policy.said import Said
 from amctc.policy.search import Search
 from amctc.policy.settings import ARQ, MOST_SEARCH_STEPS, SNQ
-from amctc.source import Span
 
 WIDEST_SAFE_BITS = 12
 """Wider data overflow the 32-bit sums of large layers."""
@@ -25,12 +25,14 @@ _MOST_TOLD = 10
 
 
 def advise(policy: Policy, collector: Collector) -> None:
-    """Warn of data too wide (AM270), of long searches (AM271) and of overrides that a skip list undoes (AM225)."""
+    """Warn of data too wide (AM270), of long searches (AM271) and of what has no effect (AM225, AM274)."""
     rules = list(_data_rules(policy))
     wide: list[DataRule | TrainingDataRule] = [*rules, *_training_rules(policy)]
     collector.extend(_first_ones(found for rule in wide for found in _too_wide(rule)))
     collector.extend(_first_ones(found for rule in rules for found in _long_search(rule)))
     collector.extend(in_vain(policy))
+    if not collector.has_errors:  # an `update_bn` that is mistyped looks like one that is not there
+        collector.extend(advise_bn_update(policy))
 
 
 def in_vain(policy: Policy) -> Iterator[Diagnostic]:
@@ -59,14 +61,18 @@ def in_vain_of(name: Said[str], what: str, skip: Said[str], where: str) -> Diagn
 
 
 def advise_layers(layers: Mapping[str, LayerConfig], graph: Graph, collector: Collector) -> None:
-    """Warn (AM272) of clustered weights in the first and the last layer with weights, once for each rule."""
+    """Warn (AM272) of clustered weights in the first and the last layer with weights, once for each rule.
+
+    Only of those that a policy file asks for: a record has settled the matter.
+    """
     weighted = [layers[node.name] for node in graph.nodes if node.name in layers and layers[node.name].weights]
     ends = [("first", weighted[0]), ("last", weighted[-1])] if weighted else []
-    told: dict[Span | None, tuple[Rule, list[str]]] = {}
+    told: dict[int, tuple[Rule, list[str]]] = {}
     for word, config in ends:
-        if config.quant_enable.value and config.weights is not None and config.weights.algorithm.value == SNQ:
-            rule = config.weights.algorithm.rule
-            told.setdefault(rule.span, (rule, []))[1].append(f"the {word} layer with weights (`{config.name}`)")
+        rule = clustered_by(config)
+        if rule is not None and rule.span is not None:
+            named = told.setdefault(rule.span.start, (rule, []))[1]
+            named.append(f"the {word} layer with weights (`{config.name}`)")
     for rule, names in told.values():
         message = f"`{SNQ}` holds for {' and '.join(dict.fromkeys(names))}"
         help = f"give it an override with `{ARQ}`: these layers suffer most from 16 levels"

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from amctc.diagnostics import Diagnostic, DiagnosticError
 from amctc.policy.resolved import LayerConfig, Resolved, ResolvedPolicy, Rule
 from amctc.policy.rules import Policy
-from amctc.policy.settings import ADA, ARQ, HFMG, IFMR_NAME, SNQ
+from amctc.policy.settings import ADA, ARQ, HFMG, IFMR_NAME
 from amctc.source import Span
 
 _NARROWEST_DATA = 8
-_WEIGHT_BITS = 8
+_UNIFORM_BITS = 8
 
 
 def not_yet_available(resolved: ResolvedPolicy) -> list[Diagnostic]:
@@ -60,11 +60,11 @@ def _beyond(config: LayerConfig) -> Iterator[tuple[str, Rule, str]]:
             yield f"data of {entry.num_bits.value} bits", entry.num_bits.rule, "take 8 to 16 bits"
     weights = config.weights
     if weights is not None:
-        if weights.algorithm.value in (SNQ, ADA):
-            yield f"`{weights.algorithm.value}`", weights.algorithm.rule, f"use `{ARQ}`"
-        elif weights.num_bits.value != _WEIGHT_BITS:
+        if weights.algorithm.value == ADA:
+            yield f"`{ADA}`", weights.algorithm.rule, f"use `{ARQ}`"
+        elif not weights.is_clustered and weights.num_bits.value != _UNIFORM_BITS:
             bits = weights.num_bits
-            yield f"weights of {bits.value} bits", bits.rule, f"take {_WEIGHT_BITS} bits"
+            yield f"weights of {bits.value} bits", bits.rule, f"take {_UNIFORM_BITS} bits"
         if weights.asymmetric is not None and weights.asymmetric.value:
             yield "`asymmetric` of weights", weights.asymmetric.rule, "write `asymmetric: false`"
     if config.migration_strength is not None:
@@ -77,7 +77,6 @@ def _beyond(config: LayerConfig) -> Iterator[tuple[str, Rule, str]]:
 def _of_the_whole(resolved: ResolvedPolicy) -> Iterator[Diagnostic]:
     general = resolved.general
     switches: tuple[tuple[str, Resolved[bool] | None], ...] = (
-        ("update_bn", general.update_bn),
         ("joint_quant", general.joint_quant),
         ("weight_offset", general.weight_offset),
         ("enable_auto_nuq", general.enable_auto_nuq),

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Final
 
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Label, Level
 from amctc.dialects.op import OpDef
 from amctc.policy.limits import Limits, check_range
-from amctc.policy.rules import DataRule, WeightRule
+from amctc.policy.rules import BnUpdateRule, DataRule, WeightRule
 from amctc.policy.said import Said, nearest
 from amctc.policy.search import check_search
-from amctc.policy.settings import ARQ, BETA_RANGE, INIT_ALGORITHMS, SNQ
+from amctc.policy.settings import ARQ, BETA_RANGE, SNQ
+from amctc.quant.snq import INIT_ALGOS
 from amctc.source import Span
+
+DUMP_DIR_HELP: Final = "name a folder that can be made and written, or take `bn_dump_dir` out"
 
 _MOST_TOLD = 1000
 
@@ -63,10 +67,10 @@ def check_weights(rule: WeightRule, limits: Mapping[str, Limits], collector: Col
     for key, said in numbers:
         check_range(key, said, collector, limits)
     init = rule.init_algo
-    if init is not None and init.value not in INIT_ALGORITHMS:
-        choices = "one of " + ", ".join(f"`{name}`" for name in INIT_ALGORITHMS)
+    if init is not None and init.value not in INIT_ALGOS:
+        choices = "one of " + ", ".join(f"`{name}`" for name in INIT_ALGOS)
         message = f"`{init.value[:60]}` is not a value of `init_algo`"
-        help = nearest(init.value, INIT_ALGORITHMS) or choices
+        help = nearest(init.value, INIT_ALGOS) or choices
         collector.add(Diagnostic("AM203", message, span=init.span, help=help))
     check_beta(rule, collector)
 
@@ -81,6 +85,14 @@ def check_beta(rule: WeightRule, collector: Collector) -> None:
     message = f"the range of beta ends at {end.value}, which is not below its start {start.value}"
     help = "beta falls during the optimization; 20 to 2 is usual"
     collector.add(Diagnostic("AM240", message, span=end.span or start.span, related=related, help=help))
+
+
+def check_dump_name(rule: BnUpdateRule | None, collector: Collector) -> None:
+    """Report (AM245) a `bn_dump_dir` that no folder can be called; the file system is not looked at."""
+    name = rule.bn_dump_dir if rule is not None else None
+    if name is not None and (not name.value or "\0" in name.value):
+        what = "is empty" if not name.value else "has a character of code 0, which no file name can have"
+        collector.add(Diagnostic("AM245", f"`bn_dump_dir` {what}", span=name.span, help=DUMP_DIR_HELP))
 
 
 def check_offset_of_weights(rule: WeightRule | None, compress_only: Said[bool] | None, collector: Collector) -> None:

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 
 from amctc.diagnostics import Collector, Diagnostic, Label
 from amctc.dialects.table import op_table
-from amctc.policy.checks import check_data, check_fit, check_offset_of_weights, check_repeats, check_weights
+from amctc.policy.checks import (
+    check_data,
+    check_dump_name,
+    check_fit,
+    check_offset_of_weights,
+    check_repeats,
+    check_weights,
+)
 from amctc.policy.flavours import CAFFE
 from amctc.policy.layer_types import TYPE_LIMITS, TypeLimits
 from amctc.policy.limits import FLAVOUR_LIMITS, check_range
@@ -24,6 +31,7 @@ def check_ptq(policy: Policy, collector: Collector) -> None:
         bn = policy.bn_update_config
         check_range("bn_update_config.bn_update_iterations", bn.bn_update_iterations, collector)
         check_range("bn_update_config.bn_moving_average_fraction", bn.bn_moving_average_fraction, collector)
+    check_dump_name(policy.bn_update_config, collector)
     overrides = (*policy.override_layer_types, *policy.override_layer_configs)
     for config in (policy.common_config, *(override.config for override in overrides)):
         if config is None:

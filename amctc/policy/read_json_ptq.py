@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from amctc.diagnostics import Collector
-from amctc.policy.checks import check_beta, check_offset_of_weights, check_repeats
+from amctc.policy.checks import check_beta, check_dump_name, check_offset_of_weights, check_repeats
 from amctc.policy.checks_ptq import check_tensors
 from amctc.policy.flavours import Flavour
 from amctc.policy.json_schema import parameter_names
@@ -36,7 +36,7 @@ def read_json_ptq(root: JsonNode, flavour: Flavour, collector: Collector) -> Pol
         do_fusion=boolean(found.get("do_fusion")),
         skip_fusion_layers=tuple(strings(found.get("skip_fusion_layers"))),
         update_bn=boolean(found.get("update_bn")) if "update_bn" in names else None,
-        bn_update_config=_bn_update(found.get("bn_update_config")) if "bn_update_config" in names else None,
+        bn_update_config=_bn_update(root) if "bn_update_config" in names else None,
         passes=tuple(_passes(found.get("pass"))),
         layers=tuple(_layer(member) for member in members(root) if member.key not in names),
         version=integer(found.get("version")),
@@ -51,6 +51,7 @@ def read_json_ptq(root: JsonNode, flavour: Flavour, collector: Collector) -> Pol
 
 
 def _check(policy: Policy, collector: Collector) -> None:
+    check_dump_name(policy.bn_update_config, collector)
     check_repeats(policy.skip_fusion_layers, "`skip_fusion_layers`", collector)
     check_selectors(policy.skip_fusion_layers, "`skip_fusion_layers`", collector)
     check_selectors([layer.name for layer in policy.layers or ()], "the entries of layers", collector)
@@ -116,15 +117,16 @@ def _tensors(node: JsonNode | None) -> Iterator[TensorRule]:
             yield TensorRule(layer, index, data_rule(data) if data is not None else DataRule())
 
 
-def _bn_update(node: JsonNode | None) -> BnUpdateRule | None:
-    if node is None:
+def _bn_update(root: JsonNode) -> BnUpdateRule | None:
+    member = {member.key: member for member in members(root)}.get("bn_update_config")
+    if member is None:
         return None
-    fields = values(node)
+    fields = values(member.value)
     return BnUpdateRule(
         integer(fields.get("bn_update_iterations")),
         number(fields.get("bn_moving_average_fraction")),
         string(fields.get("bn_dump_dir")),
-        node.span,
+        member.key_span,
     )
 
 

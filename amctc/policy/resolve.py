@@ -27,6 +27,7 @@ from functools import cache
 from amctc.diagnostics import Collector, Diagnostic
 from amctc.ir import Graph, Node
 from amctc.policy.advice import advise_layers
+from amctc.policy.advice_bn import advise_statistics
 from amctc.policy.in_vain import overrides_in_vain
 from amctc.policy.names import Candidate, Names, check_names, first_skip
 from amctc.policy.resolve_fit import check_fits
@@ -58,7 +59,8 @@ def resolve(policy: Policy, graph: Graph) -> ResolvedPolicy:
     Raises `DiagnosticError` with everything that does not fit: AM215 a list of another length than
     the layer has data inputs, AM220 to AM223 and AM228 wrong names, AM224 nothing left to quantize,
     AM226 and AM227 a weight algorithm that the type does not have, AM234 a wrong pattern. Its
-    warnings: those of the policy, AM225 an override in vain, AM272 clustered weights where they harm most.
+    warnings: those of the policy, AM225 an override in vain, AM272 clustered weights where they harm most,
+    AM273 and AM275 BatchNorm statistics that cannot be renewed or should be.
     """
     with building():
         return _resolve(policy, graph)
@@ -77,6 +79,7 @@ def _resolve(policy: Policy, graph: Graph) -> ResolvedPolicy:
     collector.raise_errors()
     collector.extend(overrides_in_vain(names, layers))
     advise_layers(layers, graph, collector)
+    collector.extend(advise_statistics(policy, layers, graph))
     warnings = tuple(dict.fromkeys(collector.warnings))
     types = {node.name: node.type for node in graph.nodes}
     return ResolvedPolicy(_general(policy, names), layers, policy.passes, policy, types, warnings)
@@ -192,13 +195,14 @@ def _offset(policy: Policy) -> Resolved[bool]:
 
 
 def _general(policy: Policy, names: Names) -> GeneralConfig:
+    update = policy.update_bn is not None and policy.update_bn.value
     return GeneralConfig(
         batch_num=value_of(policy.batch_num, "batch_num", BATCH_NUM, _BUILT_IN),
         activation_offset=_offset(policy),
         do_fusion=value_of(policy.do_fusion, "do_fusion", DO_FUSION, _BUILT_IN),
         skip_fusion_layers=_skip_fusion(names),
         update_bn=value_if_said(policy.update_bn, "update_bn"),
-        bn_update_config=bn_update_config(policy.bn_update_config),
+        bn_update_config=bn_update_config(policy.bn_update_config, update, _BUILT_IN),
         joint_quant=value_if_said(policy.joint_quant, "joint_quant"),
         weight_offset=value_if_said(policy.weight_offset, "weight_offset"),
         enable_auto_nuq=value_if_said(policy.enable_auto_nuq, "enable_auto_nuq"),

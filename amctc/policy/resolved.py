@@ -10,7 +10,7 @@ from amctc.diagnostics import Diagnostic
 from amctc.dialects.table import op_table
 from amctc.ir import InputQuant, Node, NodeQuant, WeightQuant
 from amctc.policy.rules import PassRule, Policy
-from amctc.policy.settings import ARQ_BITS, SNQ, SNQ_DEFAULTS, ArqSettings, SnqSettings
+from amctc.policy.settings import ARQ_BITS, BN_UPDATE, SNQ, SNQ_DEFAULTS, ArqSettings, BnUpdate, SnqSettings
 from amctc.quant.ifmr import IfmrSettings
 from amctc.source import Span
 from amctc.text.bulk import value_type
@@ -129,8 +129,12 @@ class WeightConfig:
     asymmetric: Resolved[bool] | None = None
 
     @property
+    def is_clustered(self) -> bool:
+        return self.algorithm.value == SNQ
+
+    @property
     def settings(self) -> ArqSettings | SnqSettings:
-        if self.algorithm.value != SNQ:
+        if not self.is_clustered:
             return ArqSettings(self.channel_wise.value, self.num_bits.value)
         iterations, distance, init = self.max_iteration, self.min_distance, self.init_algo
         return SnqSettings(
@@ -178,14 +182,20 @@ class LayerConfig:
         inputs = tuple(InputQuant(entry.index, entry.settings) for entry in self.inputs)
         weight = None
         if self.weights is not None:
-            said = self.weights
-            weight = WeightQuant(said.algorithm.value, said.num_bits.value, said.channel_wise.value)
+            said, settings = self.weights, self.weights.settings
+            clustering = settings.clustering if isinstance(settings, SnqSettings) else None
+            weight = WeightQuant(
+                said.algorithm.value, said.num_bits.value, said.channel_wise.value, clustering=clustering
+            )
         return NodeQuant(inputs, weight, str(self.rule))
 
 
 @dataclass(frozen=True)
 class BnUpdateConfig:
-    """What is said of the renewal of BatchNorm statistics; None where nothing is."""
+    """How BatchNorm statistics are renewed; where they are not (`update_bn`), None for what nothing is said of.
+
+    `bn_dump_dir` has no default.
+    """
 
     bn_update_iterations: Resolved[int] | None = None
     bn_moving_average_fraction: Resolved[float] | None = None
@@ -247,6 +257,27 @@ class ResolvedPolicy:
     @property
     def update_bn(self) -> bool:
         return self.general.update_bn is not None and self.general.update_bn.value
+
+    @property
+    def bn_update(self) -> BnUpdate | None:
+        """How BatchNorm statistics are renewed, or None where they are not."""
+        said = self.general.bn_update_config or BnUpdateConfig()
+        iterations, fraction, folder = said.bn_update_iterations, said.bn_moving_average_fraction, said.bn_dump_dir
+        if not self.update_bn:
+            return None
+        return BnUpdate(
+            iterations.value if iterations is not None else BN_UPDATE.iterations,
+            fraction.value if fraction is not None else BN_UPDATE.fraction,
+            folder.value if folder is not None else BN_UPDATE.dump_dir,
+        )
+
+    @property
+    def is_nonuniform(self) -> bool:
+        """Whether it takes the pipeline that quantizes weights before BatchNorm is folded into them."""
+        return self.update_bn or any(
+            config.quant_enable.value and config.weights is not None and config.weights.is_clustered
+            for config in self.layers.values()
+        )
 
     def quant_of(self, node: Node) -> NodeQuant | None:
         """The annotation for a node, or None where it is not to be quantized.

@@ -84,7 +84,7 @@ class Override:
 
 @dataclass(frozen=True)
 class BnUpdateRule:
-    """How BatchNorm statistics are to be renewed; the span is that of the whole."""
+    """How BatchNorm statistics are to be renewed; `span` is the place that names it."""
 
     bn_update_iterations: Said[int] | None = None
     bn_moving_average_fraction: Said[float] | None = None

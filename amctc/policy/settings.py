@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
 
+from amctc.quant import snq
 from amctc.quant.ifmr import IfmrSettings
+from amctc.quant.snq_codes import CODE_BITS
 
 ARQ: Final = "arq_quantize"
 SNQ: Final = "snq_quantize"
@@ -26,7 +28,9 @@ SELECTIVE_PRUNE_ALGORITHM: Final = "l1_selective_prune"
 
 BITS_OF_TYPE: Mapping[str, int] = MappingProxyType({"INT4": 4, "INT8": 8, "INT16": 16})
 """By the word that stands for a type in a policy."""
-INIT_ALGORITHMS: Final = ("uniform", "gaussian", "d2sampling")
+
+CLUSTERING: Final = snq.SnqSettings()
+"""How weights are clustered where a policy does not say it."""
 
 MOST_SEARCH_STEPS: Final = 10_000
 """A search of more candidates than this is refused: it would look as if the program hung."""
@@ -43,17 +47,35 @@ class ArqSettings:
 
 @dataclass(frozen=True)
 class SnqSettings:
-    """Non-uniform weights: 16 levels found by clustering (seed 001, table of `SNQuantize`).
+    """Non-uniform weights as a policy has them: how many scales and bits, and how the 16 levels are found.
 
-    `max_iteration` rounds at most; the search ends when centres move less than `min_distance`.
+    The fields of the clustering, and its defaults, are those of `amctc.quant.snq.SnqSettings`.
     """
 
     channel_wise: bool
-    bits: int = 4
-    max_iteration: int = 1000
-    min_distance: float = 1e-10
-    init_algo: str = "uniform"
+    bits: int = CODE_BITS
+    max_iteration: int = CLUSTERING.max_iteration
+    min_distance: float = CLUSTERING.min_distance
+    init_algo: str = CLUSTERING.init_algo
     algorithm: Literal["snq_quantize"] = SNQ
+
+    @property
+    def clustering(self) -> snq.SnqSettings:
+        """What the arithmetic takes of them."""
+        return snq.SnqSettings(self.max_iteration, self.min_distance, self.init_algo)
+
+
+@dataclass(frozen=True)
+class BnUpdate:
+    """How BatchNorm statistics are renewed; the defaults are what seed 001 recommends for non-uniform weights.
+
+    `iterations` batches run; `fraction` of the running statistics is left at each of them in a layer that does
+    not say its own `moving_average_fraction`. `dump_dir` is the folder for the renewed statistics, or None.
+    """
+
+    iterations: int = 30
+    fraction: float = 0.5
+    dump_dir: str | None = None
 
 
 BATCH_NUM: Final = 1
@@ -62,5 +84,6 @@ DO_FUSION: Final = True
 UPDATE_BN: Final = False
 IFMR: Final = IfmrSettings()
 SNQ_DEFAULTS: Final = SnqSettings(channel_wise=True)
+BN_UPDATE: Final = BnUpdate()
 ARQ_BITS: Final = 8
 BETA_RANGE: Final = (20.0, 2.0)

@@ -11,7 +11,7 @@ from amctc.policy.names import Candidate
 from amctc.policy.resolved import BnUpdateConfig, InputConfig, Resolved, Rule, WeightConfig
 from amctc.policy.rules import BalancerRule, BnUpdateRule, DataRule, WeightRule
 from amctc.policy.said import Said
-from amctc.policy.settings import ADA, ARQ, ARQ_BITS, BETA_RANGE, HFMG, IFMR, IFMR_NAME, SNQ, SNQ_DEFAULTS
+from amctc.policy.settings import ADA, ARQ, ARQ_BITS, BETA_RANGE, BN_UPDATE, HFMG, IFMR, IFMR_NAME, SNQ, SNQ_DEFAULTS
 from amctc.text.bulk import value_type
 
 T = TypeVar("T")
@@ -166,11 +166,18 @@ def migration_strength(choice: Choice) -> Resolved[float] | None:
     return value_of(balancer.migration_strength, kind, _MIGRATION_STRENGTH, Rule(kind, balancer.span))
 
 
-def bn_update_config(rule: BnUpdateRule | None) -> BnUpdateConfig | None:
-    """What is said of the renewal of BatchNorm statistics."""
+def bn_update_config(rule: BnUpdateRule | None, update: bool, default: Rule) -> BnUpdateConfig | None:
+    """How BatchNorm statistics are renewed; where they are not, what is said of it alone, or None."""
+    kind = "bn_update_config"
+    if update:
+        rule = rule or BnUpdateRule()
+        return BnUpdateConfig(
+            value_of(rule.bn_update_iterations, kind, BN_UPDATE.iterations, default),
+            value_of(rule.bn_moving_average_fraction, kind, BN_UPDATE.fraction, default),
+            value_if_said(rule.bn_dump_dir, kind),
+        )
     if rule is None:
         return None
-    kind = "bn_update_config"
     return BnUpdateConfig(
         value_if_said(rule.bn_update_iterations, kind),
         value_if_said(rule.bn_moving_average_fraction, kind),

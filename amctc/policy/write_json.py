@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import TypeAlias
 
 from amctc.diagnostics import Diagnostic, DiagnosticError
 from amctc.policy.availability import require_post_training
@@ -11,9 +12,14 @@ from amctc.policy.flavours import CAFFE, GE
 from amctc.policy.json_schema import parameter_names
 from amctc.policy.resolved import InputConfig, LayerConfig, Resolved, ResolvedPolicy, WeightConfig
 from amctc.policy.rules import DataRule, TensorRule
+from amctc.policy.said import Said
 from amctc.policy.settings import HFMG, IFMR
 
 VERSION = 1
+
+_Value: TypeAlias = (
+    Resolved[bool] | Resolved[int] | Resolved[float] | Resolved[str] | Said[int] | Said[float] | Said[str]
+)
 
 
 def to_json(resolved: ResolvedPolicy) -> str:
@@ -64,8 +70,9 @@ def _general(resolved: ResolvedPolicy) -> dict[str, object]:
     root |= _said({"fakequant_precision_mode": general.fakequant_precision_mode})
     root["skip_fusion_layers"] = [name.value for name in general.skip_fusion_layers]
     root |= _said({"update_bn": general.update_bn})
-    if general.bn_update_config is not None:
-        bn = general.bn_update_config
+    bn = resolved.policy.bn_update_config
+    if bn is not None:
+        # As it was said: a default that is written out would look as if somebody had chosen it.
         root["bn_update_config"] = _said(
             {
                 "bn_moving_average_fraction": bn.bn_moving_average_fraction,
@@ -81,9 +88,7 @@ def _general(resolved: ResolvedPolicy) -> dict[str, object]:
     return root
 
 
-def _said(
-    found: Mapping[str, Resolved[bool] | Resolved[int] | Resolved[float] | Resolved[str] | None],
-) -> dict[str, object]:
+def _said(found: Mapping[str, _Value | None]) -> dict[str, object]:
     return {key: entry.value for key, entry in found.items() if entry is not None}
 
 

@@ -41,19 +41,23 @@ def quantize_weights(
     outside its legal range (AM410) are errors that name the layer. Source: AMCT's `arq`, symmetric as in
     PTQ.
     """
+    values = checked_weights(weights, layer_name)
+    params = weight_params(values, axis=axis, bits=bits, layer_name=layer_name)
+    return QuantizedWeights(params.quantize(values, axis or 0).astype(np.int8), params, axis)
+
+
+def weight_params(
+    weights: NDArray[np.floating], *, axis: int | None, bits: int = 8, layer_name: str = ""
+) -> QuantParams:
+    """The grid of `quantize_weights` alone; the same errors."""
     if bits not in WEIGHT_BITS:
         raise ValueError(f"weights have {', '.join(map(str, WEIGHT_BITS))} bits, not {bits}")
-    values = _checked(weights, layer_name)
-    if axis is None:
-        low, high = values.min(), values.max()
-        grid_axis = 0
-    else:
-        others = tuple(i for i in range(values.ndim) if i != axis % values.ndim)
-        low, high = values.min(axis=others), values.max(axis=others)
-        grid_axis = axis
+    values = checked_weights(weights, layer_name)
+    others = None if axis is None else tuple(i for i in range(values.ndim) if i != axis % values.ndim)
+    low, high = values.min(axis=others), values.max(axis=others)
     params = scale_offset_from_range(low, high, bits, with_offset=False)
     check_scale(params.scale, layer_name, (float(values.min()), float(values.max())))
-    return QuantizedWeights(params.quantize(values, grid_axis).astype(np.int8), params, axis)
+    return params
 
 
 def quantize_with(
@@ -63,13 +67,13 @@ def quantize_with(
 
     What lies outside the grid is clipped. NaN or Inf (AM412) is an error that names the layer.
     """
-    values = _checked(weights, layer_name)
+    values = checked_weights(weights, layer_name)
     along = scale.reshape((-1,) + (1,) * (values.ndim - 1))
     return quantize(values, along, 0, bits).astype(np.int8)
 
 
-def _checked(weights: NDArray[np.floating], layer_name: str) -> NDArray[np.float32]:
-    """The weights in float32, if there are some and all are finite."""
+def checked_weights(weights: NDArray[np.floating], layer_name: str) -> NDArray[np.float32]:
+    """The weights in float32, if there are some (AM413) and all are finite (AM412)."""
     values = np.asarray(weights, dtype=np.float32)
     if not values.size:
         raise error("AM413", f"layer `{layer_name}` has no weights: their shape is {values.shape}")

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.quant.arq import quantize_weights
+from amctc.quant.arq import checked_weights, weight_params
 from amctc.quant.snq_lloyd import D2SAMPLING, GAUSSIAN, UNIFORM, cluster_rows, sort_rows
 from amctc.quant.snq_optimal import GRID_HIGH, GRID_LOW, optimal_grid_centres
 from amctc.quant.snq_tables import LEVELS, nearest_codes, ordered_tables
@@ -73,17 +73,25 @@ class SnqResult:
 
 
 def quantize_weights_snq(
-    weights: NDArray[np.floating], *, axis: int | None, settings: SnqSettings, layer_name: str = ""
+    weights: NDArray[np.floating],
+    *,
+    axis: int | None,
+    settings: SnqSettings,
+    layer_name: str = "",
+    scale: NDArray[np.float32] | None = None,
 ) -> SnqResult:
     """Cluster weights to 16 values, with one table and scale for each index of `axis`, or one if it is None.
+
+    `scale` float32 `[channels]` or `[1]` is the grid; by default ARQ's.
 
     Each weight takes the table's entry nearest to it. With `init_algo` `optimal` the squared error is the least that 16
     entries of the INT8 grid can have; else the centres are found as real numbers and rounded (half to even). Weights
     of at most 16 distinct values keep the error of the INT8 grid alone. Diagnostics as in `arq.quantize_weights`: AM410
     scale, AM412 NaN or Inf, AM413 no weights.
     """
-    scale = quantize_weights(weights, axis=axis, layer_name=layer_name).params.scale.reshape(-1)
-    source = np.asarray(weights, dtype=np.float32)
+    source = checked_weights(weights, layer_name)
+    if scale is None:
+        scale = weight_params(source, axis=axis, layer_name=layer_name).scale.reshape(-1)
     channels_first = source[np.newaxis] if axis is None else np.moveaxis(source, axis, 0)
     rows = channels_first.reshape(len(scale), -1)
     table = np.empty((len(rows), LEVELS), dtype=np.int8)

@@ -1,4 +1,4 @@
-"""From weights to the tables of their levels, and onto tables that are given."""
+"""Tables of levels, and weights put onto them."""
 
 from __future__ import annotations
 
@@ -11,27 +11,6 @@ from amctc.quant.snq_codes import CODE_BITS
 from amctc.quant.snq_optimal import GRID_HIGH, GRID_LOW, HALF_STEPS, half_step_cells
 
 LEVELS: Final = 1 << CODE_BITS
-
-_GRID: Final = GRID_HIGH - GRID_LOW + 1
-
-
-def tables_and_codes(values: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.uint8]] | None:
-    """The table of each row `[rows, n]` as int8 `[rows, 16]` and the codes into it as uint8 `[rows, n]`.
-
-    Tables ascend; entries that a row does not need repeat its last one (0 for a row without values). None where a row
-    has more than 16 distinct values.
-    """
-    cells = values.astype(np.intp) - GRID_LOW
-    present = np.zeros((len(values), _GRID), dtype=bool)
-    np.put_along_axis(present, cells, True, axis=1)
-    ranks = np.cumsum(present, axis=1, dtype=np.int16) - 1
-    if ranks.size and int(ranks[:, -1].max()) >= LEVELS:
-        return None
-    last = np.where(present.any(axis=1), _GRID - 1 - present[:, ::-1].argmax(axis=1) + GRID_LOW, 0)
-    table = np.repeat(last.astype(np.int8)[:, np.newaxis], LEVELS, axis=1)
-    row, cell = np.nonzero(present)
-    table[row, ranks[row, cell]] = cell + GRID_LOW
-    return table, np.take_along_axis(ranks, cells, axis=1).astype(np.uint8)
 
 
 def ordered_tables(levels: NDArray[np.int8]) -> NDArray[np.int8]:

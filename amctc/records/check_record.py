@@ -17,6 +17,8 @@ from amctc.policy.names import Names
 from amctc.policy.rules import Policy
 from amctc.policy.said import nearest
 from amctc.quant.grid import FLT_EPSILON, grid_limits
+from amctc.quant.snq_codes import CODE_BITS
+from amctc.quant.snq_tables import LEVELS
 from amctc.records.depthwise import depthwise_chain
 from amctc.records.scale_record import SUFFIX, InputRecord, LayerRecord, ScaleRecord
 from amctc.source import Span
@@ -24,13 +26,14 @@ from amctc.source import Span
 _MOST_SUGGESTIONS = 50  # finding the nearest name is slow in a file where every name is wrong
 _BITS_D = (8, 16)
 _BITS_W = 8
+_CLUSTERED = CODE_BITS
 
 
 def validate(record: ScaleRecord, graph: Graph, collector: Collector | None = None) -> None:
     """Check a record that is to quantize a float graph, on which no pass has run.
 
     Warnings (AM606) go to `collector`. Raises `DiagnosticError` with every mistake at its place: AM605, AM610 to
-    AM621 and AM624.
+    AM622 and AM624.
     """
     own = collector if collector is not None else Collector()
     names = Names(Policy(), graph)
@@ -53,7 +56,7 @@ def validate(record: ScaleRecord, graph: Graph, collector: Collector | None = No
 
 
 def layer_problems(layer: LayerRecord, node: Node) -> Iterator[Diagnostic]:
-    """What is wrong with an entry that is to quantize a node whose type can be quantized (AM606, AM612 to AM621)."""
+    """What is wrong with an entry for a node whose type can be quantized (AM606, AM612 to AM622)."""
     row = op_def(node)
     inputs = row.data_inputs(node)
     optional: tuple[int, ...] = ()
@@ -109,6 +112,7 @@ class _Check:
     ) -> None:
         self._layer = layer
         self._type = row.type
+        self._may_cluster = row.linear is not None
         self._inputs = inputs
         self._weight_counts = weight_counts
         self._shapes = shapes
@@ -136,6 +140,9 @@ class _Check:
                 message = f"has factors for weights, and a {self._type} layer has none that are quantized"
                 name = "scale_w" if layer.scale_w else "offset_w"
                 yield self._problem("AM621", message, layer.place(name, 0), "take `scale_w` and `offset_w` out")
+            elif layer.cluster:
+                message = f"has levels for weights, and a {self._type} layer has none that are quantized"
+                yield self._problem("AM621", message, layer.place("cluster", 0), "take `cluster` out")
             return
         if not layer.scale_w:
             help = f"add `scale_w: …` and `offset_w: 0`, {self._counts()} of each"
@@ -152,9 +159,37 @@ class _Check:
             if offset:
                 message = f"has the `offset_w` {offset}, and weights are quantized without an offset"
                 yield self._problem("AM615", message, layer.place("offset_w", index), "write 0")
-        if layer.bits_w != _BITS_W:
+        yield from self._levels()
+
+    def _levels(self) -> Iterator[Diagnostic]:
+        """The width of weights, and the levels of those that have 4 bits."""
+        layer = self._layer
+        if layer.bits_w == _BITS_W:
+            if layer.cluster:
+                message = f"has {len(layer.cluster)} levels in `cluster`, and weights of {_BITS_W} bits have none"
+                help = f"write `num_bits_w: {_CLUSTERED}`, or take `cluster` out"
+                yield self._problem("AM613", message, layer.place("cluster", 0), help)
+            return
+        if layer.bits_w != _CLUSTERED or not self._may_cluster:
             message = f"has the `num_bits_w` {layer.bits_w}; weights are quantized to {_BITS_W} bits"
+            message += f", or to {_CLUSTERED} with a `cluster`" if self._may_cluster else ""
             yield self._problem("AM618", message, layer.place("num_bits_w"), f"write {_BITS_W}")
+            return
+        wanted = LEVELS * len(layer.scale_w)
+        if not layer.cluster:
+            message = f"has the `num_bits_w` {_CLUSTERED}, and no `cluster` with the levels of its weights"
+            help = f"add {LEVELS} levels for each `scale_w`, or write `num_bits_w: {_BITS_W}`"
+            yield self._problem("AM620", message, layer.place("num_bits_w"), help)
+        elif layer.scale_w and len(layer.cluster) != wanted:
+            message = f"has {len(layer.cluster)} levels in `cluster`, where {wanted} must be"
+            help = f"write {LEVELS} for each `scale_w`, in the same order"
+            yield self._problem("AM613", message, layer.place("cluster"), help)
+        low, high = grid_limits(_BITS_W)
+        for index, level in enumerate(layer.cluster):
+            if not low <= level <= high:
+                message = f"has the level {level} in `cluster`; levels are {low} to {high}"
+                help = "levels are weights as integers of 8 bits: the weight divided by its `scale_w`"
+                yield self._problem("AM622", message, layer.place("cluster", index), help)
 
     def _input(self, given: InputRecord) -> Iterator[Diagnostic]:
         if given.index not in self._inputs:

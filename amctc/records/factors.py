@@ -36,13 +36,14 @@ class LayerFactors:
 
     `inputs` are the data inputs and then the hidden state, if there is one. `scale_w` is float32, the
     scales ([channels] or [1]) of the weights of each inner product, one after the other; None for a layer
-    without weights.
+    without weights. `tables_w` is int8 [len(scale_w), 16], the levels of clustered weights; None for any others.
     """
 
     node: Node
     inputs: tuple[InputFactors, ...]
     scale_w: NDArray[np.float32] | None
     bits_w: int
+    tables_w: NDArray[np.int8] | None = None
 
 
 def layer_factors(graph: Graph) -> Iterator[LayerFactors]:
@@ -63,6 +64,7 @@ def factors_of(node: Node) -> LayerFactors | None:
         inputs=tuple(_input(node, given) for given in quant.operands),
         scale_w=weight_scales(node),
         bits_w=quant.weight.bits if quant.weight is not None else 8,
+        tables_w=weight_tables(node),
     )
 
 
@@ -82,6 +84,14 @@ def weight_scales(node: Node) -> NDArray[np.float32] | None:
     if weight is None or not weight.scales:
         return None
     return np.concatenate([weight.scales[product.weight] for product in inner_products(node)])
+
+
+def weight_tables(node: Node) -> NDArray[np.int8] | None:
+    """The tables of levels of a layer's clustered weights, int8 [scales, 16]; None where they are not clustered."""
+    weight = node.quant.weight if node.quant is not None else None
+    if weight is None or not weight.tables:
+        return None
+    return np.concatenate([weight.tables[product.weight] for product in inner_products(node)])
 
 
 def _input(node: Node, given: InputQuant) -> InputFactors:

@@ -8,6 +8,7 @@ import numpy as np
 from google.protobuf import text_format
 
 from amctc.ir import Graph
+from amctc.quant.snq_codes import CODE_BITS
 from amctc.records.factors import layer_factors
 from amctc.text.proto_schema import load_schema
 
@@ -16,7 +17,8 @@ def quant_param_record(graph: Graph) -> Any:
     """The message of a quantized graph; `quant_param_text` and `quant_param_binary` put it on disk.
 
     Scales are reciprocal here (1/scale_d, 1/scale_w), as the converter multiplies by them. Data of
-    more than 8 bits is stored, and calculated, in 16.
+    more than 8 bits is stored, and calculated, in 16. Weights of 4 bits are codes into tables of 16 levels; `params`
+    has the tables, int8, one for each scale.
     """
     message: Any = load_schema("quant_param.proto").message("calibration.CalibrationParam")()
     message.version = 65536
@@ -33,6 +35,8 @@ def quant_param_record(graph: Graph) -> Any:
             weight = entry.quant_param.weight
             weight.data_type = _stored(layer.bits_w)
             weight.scale.extend(_reciprocal(float(scale)) for scale in layer.scale_w)
+        if layer.tables_w is not None:
+            entry.quant_param.weight.params = layer.tables_w.tobytes()
     return message
 
 
@@ -45,11 +49,13 @@ def quant_param_binary(graph: Graph) -> bytes:
     return data
 
 
-_S8, _S16 = 2, 4
+_S4, _S8, _S16 = 0, 2, 4
 """Numbers of `calibration.DataType`."""
 
 
 def _stored(bits: int) -> int:
+    if bits <= CODE_BITS:
+        return _S4
     return _S8 if bits <= 8 else _S16
 
 

@@ -14,6 +14,7 @@ from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Label, Lev
 from amctc.output import write_files
 from amctc.records.scale_record import BITS, InputRecord, LayerRecord, Places, ScaleRecord, record_text
 from amctc.source import SourceFile, Span
+from amctc.text.bulk import building
 from amctc.text.checked import CheckedField, CheckedMessage
 from amctc.text.files import read_text
 from amctc.text.proto_schema import load_schema
@@ -42,6 +43,11 @@ def read_record(path: str | Path, collector: Collector | None = None) -> ScaleRe
 
 def parse_record(source: SourceFile, collector: Collector | None = None) -> ScaleRecord:
     """The record of a text that has been read; raises as `read_record` does."""
+    with building():  # what is built is bounded by the size of the text, which reading bounds
+        return _parse(source, collector)
+
+
+def _parse(source: SourceFile, collector: Collector | None) -> ScaleRecord:
     own = collector if collector is not None else Collector()
     try:
         tree = parse_prototext(source)
@@ -86,7 +92,7 @@ def _joined(old: LayerRecord, new: LayerRecord) -> LayerRecord:
     )
     if not new.scale_w:
         return joined
-    return replace(joined, scale_w=new.scale_w, offset_w=new.offset_w, bits_w=new.bits_w)
+    return replace(joined, scale_w=new.scale_w, offset_w=new.offset_w, bits_w=new.bits_w, cluster=new.cluster)
 
 
 def _entry(entry: CheckedField, collector: Collector) -> Iterator[LayerRecord]:
@@ -107,6 +113,7 @@ def _entry(entry: CheckedField, collector: Collector) -> Iterator[LayerRecord]:
         scale_w=tuple(_float32(scale) for scale in value.values("scale_w")),
         offset_w=tuple(int(offset) for offset in value.values("offset_w")),
         bits_w=int(value.value("num_bits_w")),
+        cluster=tuple(int(level) for level in value.values("cluster")),
         skip_fusion=bool(value.value("skip_fusion")),
         shift_bit=tuple(int(shift) for shift in value.values("shift_bit")),
         object_layer=str(value.value("object_layer")) if value.has("object_layer") else None,

@@ -9,6 +9,7 @@ from amctc.ir import Graph
 from amctc.policy.rules import LayerRule, Policy, WeightRule
 from amctc.policy.rules_data import DataRule
 from amctc.policy.said import Said
+from amctc.policy.settings import SNQ
 from amctc.records.depthwise import depthwise_chain
 from amctc.records.scale_record import LayerRecord, ScaleRecord
 
@@ -32,8 +33,17 @@ def _rules(layer: LayerRecord, graph: Graph) -> Iterator[LayerRule]:
         return
     node = graph.node(layer.name)
     inputs = tuple(_data(layer, index) for index in op_def(node).data_inputs(node))
-    weights = WeightRule(channel_wise=Said(True)) if len(layer.scale_w) > 1 and op_def(node).linear else None
+    weights = _weights(layer) if op_def(node).linear else None
     yield LayerRule(Said(layer.name, layer.span), inputs=inputs, shared=False, weights=weights)
+
+
+def _weights(layer: LayerRecord) -> WeightRule | None:
+    several = len(layer.scale_w) > 1
+    if layer.cluster:
+        # Without a place: what is advised of clustering in a policy does not concern a record.
+        bits = Said(layer.bits_w, layer.place("num_bits_w"))
+        return WeightRule(algorithm=Said(SNQ), num_bits=bits, channel_wise=Said(several))
+    return WeightRule(channel_wise=Said(True)) if several else None
 
 
 def _data(layer: LayerRecord, index: int) -> DataRule:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Node
 from amctc.ir.node import Shape
-from amctc.records.factors import LayerFactors, factors_of, unseen_state, weight_scales
+from amctc.records.factors import LayerFactors, factors_of, unseen_state, weight_scales, weight_tables
 from amctc.records.scale_record import InputRecord, LayerRecord, record_text
 
 
@@ -18,7 +18,8 @@ def scale_offset_record(graph: Graph) -> str:
     One entry a layer in graph order; `record_d` for each data input, with the input's channels,
     height and width where it is a 4-D blob; `scale_w` and `offset_w` for layers with weights only. A
     recurrent layer has a `record_d` more, for its hidden state, whose index is the number of its inputs,
-    and a `scale_w` for each inner product, in the order of its blobs. `skip_fusion` is written where a
+    and a `scale_w` for each inner product, in the order of its blobs. Clustered weights have `cluster`, the
+    16 levels of each `scale_w`. `skip_fusion` is written where a
     BatchNorm, Scale or Bias was left apart, and `object_layer` where a layer was made in place of
     others: it is the last of them. So the record gives the same quantized model again.
     """
@@ -42,7 +43,7 @@ def weight_records(graph: Graph) -> Iterator[LayerRecord]:
         if scales is None or quant is None or quant.weight is None:
             yield from _entries(node, None)
             continue
-        entry = _named(node).with_weights(scales, quant.weight.bits)
+        entry = _named(node).with_weights(scales, quant.weight.bits, weight_tables(node))
         state = unseen_state(node)
         if state is not None and quant.state is not None:
             entry = replace(entry, inputs=(input_record(quant.state.index, *state, quant.state.bits, None),))
@@ -60,7 +61,7 @@ def _entry(layer: LayerFactors) -> LayerRecord:
         input_record(given.index, given.scale, given.offset, given.bits, given.shape) for given in layer.inputs
     )
     entry = replace(_named(layer.node), inputs=inputs)
-    return entry if layer.scale_w is None else entry.with_weights(layer.scale_w, layer.bits_w)
+    return entry if layer.scale_w is None else entry.with_weights(layer.scale_w, layer.bits_w, layer.tables_w)
 
 
 def _named(node: Node) -> LayerRecord:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
+import numpy as np
 from google.protobuf import text_format
+from numpy.typing import NDArray
 
 from amctc.source import SourceFile, Span
 from amctc.text.proto_schema import load_schema
@@ -48,7 +50,10 @@ class InputRecord:
 
 @dataclass(frozen=True)
 class LayerRecord:
-    """What a record says of one layer, by its name. `span` is the place of the name."""
+    """What a record says of one layer, by its name. `span` is the place of the name.
+
+    `cluster` are the levels of non-uniform weights, 16 for each `scale_w`; empty for any others.
+    """
 
     name: str
     inputs: tuple[InputRecord, ...] = ()
@@ -58,6 +63,7 @@ class LayerRecord:
     skip_fusion: bool = False
     shift_bit: tuple[int, ...] = ()
     object_layer: str | None = None
+    cluster: tuple[int, ...] = ()
     places: Places = field(default_factory=dict[str, tuple[Span, ...]], compare=False, repr=False)
     span: Span | None = field(default=None, compare=False, repr=False)
 
@@ -69,10 +75,11 @@ class LayerRecord:
     def input(self, index: int) -> InputRecord | None:
         return next((found for found in self.inputs if found.index == index), None)
 
-    def with_weights(self, scales: Iterable[float], bits: int) -> LayerRecord:
-        """The same entry with these scales of the weights."""
+    def with_weights(self, scales: Iterable[float], bits: int, tables: NDArray[np.int8] | None = None) -> LayerRecord:
+        """The same entry with these scales of the weights, and a table of 16 levels for each if they are clustered."""
         scale_w = tuple(float(scale) for scale in scales)
-        return replace(self, scale_w=scale_w, offset_w=(0,) * len(scale_w), bits_w=bits)
+        cluster = () if tables is None else tuple(tables.ravel().tolist())
+        return replace(self, scale_w=scale_w, offset_w=(0,) * len(scale_w), bits_w=bits, cluster=cluster)
 
     def place(self, name: str, index: int = -1) -> Span | None:
         """Where a value of a field stands; the name of the layer where the field is not written."""
@@ -104,12 +111,19 @@ class ScaleRecord:
 
 
 def record_text(layers: Iterable[LayerRecord]) -> str:
-    """The record in its text form (seed 001, 量化因子记录文件说明), read back without any loss."""
-    message: Any = load_schema("amct_record.proto").message("amct_record.ScaleOffsetRecord")()
+    """The record in its text form (seed 001, 量化因子记录文件说明), read back without any loss.
+
+    The entry of a layer with clustered weights has its lists in brackets: a line for each level would make a file of
+    many times the size.
+    """
+    made = load_schema("amct_record.proto").message("amct_record.ScaleOffsetRecord")
+    texts: list[str] = []
     for layer in layers:
+        message: Any = made()
         _write(layer, message.record.add())
-    text: str = text_format.MessageToString(message, as_utf8=True)
-    return text
+        brackets = bool(layer.cluster)
+        texts.append(text_format.MessageToString(message, as_utf8=True, use_short_repeated_primitives=brackets))
+    return "".join(texts)
 
 
 def _write(layer: LayerRecord, entry: Any) -> None:
@@ -120,6 +134,7 @@ def _write(layer: LayerRecord, entry: Any) -> None:
         value.scale_w.extend(layer.scale_w)
         value.offset_w.extend(layer.offset_w or (0 for _ in layer.scale_w))
         value.num_bits_w = layer.bits_w
+    value.cluster.extend(layer.cluster)
     value.shift_bit.extend(layer.shift_bit)
     if layer.skip_fusion:
         value.skip_fusion = True

@@ -96,6 +96,11 @@ class Dataset:
         return True
 
     @property
+    def once(self) -> bool:
+        """Whether the samples can be gone through only once."""
+        return isinstance(self.source, IterableSource) and iter(self.source.items) is self.source.items
+
+    @property
     def path(self) -> Path | None:
         """The `.npz` or `.npy` file the samples are from, if it is one."""
         return self.source.path if isinstance(self.source, ArraySource) else None

@@ -12,6 +12,7 @@ from amctc.dialects.table import is_custom
 from amctc.ir import Graph, Node
 from amctc.ir.node import Array
 from amctc.targets.caffe.blob_names import blob_names
+from amctc.targets.caffe.lookup_tables import LookupBlob, lookup_blobs
 from amctc.targets.caffe.quant_layers import CaffeLayer, quant_layer
 from amctc.targets.caffe.shared_names import apart_names, without_names
 from amctc.text.plain import Plain, plain_to_text
@@ -42,7 +43,7 @@ def net_text(graph: Graph, written: Iterable[tuple[Node, CaffeLayer]], *, in_pla
 
 
 def caffemodel(graph: Graph, *, fake: bool) -> bytes:
-    """The weights of the net as a binary `NetParameter`; float32, int8, int32 and uint64 blobs.
+    """The weights of the net as a binary `NetParameter`; float32, int8, int32 and uint64 blobs, and tables with codes.
 
     Every layer is named, as Caffe does it: a net without any weights gives a file that can be read too.
     """
@@ -67,8 +68,12 @@ def _layers(graph: Graph, fake: bool) -> Iterator[tuple[Node, CaffeLayer]]:
         if node.dialect == "quant":
             yield node, quant_layer(node, fake=fake)
             continue
-        own = fake and not is_custom(node)
-        blobs = tuple(_as_float(array) if own else array for array in node.weights.values())
+        if fake and not is_custom(node):
+            floats = tuple(map(_as_float, node.weights.values()))
+            yield node, CaffeLayer(node.type, node.attrs, floats)
+            continue
+        packed = lookup_blobs(node)
+        blobs = tuple(packed.get(role, array) for role, array in node.weights.items())
         yield node, CaffeLayer(node.type, node.attrs, blobs)
 
 
@@ -77,9 +82,12 @@ def _as_float(array: Array) -> Array:
     return array.astype(np.float32, copy=False)
 
 
-def write_blob(blob: Any, array: Array) -> None:
-    """Put an array into a blob message: float32, int8, int32 or uint64."""
+def write_blob(blob: Any, array: Array | LookupBlob) -> None:
+    """Put an array into a blob message: float32, int8, int32 or uint64, or codes with their tables."""
     blob.shape.dim.extend(array.shape)
+    if isinstance(array, LookupBlob):
+        array.write(blob)
+        return
     match array.dtype.name:
         case "float32":
             blob.data.append(np.ascontiguousarray(array, "<f4").tobytes())

@@ -17,6 +17,7 @@ from amctc.ir import Node
 from amctc.ir.node import Array
 from amctc.quant.deq_scale import pack_deq_scale
 from amctc.quant.observers import USUAL_OBSERVER
+from amctc.targets.caffe.lookup_tables import LookupBlob
 from amctc.text.plain import Plain
 
 
@@ -26,7 +27,7 @@ class CaffeLayer:
 
     type: str
     attrs: dict[str, Plain]
-    blobs: Sequence[Array]
+    blobs: Sequence[Array | LookupBlob]
 
 
 _OBJECT = MappingProxyType({"layer": "object_layer", "index": "index"})

@@ -271,8 +271,8 @@ class TestConfig:
         assert (desk / RECORD).read_text(encoding="utf-8") == "# kept"
 
     def test_a_config_of_what_is_not_built_is_refused_as_such(self, desk: Path) -> None:
-        (desk / "snq.cfg").write_text("common_config { snq_quantize { channel_wise: true } }", encoding="utf-8")
-        amct.create_quant_config(CONFIG, MODEL, WEIGHTS, config_defination="snq.cfg")
+        (desk / "joint.cfg").write_text("joint_quant: true", encoding="utf-8")
+        amct.create_quant_config(CONFIG, MODEL, WEIGHTS, config_defination="joint.cfg")
         with pytest.raises(NotImplementedError) as refusal:
             amct.init(CONFIG, MODEL, WEIGHTS, RECORD)
         assert code(refusal) == "AM290"

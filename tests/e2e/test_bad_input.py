@@ -252,8 +252,31 @@ POLICIES = {
     "every layer skipped": Case(
         policy('skip_layers: ["conv1", "fc"]'), "AM224", "policy.cfg:1:15", "no layer is left to quantize"
     ),
-    "snq_quantize": Case(every_layer("snq_quantize { }"), "AM290", "policy.cfg:1:17", "use `arq_quantize`"),
-    "update_bn": Case(policy("update_bn: true"), "AM290", "policy.cfg:1:12", "write `update_bn: false`"),
+    "not built": Case(policy("joint_quant: true"), "AM290", "policy.cfg:1:14", "write `joint_quant: false`"),
+    "rounds of snq_quantize": Case(
+        every_layer("snq_quantize { max_iteration: 100 }"), "AM210", "policy.cfg:1:47", "at least 500 and at most 2000"
+    ),
+    "iterations of update_bn": Case(
+        policy("update_bn: true bn_update_config { bn_update_iterations: 1000 }"), "AM210", "policy.cfg:1:58", "1000"
+    ),
+    "fraction of update_bn": Case(
+        policy("update_bn: true bn_update_config { bn_moving_average_fraction: 1.0 }"),
+        "AM210",
+        "policy.cfg:1:64",
+        "bn_moving_average_fraction",
+    ),
+    "bn_dump_dir is a file": Case(
+        policy('update_bn: true bn_update_config { bn_dump_dir: "/dev/null" }'),
+        "AM245",
+        "policy.cfg:1:49",
+        "is not a folder",
+    ),
+    "bn_dump_dir under a file": Case(
+        policy('update_bn: true bn_update_config { bn_dump_dir: "/dev/null/bn" }'),
+        "AM245",
+        "policy.cfg:1:49",
+        "is not a folder",
+    ),
     "json, unknown key": Case(
         policy('{"version": 1,\n "batch_nun": 2}', "config.json"),
         "AM228",
@@ -315,11 +338,11 @@ OPTIONS = {
     "a pass that is there twice": Case(
         option(
             "--pipeline",
-            "annotate-quant,quantize-weights,quantize-weights,observe,calibrate,quantize-bias,insert-quant",
+            "annotate-quant,quantize-weights,observe,calibrate,quantize-bias,quantize-bias,insert-quant",
         ),
         "AM505",
         None,
-        "`quantize-weights` stands in the pipeline 2 times",
+        "`quantize-bias` stands in the pipeline 2 times",
     ),
 }
 

@@ -15,6 +15,7 @@ from amctc.lsp.findings import find, fix_of
 from amctc.lsp.hover import hover
 from amctc.lsp.near_model import NearModel, near_model
 from amctc.policy.flavours import FLAVOURS, Flavour
+from amctc.quant.snq import INIT_ALGOS
 from amctc.source import SourceFile
 from tests.lsp.marked import at_mark
 from tests.shared_files import ROOT
@@ -112,7 +113,7 @@ def test_without_a_model_no_layer_is_offered() -> None:
 
 
 def test_algorithms_and_passes_are_offered() -> None:
-    assert list(offered('common_config { snq_quantize { init_algo: "|" } }')) == ["uniform", "gaussian", "d2sampling"]
+    assert list(offered('common_config { snq_quantize { init_algo: "|" } }')) == list(INIT_ALGOS)
     assert "fuse-batchnorm" in offered('pass { name: "|" }')
 
 
@@ -122,6 +123,11 @@ def test_a_field_is_told_with_type_range_and_default() -> None:
     assert "- range: at least 8 and at most 16" in text
     assert "- default: 8" in text
     assert "- in: `common_config.ifmr_quantize`, of post-training quantization of Caffe models" in text
+
+
+def test_the_defaults_of_the_renewal_are_told() -> None:
+    assert "- default: 30" in told("bn_update_config { bn_update_iter|ations: 8 }")
+    assert "- default: 0.5" in told("bn_update_config { bn_moving_average|_fraction: 0.25 }")
 
 
 def test_a_oneof_is_told_with_its_other_members() -> None:

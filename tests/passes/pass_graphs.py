@@ -198,6 +198,7 @@ class Case:
 
 
 DEPTHWISE = 'override_layer_types { layer_type: "Scale" calibration_config { ifmr_quantize { num_bits: 8 } } }'
+UPDATED = "update_bn: true bn_update_config { bn_update_iterations: 1 }"
 QUANTIZED = "annotate-quant,quantize-weights"
 
 CASES = {
@@ -208,6 +209,7 @@ CASES = {
     "merge-reshape": Case(reshapes),
     "merge-permute": Case(permutes),
     "merge-affine": Case(affines, weights=True),
+    "update-batchnorm": Case(normalized, setup=QUANTIZED, policy=UPDATED, weights=True),
     "fuse-batchnorm": Case(normalized, weights=True),
     "depthwise-affine": Case(scale_relu, policy=DEPTHWISE, weights=True),
     "annotate-quant": Case(conv_pool, policy=""),

@@ -106,7 +106,9 @@ UNFIT = (
     unfit('{"sum": {"activation_quant_params": ▸[{}]}}', "AM215", "has 2 data inputs"),
     unfit('{"pool1": {▸"weight_quant_params": {"wts_algo": "arq_quantize"}}}', "AM226", "no weights"),
     unfit('{"fc": {"weight_quant_params": {"channel_wise": ▸true}}}', "AM227", "one scale"),
-    unfit('{"update_bn": ▸true, "conv1": {}}', "AM290", "not built"),
+    unfit('{"conv1": {"weight_quant_params": {"wts_algo": ▸▸"snq_quantize"}}}', "AM272 AM275", "the first layer"),
+    unfit('{▸"bn_update_config": {"bn_update_iterations": 3}, "conv1": {}}', "AM274", "`update_bn` is not true"),
+    unfit('{"update_bn": true, "bn_update_config": {"bn_dump_dir": ▸""}, "conv1": {}}', "AM245", "is empty"),
 )
 
 BAD_LAYER_CONFIGS = (*SYNTAX, *SCHEMA, *VALUES, *UNFIT)

@@ -131,7 +131,8 @@ SCHEMA = (
     bad("batch_num: ▸4294967296", "AM202", "0 to 4294967295"),
     bad(ifmr("num_bits: ▸-8"), "AM202", "out of range"),
     bad(ifmr("search_step: ▸1e39"), "AM202", "3.4e38"),
-    bad(snq('init_algo: ▸"random"'), "AM203", "one of `uniform`, `gaussian`, `d2sampling`"),
+    bad(snq('init_algo: ▸"random"'), "AM203", "one of `uniform`, `gaussian`, `d2sampling`, `optimal`"),
+    bad(snq('init_algo: ▸"optimum"'), "AM203", "did you mean `optimal`?"),
     bad(snq('init_algo: ▸"Uniform"'), "AM203", "did you mean `uniform`?"),
     bad('override_layer_configs ▸{ layer_name: "conv1" }', "AM204", "`calibration_config`"),
     bad("override_layer_configs ▸{ calibration_config { } }", "AM204", "`layer_name`"),
@@ -159,6 +160,8 @@ VALUES = (
     bad("bn_update_config { bn_update_iterations: ▸0 }", "AM210", "above 0"),
     bad("bn_update_config { bn_update_iterations: ▸1000 }", "AM210", "below 1000"),
     bad("bn_update_config { bn_moving_average_fraction: ▸1.0 }", "AM210", "below 1"),
+    bad("update_bn: true bn_update_config { bn_dump_dir: ▸'' }", "AM245", "is empty"),
+    bad("update_bn: true bn_update_config { bn_dump_dir: ▸'bn\\000data' }", "AM245", "a character of code 0"),
     bad(by_type('"Pooling"', "ifmr_quantize { num_bits: ▸6 }"), "AM210", "at least 8"),
     bad(by_name('"conv1"', "ifmr_quantize { search_step: ▸-0.01 }"), "AM210", "above 0"),
     bad('skip_layers: "a"\nskip_layers: ▸"a"', "AM211", "is in `skip_layers` twice"),
@@ -196,6 +199,8 @@ ADVICE = (
     bad(by_name('"a"', "ifmr_quantize { num_bits: ▸13 }"), "AM270", "13-bit data"),
     bad(ifmr("search_step: ▸0.001"), "AM271", "about 600 candidates"),
     bad(ifmr("search_range_end: ▸9.7"), "AM271", "about 900 candidates"),
+    bad("batch_num: 1\n▸bn_update_config { bn_dump_dir: 'bn' }", "AM274", "write `update_bn: true`"),
+    bad("update_bn: false ▸bn_update_config { }", "AM274", "`update_bn` is not true"),
 )
 
 UNFIT = (
@@ -214,8 +219,9 @@ UNFIT = (
     unfit('skip_layers: "conv1"\n' + by_name('▸"conv1"', ""), "AM225", "`skip_layers` wins"),
     unfit(by_name('"pool1"', "▸arq_quantize { }"), "AM226", "have no weights"),
     unfit(by_name('"fc"', "arq_quantize { channel_wise: ▸true }"), "AM227", "one scale for all"),
-    unfit("update_bn: ▸true", "AM290", "not built in this version"),
-    unfit("common_config { ▸▸snq_quantize { } }", "AM272 AM290", "the first layer with weights (`conv1`) and the last"),
+    unfit("common_config { ▸▸snq_quantize { } }", "AM272 AM275", "the first layer with weights (`conv1`) and the last"),
+    unfit(by_name('"conv1"', "▸▸snq_quantize { }") + "update_bn: false", "AM272 AM275", "holds for the first layer"),
+    unfit("▸bn_update_config { }\nupdate_bn: false", "AM274", "has no effect"),
     unfit('skip_layers: ▸"conv9"\nskip_layer_types: ▸"Pool"', "AM220 AM222", "`conv9`"),
 )
 

@@ -144,7 +144,8 @@ def test_a_wrong_value_is_told_at_its_place(text: str, code: str, column: int) -
         common_snq("max_iteration: 2000"),
         common_snq("min_distance: 1e-3"),
         common_snq("init_algo: 'd2sampling'"),
-        "bn_update_config { bn_update_iterations: 999 bn_moving_average_fraction: 0.999 }",
+        "update_bn: true bn_update_config { bn_update_iterations: 999 bn_moving_average_fraction: 0.999 }",
+        common_snq("init_algo: 'optimal'"),
         "batch_num: 4294967295",
     ],
 )

@@ -162,7 +162,11 @@ DATA_OF = {
     "ge": ("ifmr_quantize { asymmetric: false }", "ifmr_quantize { min_percentile: 0.75 }"),
 }
 WEIGHTS_OF = {
-    "caffe": ("arq_quantize { }", "snq_quantize { max_iteration: 600 init_algo: 'gaussian' }"),
+    "caffe": (
+        "arq_quantize { }",
+        "snq_quantize { max_iteration: 600 init_algo: 'gaussian' }",
+        "snq_quantize { channel_wise: false min_distance: 1e-4 init_algo: 'optimal' }",
+    ),
     "pytorch": (
         "arq_quantize { quant_bits: 6 } dmq_balancer { }",
         "ada_quantize { num_iteration: 5 beta_range_start: 9 } dmq_balancer { migration_strength: 0.25 }",
@@ -171,7 +175,13 @@ WEIGHTS_OF = {
     "ge": ("arq_quantize { quant_bits: 7 }", "weight_compress_only: true arq_quantize { asymmetric: true }"),
 }
 GENERAL_OF = {
-    "caffe": ("", "batch_num: 7 update_bn: true bn_update_config { bn_update_iterations: 3 }"),
+    "caffe": (
+        "",
+        "batch_num: 7 update_bn: true bn_update_config { bn_update_iterations: 3 }",
+        "update_bn: true",
+        "update_bn: false bn_update_config { bn_moving_average_fraction: 0.25 }",
+        "bn_update_config { bn_dump_dir: 'bn' }",
+    ),
     "pytorch": ("", "batch_num: 7 fakequant_precision_mode: FORCE_FP16_QUANT"),
     "ge": ("", "joint_quant: true"),
 }

@@ -287,10 +287,13 @@ def test_a_node_that_stands_for_a_quantized_layer_takes_its_settings() -> None:
 
 
 def test_what_is_not_built_is_told_at_its_rule() -> None:
-    found = not_yet_available(resolved_cfg(SAMPLE_CFG))
-    assert places(tuple(found)) == [("AM290", 21, 5), ("AM290", 6, 12)]
+    text = "fakequant_precision_mode: FORCE_FP16_QUANT\n"
+    text += "override_layer_configs { layer_name: 'conv2' calibration_config { hfmg_quantize { } } }"
+    found = not_yet_available(resolved_cfg(text))
+    assert places(tuple(found)) == [("AM290", 2, 67), ("AM290", 1, 27)]
     assert found[0].notes == ("it holds for `conv2`",)
 
 
 def test_what_is_built_is_not_complained_of() -> None:
     assert not_yet_available(resolved_cfg("update_bn: false\n" + COMMON)) == []
+    assert not_yet_available(resolved_cfg(SAMPLE_CFG)) == []

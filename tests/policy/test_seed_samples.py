@@ -9,7 +9,7 @@ import pytest
 
 from amctc.diagnostics import Diagnostic, DiagnosticError
 from amctc.ir import Graph
-from amctc.policy import ArqSettings, Policy, ResolvedPolicy, Said, SnqSettings, resolve
+from amctc.policy import ArqSettings, BnUpdate, Policy, ResolvedPolicy, Said, SnqSettings, not_yet_available, resolve
 from amctc.policy.read import is_json
 from amctc.policy.rules_qat import TrainingDataRule, TrainingWeightRule
 from amctc.quant.ifmr import IfmrSettings
@@ -27,6 +27,8 @@ CREATED, CREATED_TRAINING = 2292, 2579
 WHOLE = 3366
 SAMPLES = (BN_UPDATE, COMMON, OVERRIDES, UNIFORM, NON_UNIFORM, TRAINING, CLIPPED, CREATED, CREATED_TRAINING, WHOLE)
 """The lines of the guide whose fences open the samples."""
+
+RENEWAL = BnUpdate(30, 0.5, "tmp/bn_data")
 
 _LIKE_A_POLICY = re.compile(r'(?:quantize|retrain_\w+_config|kv_\w+_config|bn_update_config)"?\s*:?\s*\{|"\w+_enable"')
 
@@ -93,6 +95,9 @@ def test_the_sample_of_the_batchnorm_renewal() -> None:
     assert policy.bn_update_config.bn_update_iterations == Said(30)
     assert policy.bn_update_config.bn_moving_average_fraction == Said(0.5)
     assert policy.bn_update_config.bn_dump_dir == Said("tmp/bn_data")
+    resolved = resolve(policy, small_graph())
+    assert resolved.bn_update == RENEWAL
+    assert resolved.warnings == ()
 
 
 def test_the_sample_of_a_common_config() -> None:
@@ -100,6 +105,9 @@ def test_the_sample_of_a_common_config() -> None:
     snq = SnqSettings(channel_wise=True, max_iteration=1000, min_distance=1e-10, init_algo="gaussian")
     assert settings(resolved, "conv1") == (IfmrSettings(), snq)
     assert settings(resolved, "pool1") == (IfmrSettings(), None)
+    # Alone it clusters the first and the last layer, and a BatchNorm layer is behind the first.
+    assert [found.code for found in resolved.warnings] == ["AM272", "AM275"]
+    assert not_yet_available(resolved) == []
 
 
 def test_the_sample_of_overrides() -> None:
@@ -122,6 +130,9 @@ def test_the_sample_of_a_whole_configuration() -> None:
     assert settings(resolved, "conv1") == (first, ArqSettings(channel_wise=True))
     assert settings(resolved, "conv2") == (IfmrSettings(), SnqSettings(True, init_algo="gaussian"))
     assert settings(resolved, "fc") == (IfmrSettings(), ArqSettings(channel_wise=False))
+    assert resolved.is_nonuniform and resolved.bn_update == RENEWAL
+    assert not_yet_available(resolved) == []
+    assert resolved.warnings == ()
 
 
 # Layer configs of post-training quantization.
@@ -157,6 +168,10 @@ def test_the_sample_of_a_non_uniform_layer_config_works_once_mended() -> None:
     snq = SnqSettings(channel_wise=True, max_iteration=1000, min_distance=1e-10, init_algo="gaussian")
     assert settings(resolved, "res2a_branch1") == (IfmrSettings(), snq)
     assert resolved.skip_fusion_layers == {"conv1"}
+    assert resolved.is_nonuniform and resolved.bn_update == RENEWAL
+    assert not_yet_available(resolved) == []
+    # The graph of this test ends with the layer, and has no BatchNorm.
+    assert [found.code for found in resolved.warnings] == ["AM272", "AM273"]
 
 
 # Layer configs of quantization-aware training.

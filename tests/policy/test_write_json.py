@@ -14,6 +14,7 @@ from amctc.frontends.caffe import load_caffe
 from amctc.ir import Graph
 from amctc.policy import Policy, ResolvedPolicy, explain, explain_to_json, resolve, to_json
 from amctc.policy.read import MAX_POLICY_BYTES
+from amctc.quant.snq import INIT_ALGOS
 from tests.policy.texts import SAMPLE_CFG, cfg, layer_config, resolved_cfg, small_graph
 
 TWO_LAYERS = """\
@@ -159,7 +160,7 @@ def weight_texts(draw: st.DrawFn, wise: bool) -> str:
     said = f"channel_wise: {str(draw(st.booleans()) and wise).lower()}" if draw(st.booleans()) else ""
     if draw(st.booleans()):
         return f"arq_quantize {{ {said} }}"
-    init = draw(st.sampled_from(["uniform", "gaussian", "d2sampling"]))
+    init = draw(st.sampled_from(INIT_ALGOS))
     return f"snq_quantize {{ {said} max_iteration: {draw(st.integers(500, 2000))} init_algo: '{init}' }}"
 
 

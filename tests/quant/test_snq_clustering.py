@@ -182,3 +182,35 @@ def test_no_error_of_a_real_channel_is_above_that_of_scikit_learn(model: str) ->
                 rounded = np.unique(np.clip(np.rint(theirs), -128, 127))
                 best = optimal_grid_centres(row[np.newaxis], 16)[0]
                 assert error_of(row, best) <= near(row, error_of(row, rounded)), name
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(KINDS, st.integers(0, 2**32)), min_size=2, max_size=12), st.integers(20, 150))
+def test_rows_of_many_kinds_in_one_batch_are_all_solved_exactly(rows: list[tuple[str, int]], size: int) -> None:
+    # What runs are tried follows from all rows of a batch; those of few values are padded to the widest one.
+    values = np.stack([data(kind, seed, size) for kind, seed in rows])
+    for row, centres in zip(values, cluster_rows(sort_rows(values), UNIFORM, 16, 1000, 1e-10), strict=True):
+        assert error_of(row, centres) <= near(row, error_of(row, optimal_centres(row, 16)))
+
+
+@given(st.integers(0, 2**32), st.integers(1, 5), st.integers(1, 60), st.integers(1, 70))
+def test_sorted_rows_hold_each_value_once_and_count_it(seed: int, rows: int, size: int, kinds: int) -> None:
+    values = np.random.default_rng(seed).integers(0, kinds, (rows, size)).astype(np.float64)
+    found = sort_rows(values)
+    for index, row in enumerate(values):
+        distinct, times = np.unique(row, return_counts=True)
+        count = len(distinct)
+        assert found.distinct[index] == count
+        assert np.array_equal(found.values[index, :count], distinct)
+        assert (found.values[index, count:] == distinct[-1]).all()
+        assert np.array_equal(np.diff(found.cells.counts[index, : count + 1]), times)
+        assert (found.cells.counts[index, count:] == size).all()
+        assert found.cells.sums[index, -1] == row.sum()
+
+
+@pytest.mark.parametrize("k", [2, 3, 4, 16])
+def test_a_single_value_far_from_the_others_is_kept_apart(k: int) -> None:
+    # A gap that dwarfs all others: what a good clustering loses is then far from what the rule of thumb expects.
+    values = np.concatenate((np.linspace(0, 1, 60) ** 3, [1e4]))
+    least = error_of(values, optimal_centres(values, k))
+    assert error_of(values, iterated(values, UNIFORM, k)) <= near(values, least)

@@ -1,36 +1,11 @@
-"""Tables of levels and the codes into them."""
+"""Tables of levels, and weights put onto them."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-from numpy.typing import NDArray
 
-from amctc.quant.snq_tables import ordered_tables, quantize_with_tables, tables_and_codes
-
-ROWS = arrays(
-    np.int8, st.tuples(st.integers(1, 4), st.integers(0, 40)), elements=st.sampled_from([-128, -5, 0, 1, 127])
-)
-
-
-@given(values=ROWS)
-@settings(max_examples=100, deadline=None)
-def test_the_codes_of_a_table_give_the_values_back(values: NDArray[np.int8]) -> None:
-    found = tables_and_codes(values)
-    assert found is not None
-    table, codes = found
-    assert table.shape == (len(values), 16)
-    assert (np.diff(table.astype(int), axis=1) >= 0).all()
-    assert np.array_equal(np.take_along_axis(table, codes.astype(np.intp), axis=1), values)
-    assert np.array_equal(ordered_tables(table), table)
-
-
-def test_a_row_of_seventeen_values_has_no_table() -> None:
-    assert tables_and_codes(np.arange(17, dtype=np.int8)[np.newaxis]) is None
-    assert tables_and_codes(np.arange(16, dtype=np.int8)[np.newaxis]) is not None
+from amctc.quant.snq_tables import ordered_tables, quantize_with_tables
 
 
 def test_levels_are_put_in_order_and_the_last_one_fills_the_table() -> None:

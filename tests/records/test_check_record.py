@@ -158,10 +158,10 @@ def test_a_record_that_fits_is_taken(graph: Graph, text: str) -> None:
             None,
         ),
         (
-            entry("fc", f"scale_w: 1 num_bits_w: 4 {DATA}"),
+            entry("fc", f"scale_w: 1 num_bits_w: 5 {DATA}"),
             "AM618",
             "4:28",
-            "layer `fc`: has the `num_bits_w` 4; weights are quantized to 8 bits",
+            "layer `fc`: has the `num_bits_w` 5; weights are quantized to 8 bits, or to 4 with a `cluster`",
             "write 8",
         ),
         (

@@ -12,19 +12,21 @@ from typing import Final
 
 from amctc.compat.amct_caffe import arguments, log
 from amctc.compat.amct_caffe.errors import told_as_amct
+from amctc.compat.amct_caffe.logged_passes import LoggedPasses
 from amctc.compat.amct_caffe.output import save
-from amctc.compat.amct_caffe.task import Files, Graph, LoggedPasses, Stage, begin, graph_of, run_steps
+from amctc.compat.amct_caffe.plan import Plan, update_of
+from amctc.compat.amct_caffe.task import Files, Graph, Stage, begin, graph_of
 from amctc.diagnostics import Collector, error
 from amctc.driver.convert import converted
 from amctc.driver.emit import emit_files, find_targets
-from amctc.driver.passes import build_pipeline
 from amctc.ir import Graph as NetGraph
 from amctc.ir import Node
+from amctc.pipeline.context import Context
 from amctc.policy import ResolvedPolicy
-from amctc.records.factors import unseen_state, weight_scales
+from amctc.records.factors import unseen_state, weight_scales, weight_tables
 from amctc.records.read_record import merge_into, read_record
-from amctc.records.scale_record import LayerRecord, ScaleRecord
-from amctc.targets.caffe.calibration_model import calibration_model
+from amctc.records.scale_record import LayerRecord, ScaleRecord, record_text
+from amctc.targets.caffe.calibration_model import BatchNormUpdate, calibration_model
 
 SAVE_TYPES: Final = ("Both", "Fakequant", "Deploy")
 
@@ -42,9 +44,9 @@ def init(config_file: str, model_file: str, weights_file: str, scale_offset_reco
     """
     graph = Graph(Files.of(config_file, model_file, weights_file, scale_offset_record_file))
     graph.read()
-    build_pipeline(None, graph.policy.passes)
+    plan = graph.plan
     log.tell("init", graph.context.collector.warnings)
-    save({graph.files.record: b""})
+    save({plan.weights: b"", plan.record: b""})
     log.info("init", f"the config {config_file} and the model {model_file} are read")
     return graph
 
@@ -58,12 +60,20 @@ def resume(config_file: str, model_file: str, weights_file: str, scale_offset_re
     graph = Graph(Files.of(config_file, model_file, weights_file, scale_offset_record_file))
     graph.read()
     told = graph.context.collector
-    # The first thing that comes into a record are the scales of the weights.
-    if read_record(graph.files.record, told).layers:
-        graph.stage = Stage.ACTIVATIONS
+    graph.stage = _stage_of(graph.plan, told)
     log.tell("resume", told.warnings)
     log.info("resume", f"the config {config_file}, the model {model_file} and the record are read")
     return graph
+
+
+def _stage_of(plan: Plan, told: Collector) -> Stage:
+    """How far the records tell that a quantization has come: the first thing in each are the scales of the weights."""
+    begun = bool(read_record(plan.weights, told).layers)
+    if plan.record == plan.weights:
+        return Stage.ACTIVATIONS if begun else Stage.INITIALIZED
+    if plan.record.exists() and read_record(plan.record, told).layers:
+        return Stage.ACTIVATIONS
+    return Stage.WEIGHTS if begun else Stage.INITIALIZED
 
 
 @told_as_amct
@@ -90,9 +100,11 @@ def quantize_model(graph: Graph, modified_model_file: str, modified_weights_file
 
 def _weights(graph: object, model: object, weights: object) -> None:
     task, files = graph_of(graph), _modified(model, weights)
-    net = task.advance(Stage.WEIGHTS)
-    _write_model(task, net, files)
-    merge_into(task.files.record, _weight_records(net))
+    net, plan = task.advance(Stage.WEIGHTS), task.plan
+    _write_model(task, net, files, update_of(plan, task.policy))
+    merge_into(plan.weights, _weight_records(net))
+    if plan.refresh is not None:  # what an earlier run has left there is of other weights
+        plan.statistics.unlink(missing_ok=True)
     task.stage = max(task.stage, Stage.WEIGHTS)
     log.info("weights_quantize_model", f"the model with quantized weights is saved in {files[0]} and {files[1]}")
 
@@ -102,8 +114,10 @@ def _activations(graph: object, model: object, weights: object) -> None:
     if task.stage < Stage.WEIGHTS:
         message = "the weights are not quantized yet"
         raise error("AM632", message, help="call `weights_quantize_model` before `activation_quantize_model`")
-    net = task.advance(Stage.ACTIVATIONS)
+    net, plan = task.advance(Stage.ACTIVATIONS), task.plan
     _write_model(task, net, files)
+    if plan.record != plan.weights:
+        save({plan.record: record_text(_weight_records(net)).encode()})
     task.stage = max(task.stage, Stage.ACTIVATIONS)
     log.info("activation_quantize_model", f"the calibration model is saved in {files[0]} and {files[1]}")
 
@@ -115,9 +129,9 @@ def _modified(model: object, weights: object) -> tuple[Path, Path]:
     )
 
 
-def _write_model(task: Graph, net: NetGraph, files: tuple[Path, Path]) -> None:
+def _write_model(task: Graph, net: NetGraph, files: tuple[Path, Path], update: BatchNormUpdate | None = None) -> None:
     batches = task.policy.general.batch_num.value
-    found = calibration_model(net, batch_num=batches, record_file=str(task.files.record))
+    found = calibration_model(net, batch_num=batches, record_file=str(task.plan.record), update=update)
     save({files[0]: found.prototxt.encode(), files[1]: found.caffemodel})
 
 
@@ -125,8 +139,7 @@ def _weight_records(net: NetGraph) -> Iterator[LayerRecord]:
     for node in net.nodes:
         scales = weight_scales(node)
         if scales is not None and node.quant is not None and node.quant.weight is not None:
-            offsets = (0,) * len(scales)
-            yield LayerRecord(node.name, (), tuple(map(float, scales)), offsets, node.quant.weight.bits)
+            yield LayerRecord(node.name).with_weights(scales, node.quant.weight.bits, weight_tables(node))
 
 
 @told_as_amct
@@ -144,13 +157,17 @@ def save_model(graph: Graph, save_type: str, save_path: str) -> None:
         help = f"call `{first}`, run the calibration model, and then call `save_model`"
         raise error("AM632", "there is no calibration model yet, so no factors of data", help=help)
     told = Collector()
-    record = read_record(task.files.record, told)
-    net, context = begin(task.files, record)
-    pipeline = build_pipeline("convert", context.need_policy().passes)
-    place = pipeline.place_of("apply-record") or 0
-    run_steps(pipeline, (0, place), net, context, task.files)
-    _require_factors(net, record, task, context.need_policy())
-    run_steps(pipeline, (place, len(pipeline.steps)), net, context, task.files)
+    record = read_record(task.plan.record, told)
+
+    def reload() -> tuple[NetGraph, Context]:
+        return begin(task.files, record)
+
+    net, context = reload()
+    plan = Plan.of(context.need_policy(), task.files.record).for_saving
+    place = plan.pipeline.place_of("apply-record") or 0
+    plan.run((0, place), net, context, reload)
+    _require_factors(net, record, plan, context.need_policy())
+    plan.run((place, len(plan.pipeline.steps)), net, context, reload)
     log.tell("save_model", told.warnings)
     save_models(emit_files(find_targets("caffe"), net, prefix), prefix, kind)
 
@@ -167,7 +184,7 @@ def save_models(files: Mapping[Path, bytes], prefix: str, kind: str) -> None:
             log.info("Utils", f"The {what} file is saved in {path}")
 
 
-def _require_factors(net: NetGraph, record: ScaleRecord, task: Graph, policy: ResolvedPolicy) -> None:
+def _require_factors(net: NetGraph, record: ScaleRecord, plan: Plan, policy: ResolvedPolicy) -> None:
     """Raise AM633 in the original's words where factors of data are missing."""
     missing = [node.name for node in net.nodes if node.quant is not None and not _has_factors(node, record)]
     if not missing:
@@ -182,7 +199,7 @@ def _require_factors(net: NetGraph, record: ScaleRecord, task: Graph, policy: Re
     raise error(
         "AM633",
         f"Cannot find scale_d of layer '{missing[0]}' in record file",
-        file=str(task.files.record),
+        file=str(plan.record),
         notes=(more, "fewer batches than `batch_num` in the config leave no factors at all"),
         help=help,
     )

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from amctc.compat.amct_caffe import arguments, log
 from amctc.compat.amct_caffe.errors import told_as_amct
+from amctc.compat.amct_caffe.logged_passes import LoggedPasses
 from amctc.compat.amct_caffe.output import save
 from amctc.compat.amct_caffe.stages import SAVE_TYPES, save_models
-from amctc.compat.amct_caffe.task import LoggedPasses
 from amctc.compat.amct_caffe.training_config import (
     check_training_names,
     trainable_layers,

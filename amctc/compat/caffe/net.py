@@ -57,7 +57,7 @@ class Net:
         for warning in collector.warnings:
             LOG.warning("%s", warning)
         if given.state.phase == "TRAIN":
-            LOG.warning("phase TRAIN: layers compute as in training, but nothing is learned")
+            LOG.warning("phase TRAIN: as in training, but nothing is learned beside the statistics of BatchNorm layers")
         self._graph = graph
         self.blobs: OrderedDict[str, Blob] = self._runner.blobs
         self.params: OrderedDict[str, list[Blob]] = self._parameters.blobs

@@ -56,6 +56,7 @@ class Parameters:
             self._attach(found, str(weights))
         self.blobs: OrderedDict[str, list[Blob]] = OrderedDict()
         self._cells: list[_Cell] = []
+        self._cell_of: dict[tuple[Node, str], _Cell] = {}
         self._show()
 
     def load(self, weights: str | Path) -> None:
@@ -93,6 +94,23 @@ class Parameters:
             for node, role in cell.places:
                 node.weights[role] = cell.used.reshape(node.weights[role].shape)
         return changed
+
+    def put(self, node: Node, arrays: Mapping[str, Array]) -> None:
+        """Write what a layer computed into its blobs, by role, and into those of layers that share them.
+
+        What has been written into the blobs before must have been taken in.
+        """
+        for role, array in arrays.items():
+            cell = self._cell_of[node, role]
+            cell.used = array.reshape(-1).copy()
+            if cell.handed_out:
+                cell.blobs[0].array()[...] = array.reshape(cell.blobs[0].shape)
+            for place, own in cell.places:
+                place.weights[own] = cell.used.reshape(place.weights[own].shape)
+
+    def sharers(self, node: Node) -> frozenset[Node]:
+        """The layers that have a weight of this one, itself among them."""
+        return frozenset(other for role in node.weights for other, _ in self._cell_of[node, role].places)
 
     def share_with(self, other: Parameters) -> None:
         """Show the memory of the layers of the same names of another net.
@@ -145,6 +163,7 @@ class Parameters:
                 place = (array.__array_interface__["data"][0], array.nbytes)
                 cell = cells.setdefault(place, _Cell(array))
                 cell.places.append((node, role))
+                self._cell_of[node, role] = cell
                 blob = Blob(array.shape, array.dtype.name, before=partial(_Cell.hand_out, cell))
                 cell.blobs.append(blob)
                 self.blobs.setdefault(node.name, []).append(blob)

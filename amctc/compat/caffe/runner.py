@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from amctc.compat.caffe.batch_norm import NetBatchNorm
 from amctc.compat.caffe.blobs import Blob
 from amctc.compat.caffe.calibration import NetCalibration
 from amctc.compat.caffe.engine import Engine, is_repeatable
@@ -49,6 +50,7 @@ class Runner:
         self.outputs = output_names(graph)
         self._calibration = NetCalibration.of(graph, self._engine)
         self._retraining = NetRetraining.of(graph)
+        self._batch_norm = NetBatchNorm.of(graph, self._engine, parameters)
         self._lazy = is_repeatable(graph)
         self._looked_at: set[str] = set()
         self._stale: set[str] = set()
@@ -66,7 +68,8 @@ class Runner:
         self._feed(start, end)
         part = self._engine.part(start, end)
         feeds = {name: self.blobs[name].array() for name in part.inputs}
-        found = self._engine.run(part, feeds, list(part.results.values()))
+        run = self._engine.run if self._batch_norm is None else self._batch_norm.run_part
+        found = run(part, feeds, list(part.results.values()))
         for name, value in part.results.items():
             self.blobs[name].store(found[value])
 
@@ -78,10 +81,11 @@ class Runner:
         wanted = {*names, *self.outputs, *self._looked_at, *held}
         chosen = {name: value for name, value in part.results.items() if name in wanted}
         feeds = {name: self.blobs[name].array().copy() for name in part.inputs}
-        if self._calibration is None:
-            found = self._engine.run(part, feeds, list(chosen.values()))
+        run = self._engine.run if self._calibration is None else self._calibration.run
+        if self._batch_norm is None:
+            found = run(part, feeds, list(chosen.values()))
         else:
-            found = self._calibration.run(part, feeds, list(chosen.values()))
+            found = self._batch_norm.run_whole(run, part, feeds, list(chosen.values()))
         for name, value in chosen.items():
             self.blobs[name].store(found[value])
         if self._retraining is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from amctc.dialects.caffe.activation import ACTIVATION_OPS
 from amctc.dialects.caffe.affine import AFFINE_OPS
+from amctc.dialects.caffe.batch_norm import BATCH_NORM_OPS
 from amctc.dialects.caffe.blobs import bounded
 from amctc.dialects.caffe.combine import COMBINE_OPS
 from amctc.dialects.caffe.convolution import CONVOLUTION_OPS
@@ -28,6 +29,7 @@ CAFFE_OPS: tuple[OpDef, ...] = tuple(
         *INNER_PRODUCT_OPS,
         *RECURRENT_OPS,
         *POOLING_OPS,
+        *BATCH_NORM_OPS,
         *AFFINE_OPS,
         *ACTIVATION_OPS,
         *UNARY_OPS,

@@ -1,9 +1,8 @@
-"""BatchNorm, Scale and Bias: one factor and one summand for each slice along some axes."""
+"""Scale and Bias: one factor and one summand for each slice along some axes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -20,70 +19,6 @@ Coefficients: TypeAlias = "tuple[NDArray[np.float64], NDArray[np.float64]] | str
 
 _OFF = Quantizable(on_by_default=False)
 _ONE_OR_TWO = Arity(1, 2)
-
-
-# -- BatchNorm -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """What a BatchNorm normalizes with: float64 [C] each; `eps` is the float32 of the schema."""
-
-    mean: NDArray[np.float64]
-    variance: NDArray[np.float64]
-    eps: float
-
-    @property
-    def inverse_deviation(self) -> NDArray[np.float64]:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(1.0 / np.sqrt(self.variance + self.eps))
-
-
-def uses_batch_statistics(node: Node) -> bool:
-    """Whether a BatchNorm takes mean and variance from its own input: if told to, or else in phase TRAIN."""
-    param = params(node, "batch_norm_param")
-    if param.HasField("use_global_stats"):
-        return not param.use_global_stats
-    return node.attrs.get("phase") == "TRAIN"
-
-
-def statistics(node: Node) -> Statistics | str:
-    """The stored statistics divided by their factor (a factor of 0 makes both 0), or why there are none."""
-    if uses_batch_statistics(node):
-        return "it normalizes with the statistics of each batch (phase TRAIN, or `use_global_stats: false`)"
-    if not {"mean", "variance", "factor"} <= node.weights.keys():
-        return "it has no weights"
-    factor = float(node.weights["factor"].reshape(-1)[0])
-    scale = 0.0 if factor == 0 else 1.0 / factor
-    mean = node.weights["mean"].astype(np.float64).reshape(-1) * scale
-    variance = node.weights["variance"].astype(np.float64).reshape(-1) * scale
-    return Statistics(mean, variance, float(params(node, "batch_norm_param").eps))
-
-
-def _infer_batch_norm(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
-    if len(shapes[0]) < 2:
-        raise OpError(f"takes a blob of two axes or more, this one is {describe(shapes[0])}")
-    return (shapes[0],)
-
-
-def _batch_norm_weights(node: Node, shapes: tuple[Shape, ...]) -> Mapping[str, Shape]:
-    channels = (shapes[0][1],)
-    return {"mean": channels, "variance": channels, "factor": (1,)}
-
-
-def _batch_norm_coefficients(node: Node, channels: int) -> Coefficients:
-    found = statistics(node)
-    if isinstance(found, str):
-        return found
-    if found.mean.size != channels:
-        return f"it has {found.mean.size} channels, not {channels}"
-    a = found.inverse_deviation
-    if not np.isfinite(a).all():
-        return "a variance is negative, NaN or infinite"
-    return a, -found.mean * a
-
-
-# -- Scale and Bias ------------------------------------------------------------------------------
 
 
 def broadcast_axis(node: Node, field: str, shape: Shape, factor: Shape | None) -> tuple[int, Shape]:
@@ -180,11 +115,6 @@ def _not_by_channel(node: Node, field: str) -> str | None:
     return None
 
 
-def _batch_norm_changes_nothing(node: Node, shapes: tuple[Shape, ...]) -> bool:
-    found = _batch_norm_coefficients(node, shapes[0][1])
-    return not isinstance(found, str) and bool((found[0] == 1).all() and (found[1] == 0).all())
-
-
 def _scale_changes_nothing(node: Node, shapes: tuple[Shape, ...]) -> bool:
     """Whether the layer's own blobs are all ones and all zeros, along whatever axes."""
     wanted = _scale_weights(node, shapes).keys()
@@ -199,26 +129,7 @@ def _bias_changes_nothing(node: Node, shapes: tuple[Shape, ...]) -> bool:
     return len(shapes) == 1 and zeros is not None and not zeros.any()
 
 
-# -- rows ----------------------------------------------------------------------------------------
-
 AFFINE_OPS: tuple[OpDef, ...] = (
-    OpDef(
-        name="caffe.BatchNorm",
-        summary="y = (x - mean) / sqrt(variance + eps), one mean and variance for each channel of axis 1",
-        inputs=ONE,
-        outputs=ONE,
-        infer=_infer_batch_norm,
-        weight_shapes=_batch_norm_weights,
-        parameter="batch_norm_param",
-        quantizable=_OFF,
-        affine=Affine(_batch_norm_coefficients, become_scale),
-        changes_nothing=_batch_norm_changes_nothing,
-        notes=(
-            "the stored mean and variance are divided by the third blob, and are 0 if that is 0; with "
-            "`use_global_stats: false`, or in phase TRAIN unless it is true, the batch's own (biased) statistics "
-            "are used and nothing is updated"
-        ),
-    ),
     OpDef(
         name="caffe.Scale",
         summary="y = x * scale (+ bias), broadcast along some axes; the scale may be a second input",

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from amctc.diagnostics import error
+from amctc.dialects.caffe.lookup_blob import INT4_DATA, LOOKUP_TABLE, read_lookup_blob
 from amctc.ir.node import Array, Shape
 from amctc.text.files import map_file
 from amctc.text.wire import I32, I64, LEN, VARINT, WireError, WireField, packed_varints, walk
@@ -27,11 +28,16 @@ _DATA, _SHAPE, _DOUBLE, _INT8, _INT32, _UINT64 = 5, 7, 8, 10, 11, 12
 def read_blob(data: memoryview) -> Array:
     """The array of a serialized blob, in its own shape: float32 (`double_data` too), int8, int32 or uint64.
 
-    The shape is `shape`, or the four old fields, or that of a vector. Raises `WireError` for bytes that
-    are no blob, ValueError (one sentence) where the numbers do not fill the shape.
+    Codes of 4 bits (`lookup_blob`) become the int8 levels that they stand for. The shape is `shape`, or the four old
+    fields, or that of a vector. Raises `WireError` for bytes that are no blob, ValueError (one sentence) where the
+    numbers do not fill the shape.
     """
     fields = list(walk(data))
+    codes = [field.payload for field in fields if field.number == INT4_DATA and field.kind == LEN]
+    tables = [field.payload for field in fields if field.number == LOOKUP_TABLE and field.kind == LEN]
     array = _numbers(fields)
+    if codes or tables:
+        return _lookup_blob(codes, tables, fields, array.size)
     shape = _shape(fields, array.size)
     if min(shape, default=1) < 0 or math.prod(shape) != array.size:
         raise ValueError(f"has the shape {list(shape)} but {array.size} numbers")
@@ -50,6 +56,20 @@ def read_blob_file(path: str | Path) -> Array:
         raise error("AM311", f"this is not a readable blob: {problem}", file=str(path), help=DAMAGED) from None
     except ValueError as problem:
         raise error("AM312", f"the blob {problem}", file=str(path), help=DAMAGED) from None
+
+
+def _lookup_blob(
+    codes: Sequence[memoryview], tables: Sequence[memoryview], fields: Sequence[WireField], others: int
+) -> Array:
+    if not codes or not tables:
+        there, missing = ("int4_data", "lookup_table") if codes else ("lookup_table", "int4_data")
+        raise ValueError(f"has `{there}` but no `{missing}`")
+    if others:
+        raise ValueError(f"has `int4_data` and {others} other numbers too")
+    shape = _shape(fields, -1)
+    if shape == (-1,):
+        raise ValueError("has `int4_data` but no shape")
+    return read_lookup_blob(codes[-1], tables, shape)
 
 
 def _numbers(fields: Sequence[WireField]) -> Array:

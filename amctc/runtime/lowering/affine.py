@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.dialects.caffe.affine import broadcast_axis, statistics, uses_batch_statistics
+from amctc.dialects.caffe.affine import broadcast_axis
+from amctc.dialects.caffe.batch_norm import statistics, uses_batch_statistics
 from amctc.dialects.caffe.params import params
 from amctc.ir import Node
 from amctc.ir.node import Shape
