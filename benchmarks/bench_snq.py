@@ -1,19 +1,21 @@
-"""Non-uniform weights beside scikit-learn's KMeans: errors and seconds, for each layer and in sum.
+"""Non-uniform weights beside scikit-learn's KMeans: errors of each layer and in sum, and seconds.
 
 `--model squeezenet` (or `cifar10_resnet20`, `mnist_lenet`) looks at one model alone, `--every N` at each Nth channel.
 Each channel is clustered to 16 centres. KMeans (one start, one thread, until nothing moves, as we do) begins for
 `uniform` and `gaussian` with our own first centres and for `d2sampling` with its k-means++. It knows no grid, so its
 error is compared with ours before rounding; `optimal`, which lies on the INT8 grid, is compared with KMeans rounded to
-it. Errors are in squares of a channel's INT8 step. `worse` counts channels of which our error is the larger one.
-Needs scikit-learn.
+it (`opt/...`, with each of its inits). Errors are in squares of a channel's INT8 step. `worse` counts channels of which
+our error is the larger one. Times are the processor's, of this process, for all layers of a model: the two take turns,
+and each one's fastest run counts. Both have one thread. Needs scikit-learn.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from networks import ASSETS
@@ -23,11 +25,11 @@ from threadpoolctl import threadpool_limits
 
 from amctc.frontends.caffe.weights import read_weights
 from amctc.quant.arq import quantize_weights
-from amctc.quant.snq import LEVELS, SnqSettings
-from amctc.quant.snq_lloyd import D2SAMPLING, GAUSSIAN, UNIFORM, cluster_rows, first_centres, sort_rows
-from amctc.quant.snq_optimal import optimal_grid_centres
+from amctc.quant.snq import LEVELS, OPTIMAL, GridWeights, SnqSettings, find_centres
+from amctc.quant.snq_lloyd import D2SAMPLING, GAUSSIAN, UNIFORM, first_centres, sort_rows
 
 FloatArray = NDArray[np.float64]
+Centres: TypeAlias = list[FloatArray]
 
 MODELS = {
     "squeezenet": "squeezenet_v1.0_dc/squeezenet_v1.0_dc.caffemodel",
@@ -45,8 +47,6 @@ class Sum:
     worse: int = 0
     ours: float = 0
     theirs: float = 0
-    our_seconds: float = 0
-    their_seconds: float = 0
 
     def add(self, other: Sum) -> None:
         for name in vars(self):
@@ -55,29 +55,20 @@ class Sum:
     def line(self, layer: str, algorithm: str) -> str:
         return (
             f"{layer:20} {algorithm:10} {self.channels:5} {self.worse:5} {self.ours:12.1f} {self.theirs:12.1f}"
-            f" {self.ours / max(self.theirs, 1e-9):7.4f} {self.our_seconds * 1e3:9.2f} {self.their_seconds * 1e3:10.1f}"
-            f" {self.their_seconds / self.our_seconds:7.1f}"
+            f" {self.ours / max(self.theirs, 1e-9):7.4f}"
         )
 
 
-@dataclass
-class Table:
-    sums: dict[str, Sum] = field(default_factory=dict)
-
-    def add(self, layer: str, algorithm: str, found: Sum) -> None:
-        print(found.line(layer, algorithm), flush=True)
-        self.sums.setdefault(algorithm, Sum()).add(found)
-
-
-def timed(run: Callable[[], FloatArray], repeats: int) -> tuple[FloatArray, float]:
-    """The result, and the seconds of the fastest of several runs."""
-    best = np.inf
-    result = np.empty(0)
+def timed(*runs: Callable[[], Centres], repeats: int) -> list[tuple[Centres, float]]:
+    """What each one gives, and the processor's seconds of the fastest of its runs; they take turns."""
+    seconds = [np.inf] * len(runs)
+    results: list[Centres] = [[]] * len(runs)
     for _ in range(repeats):
-        start = time.perf_counter()
-        result = run()
-        best = min(best, time.perf_counter() - start)
-    return result, best
+        for index, run in enumerate(runs):
+            start = time.process_time()
+            results[index] = run()
+            seconds[index] = min(seconds[index], time.process_time() - start)
+    return list(zip(results, seconds, strict=True))
 
 
 def errors_of(rows: FloatArray, centres: FloatArray) -> FloatArray:
@@ -101,47 +92,52 @@ def kmeans(rows: FloatArray, starts: FloatArray | None) -> FloatArray:
     return found
 
 
-def compare(layer: str, rows: FloatArray, table: Table) -> None:
-    settings = SnqSettings()
-    slack = 1e-12 * np.square(rows).sum(axis=1)
-    grid, grid_seconds = timed(lambda: optimal_grid_centres(rows, LEVELS), 3)
-    best = errors_of(rows, grid)
+def compare(layers: Mapping[str, GridWeights], repeats: int) -> None:
+    """All layers of a model with each algorithm, and `optimal` beside it."""
+    weights = list(layers.values())
+    steps = [layer.steps(slice(None)) for layer in weights]
     for algorithm in ALGORITHMS:
-        centres, seconds = timed(
-            lambda name=algorithm: cluster_rows(
-                sort_rows(rows), name, LEVELS, settings.max_iteration, settings.min_distance
-            ),
-            3,
+        starts = [None if algorithm == D2SAMPLING else first_centres(sort_rows(r), algorithm, LEVELS) for r in steps]
+        (ours, seconds), (grid, grid_seconds), (theirs, their_seconds) = timed(
+            lambda name=algorithm: find_centres(weights, SnqSettings(init_algo=name)),
+            lambda: find_centres(weights, SnqSettings(init_algo=OPTIMAL)),
+            lambda starts=starts: [kmeans(rows, start) for rows, start in zip(steps, starts, strict=True)],
+            repeats=repeats,
         )
-        starts = None if algorithm == D2SAMPLING else first_centres(sort_rows(rows), algorithm, LEVELS)
-        others, their_seconds = timed(lambda starts=starts: kmeans(rows, starts), 1)
-        ours, theirs = errors_of(rows, centres), errors_of(rows, others)
-        rounded = errors_of(rows, np.clip(np.rint(others), -128, 127))
+        rounded = [np.clip(np.rint(centres), -128, 127) for centres in theirs]
         for name, one, other, spent in (
             (algorithm, ours, theirs, seconds),
-            (f"opt/{algorithm[:6]}", best, rounded, grid_seconds),
+            (f"opt/{algorithm[:6]}", grid, rounded, grid_seconds),
         ):
-            worse = int(np.count_nonzero(one > other * (1 + 1e-9) + slack))
-            table.add(layer, name, Sum(len(rows), worse, one.sum(), other.sum(), spent, their_seconds))
+            total = Sum()
+            for layer, rows, own, others in zip(layers, steps, one, other, strict=True):
+                slack = 1e-12 * np.square(rows).sum(axis=1)
+                mine, theirs_ = errors_of(rows, own), errors_of(rows, others)
+                worse = int(np.count_nonzero(mine > theirs_ * (1 + 1e-9) + slack))
+                found = Sum(len(rows), worse, mine.sum(), theirs_.sum())
+                print(found.line(layer, name), flush=True)
+                total.add(found)
+            times = f"ours {spent * 1e3:.0f} ms, KMeans {their_seconds * 1e3:.0f} ms: {their_seconds / spent:.1f} times"
+            print(f"{total.line('in sum', name)}   {times}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", choices=MODELS, action="append")
     parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args()
-    heads = f"{'ours':>12} {'KMeans':>12} {'ratio':>7} {'ours ms':>9} {'KMeans ms':>10} {'times':>7}"
     for model in options.model or MODELS:
-        print(f"\n{model}\n{'layer':20} {'algorithm':10} {'rows':>5} {'worse':>5} {heads}")
-        table = Table()
+        heads = f"{'rows':>5} {'worse':>5} {'ours':>12} {'KMeans':>12} {'ratio':>7}"
+        print(f"\n{model}\n{'layer':20} {'algorithm':10} {heads}")
+        layers: dict[str, GridWeights] = {}
         for layer, blobs in read_weights(ASSETS / "caffe" / MODELS[model]).items():
             if not blobs or blobs[0].ndim < 2:
                 continue
             weights = np.asarray(blobs[0], np.float32).reshape(len(blobs[0]), -1)
             scale = quantize_weights(weights, axis=0, layer_name=layer).params.scale
-            compare(layer, (weights / scale[:, np.newaxis].astype(np.float64))[:: options.every], table)
-        for algorithm, found in table.sums.items():
-            print(found.line("in sum", algorithm))
+            layers[layer] = GridWeights(weights[:: options.every], scale[:: options.every])
+        compare(layers, options.repeats)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ and where a[c] is negative they change their sign.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -54,9 +55,8 @@ class FuseBatchNorm(RewritePass):
         found = affine_coefficients(node, trait.out_channels(match.first))
         if isinstance(found, str) or not _has_integers(match.first, trait):
             return found if isinstance(found, str) else None
-        rows = trait.by_output_channel(match.first, match.first.weights[trait.weight]).astype(np.int8)
         negative = f"a factor is negative, and an integer of `{match.first.name}` is -128, whose opposite INT8 lacks"
-        return None if has_opposites(rows, found[0]) else negative
+        return None if all(has_opposites(rows, found[0]) for rows in _integers(match.first, trait)) else negative
 
     def rewrite(self, match: Match, graph: Graph, context: Context) -> None:
         linear = match.first
@@ -95,6 +95,16 @@ def _scale_integers(linear: Node, trait: Linear, a: NDArray[np.float64]) -> None
     linear.weights[trait.weight] = trait.from_output_channel(linear, new.values)
     annotation = replace(linear.quant, weight=replace(weight, channel_wise=True))
     linear.quant = annotation.with_weight_scale(trait.weight, new.scale, new.table)
+
+
+def _integers(linear: Node, trait: Linear) -> Iterator[NDArray[np.int8]]:
+    """The integers of each output channel, and the levels of its table where the weights are clustered."""
+    rows = trait.by_output_channel(linear, linear.weights[trait.weight]).astype(np.int8)
+    yield rows
+    weight = linear.quant.weight if linear.quant is not None else None
+    table = weight.tables.get(trait.weight) if weight is not None else None
+    if table is not None:
+        yield np.broadcast_to(table, (len(rows), table.shape[1]))
 
 
 def _has_integers(linear: Node, trait: Linear) -> bool:

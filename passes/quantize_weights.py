@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,7 +17,7 @@ from amctc.pipeline.folding import negated_channels
 from amctc.pipeline.pass_ import Pass
 from amctc.quant.arq import checked_weights, quantize_with, weight_params
 from amctc.quant.channel_factors import symmetric_scale
-from amctc.quant.snq import quantize_weights_snq
+from amctc.quant.snq import GridWeights, SnqSettings, find_tables
 from amctc.quant.snq_tables import quantize_with_tables
 
 _GRID_BITS = 8
@@ -42,35 +43,65 @@ class QuantizeWeights(Pass):
     repeatable: ClassVar[bool] = True
 
     def run(self, graph: Graph, context: Context) -> bool:
-        changed = False
+        words: dict[Node, str] = {}
+        clustered: dict[SnqSettings, list[_Floats]] = {}
         for node in graph.nodes:
-            if node.quant is None or node.quant.weight is None:
+            weight = node.quant.weight if node.quant is not None else None
+            if weight is None:
                 continue
             try:
-                done = _quantize(node, node.quant.weight, context)
+                found = list(_floats(node, weight, context))
             except DiagnosticError as mistake:
                 context.collector.extend(mistake.diagnostics)
                 continue
-            if done:
-                node.record(self.name, _words(node.quant.weight), node.quant.rule)
-            changed |= done
-        return changed
+            for floats in found:
+                words[node] = _words(weight)
+                table = weight.tables.get(floats.role)
+                if table is None and weight.clustering is not None:
+                    clustered.setdefault(weight.clustering, []).append(floats)
+                else:
+                    floats.become(_integers(floats, weight, table), table)
+        for settings, layers in clustered.items():
+            tables = find_tables([GridWeights(each.groups, each.scale) for each in layers], settings)
+            for each, table in zip(layers, tables, strict=True):
+                each.become(quantize_with_tables(each.rows, each.scale, table), table)
+        for node, what in words.items():
+            node.record(self.name, what, node.quant.rule if node.quant is not None else None)
+        return bool(words)
 
 
-def _quantize(node: Node, weight: WeightQuant, context: Context) -> bool:
-    """Quantize every weight array that is still float; whether there was one."""
-    arrays = {product.weight: node.weights[product.weight] for product in inner_products(node)}
-    floats = {role: array for role, array in arrays.items() if array.dtype.kind == "f"}
-    for role, array in floats.items():
+@dataclass(frozen=True, eq=False)
+class _Floats:
+    """Float weights `[Cout, everything else]` of a layer in one role, and the scales of the grid that is theirs."""
+
+    node: Node
+    role: str
+    rows: NDArray[np.float32]
+    scale: NDArray[np.float32]
+
+    @property
+    def groups(self) -> NDArray[np.float32]:
+        """A row for each scale."""
+        return self.rows.reshape(len(self.scale), -1)
+
+    def become(self, values: NDArray[np.int8], table: NDArray[np.int8] | None) -> None:
+        """Put integers in the place of the floats, and the scales into the annotation."""
+        self.node.weights[self.role] = weight_from_rows(self.node, values)
+        if self.node.quant is not None:
+            self.node.quant = self.node.quant.with_weight_scale(self.role, self.scale, table)
+
+
+def _floats(node: Node, weight: WeightQuant, context: Context) -> Iterator[_Floats]:
+    """Every weight array that is still float."""
+    for product in inner_products(node):
+        array = node.weights[product.weight]
+        if array.dtype.kind != "f":
+            continue
         rows = checked_weights(weight_rows(node, array).astype(np.float32, copy=False), node.name)
-        scale, table = weight.scales.get(role), weight.tables.get(role)
+        scale = weight.scales.get(product.weight)
         if scale is None:
             scale = _scale(rows, weight, negated_channels(node, context), node.name)
-        values, table = _integers(rows, weight, scale, table, node.name)
-        node.weights[role] = weight_from_rows(node, values)
-        if node.quant is not None:
-            node.quant = node.quant.with_weight_scale(role, scale, table)
-    return bool(floats)
+        yield _Floats(node, product.weight, rows, scale)
 
 
 def _scale(
@@ -86,21 +117,11 @@ def _scale(
     return np.where(chosen, symmetric_scale(groups.reshape(len(groups), -1)), usual.scale.reshape(-1))
 
 
-def _integers(
-    rows: NDArray[np.float32],
-    weight: WeightQuant,
-    scale: NDArray[np.float32],
-    table: NDArray[np.int8] | None,
-    name: str,
-) -> tuple[NDArray[np.int8], NDArray[np.int8] | None]:
-    """Integers [Cout, everything else], and a table for each scale where the weights are clustered."""
+def _integers(floats: _Floats, weight: WeightQuant, table: NDArray[np.int8] | None) -> NDArray[np.int8]:
+    """Integers [Cout, everything else] on a grid, or on tables that are given."""
     if table is not None:
-        return quantize_with_tables(rows, scale, table), table
-    if weight.clustering is None:
-        return quantize_with(rows, scale, bits=weight.bits, layer_name=name), None
-    axis = 0 if weight.channel_wise else None
-    found = quantize_weights_snq(rows, axis=axis, settings=weight.clustering, layer_name=name, scale=scale)
-    return found.values, found.table
+        return quantize_with_tables(floats.rows, floats.scale, table)
+    return quantize_with(floats.rows, floats.scale, bits=weight.bits, layer_name=floats.node.name)
 
 
 def _words(weight: WeightQuant) -> str:

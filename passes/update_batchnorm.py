@@ -16,7 +16,7 @@ itself. Source: Caffe's BatchNorm layer, and the AMCT guide for Caffe (update_bn
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -63,14 +63,16 @@ class UpdateBatchNorm(Pass):
             node.weights.update(statistics)
             node.record(self.name, f"mean and variance of {batches.given} batches")
             context.statistics[node.name] = statistics
-        if found and batches.in_data < batches.given:
+        if not found:
+            context.collector.add(_none_left())
+        elif batches.in_data < batches.given:
             context.collector.add(_cycled(batches))
         context.counts["layers"] += len(found)
         return bool(found)
 
 
 @contextmanager
-def _on_batch_statistics(graph: Graph) -> Iterator[None]:
+def _on_batch_statistics(graph: Graph) -> Generator[None]:
     """Let every BatchNorm normalize by its own input, for a while."""
     attrs: dict[Node, dict[str, Plain]] = {}
     for node in graph.nodes:
@@ -105,6 +107,12 @@ class _Cycle:
             self.in_data = max(self.in_data, self.given - begun)
             if self.given == begun:
                 return
+
+
+def _none_left() -> Diagnostic:
+    message = "`update_bn: true` has no effect, as no BatchNorm layer is left when `update-batchnorm` runs"
+    help = "take passes that fold them out of the pipeline before it"
+    return Diagnostic("AM514", message, Level.WARNING, help=help)
 
 
 def _cycled(batches: _Cycle) -> Diagnostic:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Unpack
 
 from amctc.diagnostics import Collector, error
-from amctc.driver.passes import Again, build_pipeline, run_pipeline
+from amctc.driver.passes import NONUNIFORM, UPDATE, Again, build_pipeline, run_pipeline, usual_pipeline
+from amctc.driver.quantize import require_weights
 from amctc.frontends import Reading, load_model
 from amctc.ir import Graph
 from amctc.pipeline.context import Context, Refusal
@@ -17,12 +18,14 @@ from amctc.pipeline.pass_ import Pass
 from amctc.pipeline.pipeline import Fixpoint, Pipeline
 from amctc.pipeline.pipeline_text import parse_pipeline
 from amctc.plugins import load_plugins
-from amctc.policy import Policy, resolve
+from amctc.policy import Policy, ResolvedPolicy, resolve
 from amctc.policy.availability import require_post_training
 from amctc.registry import current_registry
 from amctc.source import SourceFile
 
 PASS_EXPLANATION_VERSION = 1
+
+_WEIGHTS = "quantize-weights"
 
 
 @dataclass(frozen=True)
@@ -73,11 +76,11 @@ def explain_pass(
     """Run the usual passes in front of a pass, then the pass itself, and tell what became of each match.
 
     `text` is a pass as a pipeline writes it, options and all. Warnings go to `collector`. Raises `DiagnosticError`:
-    AM508 for a text of several passes, AM509 where the pass runs only with a policy, or with calibration data.
+    AM508 for a text of several passes, AM509 where the pass runs only with a policy, or with calibration data, AM420
+    where weights are needed and there are none.
     """
     load_plugins(plugins)
     step = _one_pass(text)
-    front = _front(step)
     rules = Policy.from_file(policy) if policy is not None else None
     if rules is not None:
         require_post_training(rules)
@@ -87,11 +90,16 @@ def explain_pass(
         return graph, Context(resolve(rules, graph) if rules is not None else None, collector=told)
 
     graph, context = begin(collector if collector is not None else Collector())
+    front = _front(step, context.policy)
+    # What a policy switches off is told even of a pass that would need more than there is here.
+    known_policy = context.policy is not None or not step.needs_policy
+    if known_policy and (reason := step.skip_reason(context)):
+        return PassExplanation(step.name, str(front), reason, (), (), ())
     _require(step, front, context)
+    if any(each.name == _WEIGHTS for each in (*front.passes, step)):
+        require_weights(graph)
     again = Again(lambda: begin(Collector()), tuple(plugins))
     run_pipeline(front, graph, context, again)
-    if reason := step.skip_reason(context):
-        return PassExplanation(step.name, str(front), reason, (), (), ())
     names = [node.name for node in graph.nodes]
     known = {node: len(node.provenance.changes) for node in graph.nodes}
     run_pipeline(Pipeline((step,)), graph, context, again)
@@ -110,17 +118,25 @@ def _one_pass(text: str) -> Pass:
     return pipeline.steps[0]
 
 
-def _front(step: Pass) -> Pipeline:
-    """The passes of the usual pipeline in front of this one."""
-    joined = with_pass(build_pipeline(None), step)
-    return Pipeline(joined.steps[: joined.place_of(step.name)])
+def _front(step: Pass, policy: ResolvedPolicy | None) -> Pipeline:
+    """The passes in front of this one in the pipeline that the policy takes.
+
+    Not the one that refreshes statistics, which takes data: what the others do does not depend on its numbers.
+    """
+    usual = build_pipeline(None if policy is None else usual_pipeline(policy))
+    if usual.place_of(step.name) is None and step.name == UPDATE:
+        usual = build_pipeline(NONUNIFORM)
+    joined = with_pass(usual, step)
+    front = joined.steps[: joined.place_of(step.name)]
+    return Pipeline(tuple(each for each in front if isinstance(each, Fixpoint) or each.name != UPDATE))
 
 
 def _require(step: Pass, front: Pipeline, context: Context) -> None:
     for each in (*front.passes, step):
         if each.needs_calibration:
             help = "compile the model, with `--print-ir-after` or `--print-ir-layer`"
-            raise error("AM509", f"`{step.name}` runs only behind a calibration", help=help)
+            where = "with calibration data" if each is step else "behind a calibration"
+            raise error("AM509", f"`{step.name}` runs only {where}", help=help)
         if each.needs_record:
             help = "convert the model, with `--print-ir-after` or `--print-ir-layer`"
             raise error("AM509", f"`{step.name}` runs only with a record of scales", help=help)

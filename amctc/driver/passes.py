@@ -18,6 +18,8 @@ from amctc.pipeline.pipeline import Pipeline
 from amctc.pipeline.pipeline_text import parse_pipeline
 from amctc.policy import ResolvedPolicy
 from amctc.policy.rules import PassRule, Policy
+from amctc.policy.said import Said
+from amctc.policy.settings import SNQ
 from amctc.registry import BUILT_IN, Registry, current_registry
 from amctc.reproducer import DataReference, reproducer_note
 from amctc.reproducer.failure import Broken
@@ -27,7 +29,7 @@ from amctc.source import SourceFile
 USUAL, NONUNIFORM = "ptq", "ptq-nonuniform"
 """The pipelines that run where the user names none."""
 
-_UPDATE = "update-batchnorm"
+UPDATE = "update-batchnorm"
 
 
 def usual_pipeline(policy: ResolvedPolicy) -> str:
@@ -38,12 +40,24 @@ def usual_pipeline(policy: ResolvedPolicy) -> str:
     return NONUNIFORM if policy.is_nonuniform else USUAL
 
 
+def pipeline_of_rules(rules: Policy) -> str:
+    """The pipeline for a policy as far as that can be told before a model is looked at: the one that it asks for.
+
+    Where the layers that it clusters are all switched off, `usual_pipeline` takes the other one.
+    """
+    configs = [override.config for override in (*rules.override_layer_types, *rules.override_layer_configs)]
+    configs += [rules.common_config] if rules.common_config is not None else []
+    weights = [config.weights for config in configs] + [layer.weights for layer in rules.layers or ()]
+    clustered = any(rule is not None and rule.algorithm == Said(SNQ) for rule in weights)
+    return NONUNIFORM if clustered or rules.update_bn == Said(True) else USUAL
+
+
 def without_update(pipeline: Pipeline, policy: ResolvedPolicy) -> Diagnostic | None:
     """AM513, a warning, where the policy says `update_bn` and no pass of the pipeline does it."""
-    if not policy.update_bn or pipeline.place_of(_UPDATE) is not None:
+    if not policy.update_bn or pipeline.place_of(UPDATE) is not None:
         return None
     said = policy.general.update_bn
-    message = f"`update_bn: true` has no effect, as the pipeline has no `{_UPDATE}`"
+    message = f"`update_bn: true` has no effect, as the pipeline has no `{UPDATE}`"
     help = f"take the pipeline `{NONUNIFORM}`, or leave `--pipeline` out"
     return Diagnostic("AM513", message, Level.WARNING, said.rule.span if said is not None else None, help=help)
 
@@ -80,7 +94,7 @@ def check_needs(pipeline: Pipeline, *, calibration: bool, record: bool) -> None:
 def pass_mistakes(policy: Policy) -> tuple[Diagnostic, ...]:
     """What is wrong with the passes that a policy names, and their options (AM501 to AM504)."""
     try:
-        build_pipeline(None, policy.passes)
+        build_pipeline(pipeline_of_rules(policy), policy.passes)
     except DiagnosticError as mistakes:
         return mistakes.diagnostics
     return ()

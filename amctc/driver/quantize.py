@@ -11,7 +11,15 @@ from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level, err
 from amctc.dialects.shapes import annotate_shapes, node_error
 from amctc.dialects.table import is_custom, op_def
 from amctc.driver.emit import emit_files, find_targets
-from amctc.driver.passes import Again, build_pipeline, check_needs, run_pipeline, usual_pipeline, without_update
+from amctc.driver.passes import (
+    Again,
+    build_pipeline,
+    check_needs,
+    pipeline_of_rules,
+    run_pipeline,
+    usual_pipeline,
+    without_update,
+)
 from amctc.driver.run import declared_batch, open_dataset
 from amctc.driver.statistics import statistics_file
 from amctc.frontends import Reading, load_model
@@ -70,7 +78,7 @@ def compile(
     load_plugins(plugins)
     emitters = find_targets(target)
     rules = policy if isinstance(policy, Policy) else Policy.from_file(policy)
-    steps = build_pipeline(pipeline, rules.passes)
+    steps = build_pipeline(pipeline_of_rules(rules) if pipeline is None else pipeline, rules.passes)
     check_needs(steps, calibration=True, record=False)
 
     def begin(told: Collector, calibrating: Progress) -> tuple[Graph, Context]:
@@ -114,7 +122,7 @@ def float_model(model: str | Path, weights: str | Path | None, collector: Collec
     """A float model with its weights; raises `DiagnosticError` (AM332) for one that is quantized already."""
     graph = load_model(model, weights, collector, **reading)
     _refuse_quantized(graph, str(model))
-    _require_weights(graph)
+    require_weights(graph)
     return graph
 
 
@@ -131,7 +139,8 @@ def _refuse_quantized(graph: Graph, file: str) -> None:
             raise error("AM332", message, span, file=file, help=help)
 
 
-def _require_weights(graph: Graph) -> None:
+def require_weights(graph: Graph) -> None:
+    """Raise `DiagnosticError` (AM420) for the first layer that has none, and must."""
     for node in graph.nodes:
         row = op_def(node)
         needs = row.linear is not None or row.recurrent is not None

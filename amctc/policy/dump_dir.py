@@ -13,28 +13,29 @@ from amctc.policy.resolved import ResolvedPolicy
 _SHOWN: Final = 200
 
 
-def check_dump_dir(policy: ResolvedPolicy) -> Diagnostic | None:
+def check_dump_dir(policy: ResolvedPolicy, base: Path = Path()) -> Diagnostic | None:
     """AM245 where `bn_dump_dir` is no folder and cannot be made one, or may not be written; else None.
 
-    A name that is not absolute is one in the current folder. The diagnostic points at the place in the policy.
+    A name that is not absolute is one in the folder `base`, by default the current one. The diagnostic points at the
+    place in the policy.
     Nothing is made or written. None too where no statistics are renewed: the name has no effect then.
     """
     config = policy.general.bn_update_config
     folder = config.bn_dump_dir if config is not None else None
     if folder is None or not policy.update_bn:
         return None
-    reason = _reason(folder.value)
+    reason = _reason(folder.value, base)
     if reason is None:
         return None
     message = f"the folder `{folder.value[:_SHOWN]}` for the renewed statistics cannot be written: {reason}"
     return Diagnostic("AM245", message, span=folder.rule.span, help=DUMP_DIR_HELP)
 
 
-def _reason(name: str) -> str | None:
+def _reason(name: str, base: Path) -> str | None:
     """What is in the way of writing into a folder, which need not be there; None if nothing is."""
     if not name:
         return "its name is empty"
-    folder = Path(name)
+    folder = base / name
     for path in (folder, *folder.absolute().parents):
         try:
             os.lstat(path)

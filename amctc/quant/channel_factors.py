@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.quant.grid import check_scale, guard_scale
-from amctc.quant.snq_optimal import GRID_HIGH, GRID_LOW
+from amctc.quant.snq_runs import GRID_HIGH, GRID_LOW
 from amctc.quant.snq_tables import ordered_tables
 
 

@@ -6,6 +6,7 @@ centres, and running sums give the means, whatever the number of values.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from statistics import NormalDist
@@ -14,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.quant.snq_optimal import Cells, best_edges, run_centres, run_gains
+from amctc.quant.snq_runs import Cells, best_edges, run_centres, run_gains, wide_rows
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -49,6 +50,16 @@ class SortedRows:
     cells: Cells
     distinct: IntArray
 
+    @staticmethod
+    def joined(parts: Sequence[SortedRows]) -> SortedRows:
+        """The rows of all parts, one behind the other."""
+        if len(parts) == 1:
+            return parts[0]
+        width = max(part.values.shape[1] for part in parts)
+        values = wide_rows([part.values for part in parts], width)
+        cells = Cells.joined([part.cells for part in parts])
+        return SortedRows(values, cells, np.concatenate([part.distinct for part in parts]))
+
     def rows(self, which: IntArray) -> SortedRows:
         """Some of the rows, no wider than they need."""
         if len(which) == len(self.distinct):  # all of them, in their order: no copy of what may be large
@@ -66,16 +77,15 @@ def sort_rows(values: FloatArray) -> SortedRows:
     np.not_equal(ordered[:, 1:], ordered[:, :-1], out=new[:, 1:])
     distinct = np.count_nonzero(new, axis=1)
     if int(distinct.min()) < width:
-        row, column = np.nonzero(new)
-        place = np.arange(len(row)) - np.repeat(np.cumsum(distinct) - distinct, distinct)
-        times = np.diff(np.append(row * width + column, rows * width))
+        at = np.flatnonzero(new)
+        times = np.diff(at, append=rows * width)
+        single = ordered.reshape(-1)[at]
         width = int(distinct.max())
-        last = ordered[:, -1:]
-        single = ordered[row, column]
-        ordered = np.repeat(last, width, axis=1)
-        ordered[row, place] = single
+        ordered = np.repeat(ordered[:, -1:], width, axis=1)
+        place = np.arange(width) < distinct[:, np.newaxis]
+        ordered[place] = single
         counts = np.zeros((rows, width + 1))
-        counts[row, place + 1] = times
+        counts[:, 1:][place] = times
     else:
         counts = np.ones((rows, width + 1))
         counts[:, 0] = 0
@@ -144,10 +154,7 @@ def cluster_rows(rows: SortedRows, algorithm: str, k: int, max_iteration: int, m
 
 
 def _exact(rows: SortedRows, k: int) -> FloatArray:
-    missing = k - rows.values.shape[1]
-    cells = rows.cells
-    if missing > 0:
-        cells = Cells(*(np.pad(each, ((0, 0), (0, missing)), mode="edge") for each in (cells.counts, cells.sums)))
+    cells = rows.cells.at_least(k)
     return run_centres(*cells.totals(best_edges(cells, rows.distinct, k, on_grid=False)))
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.quant.snq_codes import CODE_BITS
-from amctc.quant.snq_optimal import GRID_HIGH, GRID_LOW, HALF_STEPS, half_step_cells
+from amctc.quant.snq_optimal import HALF_STEPS, half_step_cells
+from amctc.quant.snq_runs import GRID_HIGH, GRID_LOW
 
 LEVELS: Final = 1 << CODE_BITS
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from amctc.frontends.caffe.weights import read_weights
 from amctc.quant.arq import quantize_weights
 from amctc.quant.snq_lloyd import D2SAMPLING, GAUSSIAN, UNIFORM, cluster_rows, first_centres, sort_rows
-from amctc.quant.snq_optimal import optimal_centres, optimal_grid_centres
+from amctc.quant.snq_optimal import grid_rows, optimal_centres, optimal_grid_centres
 from tests.shared_files import ASSETS, needs_assets
 
 FloatArray = NDArray[np.float64]
@@ -81,7 +81,7 @@ def test_no_integers_of_a_small_range_are_better_than_the_optimal_ones(
     possible = np.arange(np.floor(steps.min()), np.ceil(steps.max()) + 1)
     tables = combinations(possible, min(k, len(possible)))
     least = min(error_of(steps, np.array(table)) for table in tables)
-    found = optimal_grid_centres(steps[np.newaxis], k)[0]
+    found = optimal_grid_centres(grid_rows(steps[np.newaxis]), k)[0]
     assert np.array_equal(found, np.rint(found))
     assert error_of(steps, found) == pytest.approx(least, abs=1e-9)
 
@@ -180,7 +180,7 @@ def test_no_error_of_a_real_channel_is_above_that_of_scikit_learn(model: str) ->
                 theirs = kmeans(row, start_of(row, algorithm))
                 assert error_of(row, ours) <= near(row, error_of(row, theirs)), (name, algorithm)
                 rounded = np.unique(np.clip(np.rint(theirs), -128, 127))
-                best = optimal_grid_centres(row[np.newaxis], 16)[0]
+                best = optimal_grid_centres(grid_rows(row[np.newaxis]), 16)[0]
                 assert error_of(row, best) <= near(row, error_of(row, rounded)), name
 
 

@@ -42,13 +42,16 @@ class Plan:
     passes: tuple[PassRule, ...]
 
     @classmethod
-    def of(cls, policy: ResolvedPolicy, record: Path) -> Plan:
-        """For a policy and the path of the user's record; raises `DiagnosticError` for the passes that it names."""
+    def of(cls, policy: ResolvedPolicy, record: Path, base: Path) -> Plan:
+        """For a policy, the path of the user's record, and the absolute folder that a relative `bn_dump_dir` is in.
+
+        Raises `DiagnosticError` for the passes that the policy names.
+        """
         whole = build_pipeline(usual_pipeline(policy), policy.passes)
         place, settings = whole.place_of(_UPDATE), policy.bn_update
         steps = tuple(step for step in whole.steps if not (place is not None and step is whole.steps[place]))
         named = settings.dump_dir if settings is not None else None
-        folder = record.parent / _DUMP_DIR if named is None else Path(named).absolute()
+        folder = record.parent / _DUMP_DIR if named is None else base / named
         joined = record.with_name(f"{record.stem}_update{record.suffix}")
         return cls(
             pipeline=Pipeline(steps),

@@ -105,6 +105,9 @@ def _weights(graph: object, model: object, weights: object) -> None:
     merge_into(plan.weights, _weight_records(net))
     if plan.refresh is not None:  # what an earlier run has left there is of other weights
         plan.statistics.unlink(missing_ok=True)
+    if plan.record != plan.weights:  # so are the factors of the weights after fusion
+        save({plan.record: b""})
+        task.stage = Stage.WEIGHTS
     task.stage = max(task.stage, Stage.WEIGHTS)
     log.info("weights_quantize_model", f"the model with quantized weights is saved in {files[0]} and {files[1]}")
 
@@ -163,7 +166,7 @@ def save_model(graph: Graph, save_type: str, save_path: str) -> None:
         return begin(task.files, record)
 
     net, context = reload()
-    plan = Plan.of(context.need_policy(), task.files.record).for_saving
+    plan = Plan.of(context.need_policy(), task.files.record, task.files.folder).for_saving
     place = plan.pipeline.place_of("apply-record") or 0
     plan.run((0, place), net, context, reload)
     _require_factors(net, record, plan, context.need_policy())

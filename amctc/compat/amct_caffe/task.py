@@ -40,6 +40,8 @@ class Files:
     model: Path
     weights: Path
     record: Path
+    folder: Path
+    """The current one at the beginning, which names in the config start from."""
 
     @classmethod
     def of(cls, config: object, model: object, weights: object, record: object) -> Files:
@@ -50,7 +52,14 @@ class Files:
             "weights_file": weights,
             "scale_offset_record_file": record,
         }
-        return cls(*(Path(arguments.path(name, value)).absolute() for name, value in given.items()))
+        paths = {name: Path(arguments.path(name, value)).absolute() for name, value in given.items()}
+        return cls(
+            paths["config_file"],
+            paths["model_file"],
+            paths["weights_file"],
+            paths["scale_offset_record_file"],
+            Path.cwd(),
+        )
 
 
 @dataclass(eq=False)
@@ -73,7 +82,7 @@ class Graph:
 
     @property
     def plan(self) -> Plan:
-        return Plan.of(self.policy, self.files.record)
+        return Plan.of(self.policy, self.files.record, self.files.folder)
 
     def read(self) -> None:
         """Read the files; raises `DiagnosticError` for every mistake in them."""
@@ -103,7 +112,7 @@ def begin(files: Files, record: ScaleRecord | None = None) -> tuple[NetGraph, Co
     resolved = resolve(rules, net)
     collector.extend(resolved.warnings)
     collector.extend(not_yet_available(resolved))
-    if (folder := check_dump_dir(resolved)) is not None:
+    if (folder := check_dump_dir(resolved, files.folder)) is not None:
         collector.add(folder)
     collector.raise_errors()
     return net, Context(resolved, collector=collector, record=record)
