@@ -8,7 +8,7 @@ A layer is needed if one of its outputs is an output of the network or is read b
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -35,20 +35,19 @@ class RemoveDead(Pass):
     def run(self, graph: Graph, context: Context) -> bool:
         if all(op_def(value.producer).source for value in graph.outputs):
             return False
-        nodes = graph.nodes
         live = self._live(graph, context)
-        unread = _unread(graph, live)
-        swallowing = [n for n in nodes if n not in live and op_def(n).swallows and unread.keys() >= set(n.inputs)]
-        live.update(swallowing)
-        dead = [node for node in nodes if node not in live and not op_def(node).source]
-        if not dead:
+        reads = {node: node.inputs for node in graph.nodes if node not in live and not op_def(node).source}
+        unread = _unread(graph, live, reads)
+        swallowed: set[Value] = set()
+        for node in [node for node in reads if op_def(node).swallows and unread.keys() >= set(reads[node])]:
+            swallowed.update(reads.pop(node))
+        if not reads:
             return False
-        swallowed = {value for node in swallowing for value in node.inputs}
         for value in unread:
             if value not in swallowed:
                 silence(graph, value, self.name)
-        _remove(graph, dead, self.name)
-        context.counts["removed"] += len(dead)
+        _remove(graph, reads, self.name)
+        context.counts["removed"] += len(reads)
         return True
 
     def _live(self, graph: Graph, context: Context) -> set[Node]:
@@ -76,27 +75,24 @@ def _needed_by(nodes: Iterable[Node]) -> set[Node]:
     return needed
 
 
-def _unread(graph: Graph, live: set[Node]) -> dict[Value, None]:
-    """What layers that stay compute and only layers that go, or swallow it, have read; in the order of the graph."""
+def _unread(graph: Graph, live: set[Node], reads: Mapping[Node, Sequence[Value]]) -> dict[Value, None]:
+    """What layers that stay compute and only others have read: those of `reads`, with what each of them reads."""
     outputs = set(graph.outputs)
     found: dict[Value, None] = {}
-    for node in graph.nodes:
-        if node not in live or op_def(node).source:
+    for value in (value for values in reads.values() for value in values if value.producer in live):
+        if value in found or value in outputs or op_def(value.producer).source:
             continue
-        for value in node.outputs:
-            uses = graph.uses(value)
-            if uses and value not in outputs and not any(use.node in live for use in uses):
-                found[value] = None
+        if not any(use.node in live for use in graph.uses(value)):
+            found[value] = None
     return found
 
 
-def _remove(graph: Graph, dead: list[Node], by: str) -> None:
-    gone = set(dead)
+def _remove(graph: Graph, dead: dict[Node, tuple[Value, ...]], by: str) -> None:
+    """Remove nodes, of which each is given with what it reads, in the order of the graph."""
     readers: dict[Node, list[Node]] = {}
-    for node in dead:
-        for producer in {value.producer: None for value in node.inputs}:
-            if producer not in gone:
-                readers.setdefault(producer, []).append(node)
+    for node, values in dead.items():
+        for producer in {value.producer: None for value in values if value.producer not in dead}:
+            readers.setdefault(producer, []).append(node)
     for node in reversed(dead):
         graph.remove(node)
     for producer, nodes in readers.items():
