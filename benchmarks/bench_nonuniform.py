@@ -1,11 +1,11 @@
 """Top-1 of real networks with weights of 16 levels against float, for each init_algo, with and without update_bn.
 
 `ends` says how the first and the last layer with weights are quantized: to 16 levels as all others, or uniformly to 8
-bits, as the manual advises. Statistics are renewed on the samples that are held out: for networks
-with BatchNorm HELD_OUT of them, in batches of 32, of which the first one calibrates. All others are scored. `0.5` is
-the manual's setting (30 batches, `bn_moving_average_fraction` 0.5), `0.9` takes 40 batches and keeps more of those
-before. Then the bytes: of the weights (codes and tables against float32) and of the whole caffemodel. `--only NETWORK`
-chooses.
+bits, as the manual advises. Statistics are renewed on the samples that are held out: for networks with BatchNorm
+HELD_OUT of them, in batches of 32, of which the first one calibrates. All others are scored. `0.5` is the manual's
+setting (30 batches, `bn_moving_average_fraction` 0.5), `0.9` takes 40 batches and keeps more of the statistics before:
+of a layer whose third blob is 1000 they are 60 % of the result. Then the bytes: of the weights (codes and tables
+against float32) and of the whole caffemodel. `--only NETWORK` chooses.
 """
 
 from __future__ import annotations
