@@ -1,11 +1,7 @@
+"""Data of every kind are read as batches of float32: which samples, in which order, and how many of them."""
+
 from __future__ import annotations
 
-import io
-import os
-import sys
-import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,79 +12,23 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from amctc.diagnostics import Diagnostic, DiagnosticError
 from amctc.runtime.datasets import Data, Dataset, require_batches
 from amctc.runtime.images import read_image
 from amctc.runtime.preprocess import Preprocess
+from tests.data.samples import (
+    INPUTS,
+    SAMPLES,
+    TWO,
+    every_kind,
+    everything,
+    refused,
+    sizes,
+    write_bin,
+    write_images,
+    write_npz,
+    yielded,
+)
 from tests.shared_files import ASSETS, needs_assets
-
-INPUTS = {"data": (1, 3, 4, 5)}
-TWO = {"left": (1, 2), "right": (1, 3)}
-SAMPLES = np.arange(7 * 60, dtype=np.float32).reshape(7, 3, 4, 5)
-
-
-def refused(call: Callable[[], object]) -> Diagnostic:
-    with pytest.raises(DiagnosticError) as caught:
-        call()
-    (told,) = caught.value.diagnostics
-    return told
-
-
-def refusal(data: Data, inputs: Mapping[str, tuple[int, ...]] = INPUTS, preprocess: str | None = None) -> Diagnostic:
-    """What is told about data that cannot be opened."""
-    steps = Preprocess.parse(preprocess) if preprocess is not None else None
-    return refused(lambda: Dataset.open(data, inputs=inputs, preprocess=steps))
-
-
-def sizes(dataset: Dataset, batch_size: int, limit: int | None = None, exact: bool = False) -> list[int]:
-    return [len(batch["data"]) for batch in dataset.batches(batch_size, limit, exact=exact)]
-
-
-def everything(dataset: Dataset, batch_size: int = 3) -> NDArray[np.float32]:
-    return np.concatenate([batch["data"] for batch in dataset.batches(batch_size)])
-
-
-def write_npz(path: Path, **arrays: NDArray[Any]) -> Path:
-    np.savez(path, **arrays)  # type: ignore[arg-type]  # its stub takes the keyword allow_pickle for an array name
-    return path
-
-
-def write_npy(path: Path, array: NDArray[Any] = SAMPLES) -> Path:
-    np.save(path, array)
-    return path
-
-
-def write_bin(path: Path, array: NDArray[Any] = SAMPLES) -> Path:
-    path.write_bytes(array.astype("<f4").tobytes())
-    return path
-
-
-def write_images(folder: Path, count: int = 3, size: tuple[int, int] = (5, 4)) -> Path:
-    folder.mkdir(exist_ok=True)
-    for number in range(count):
-        Image.new("RGB", size, (number, 100, 200)).save(folder / f"{number}.png")
-    return folder
-
-
-def yielded() -> Iterator[NDArray[np.float32]]:
-    yield from SAMPLES
-
-
-def every_kind(folder: Path) -> list[Data]:
-    return [
-        write_npz(folder / "a.npz", data=SAMPLES, label=np.arange(7)),
-        str(write_npy(folder / "a.npy")),
-        write_npy(folder / "fortran.npy", np.asfortranarray(SAMPLES)),
-        write_bin(folder / "a.bin"),
-        f"{write_bin(folder / 'b.bin', SAMPLES[:3])},{write_bin(folder / 'c.bin', SAMPLES[3:])}",
-        SAMPLES,
-        {"data": SAMPLES, "label": np.arange(7)},
-        list(SAMPLES),
-        [SAMPLES[:2], SAMPLES[2:]],
-        [{"data": sample} for sample in SAMPLES],
-        yielded(),
-        (SAMPLES[start : start + 1] for start in range(7)),
-    ]
 
 
 @pytest.mark.parametrize("kind", range(12))
@@ -275,271 +215,6 @@ def test_with_a_free_shape_only_the_rank_must_match(tmp_path: Path) -> None:
     assert told.message == f"image `{folder / '2.png'}` gives (3, 4, 6), the images before it (3, 4, 5)"
     told = refused(lambda: everything(Dataset.open([SAMPLES[0], SAMPLES[0, :, :2]], inputs=inputs, free_shape=True)))
     assert told.message == "sample 1 of input `data` is (3, 2, 5), those before it (3, 4, 5)"
-
-
-def test_a_missing_path_suggests_its_neighbour(tmp_path: Path) -> None:
-    write_npy(tmp_path / "train.npy")
-    told = refusal(tmp_path / "trian.npy")
-    assert told.code == "AM440" and told.help == "did you mean `train.npy`?"
-    assert told.message == f"there is no file or folder `{tmp_path / 'trian.npy'}`"
-    assert refusal("no\0file").code == "AM440"
-    assert refusal("x" * 5000).code == "AM440"
-    assert refusal(f"{tmp_path}/nowhere/a.png").code == "AM440"
-
-
-def test_an_object_that_is_no_data_is_refused() -> None:
-    number: Any = 5
-    told = refusal(number)
-    assert (told.code, told.message) == ("AM440", "data of the type `int` are neither a path, an array nor an iterable")
-
-
-def test_a_folder_without_data_is_refused(tmp_path: Path) -> None:
-    told = refusal(tmp_path)
-    assert (told.code, told.message) == ("AM440", f"folder `{tmp_path}` is empty")
-    (tmp_path / "a.txt").write_text("")
-    told = refusal(tmp_path)
-    assert (told.code, told.message) == ("AM440", f"`{tmp_path}` holds no data that can be read")
-    assert told.help is not None and told.help.startswith("data are `.npz`, `.npy`, `.bin` files, images")
-    told = refusal(f"{tmp_path}/*.png")
-    assert (told.code, told.message) == ("AM440", f"no file matches `{tmp_path}/*.png`")
-    (tmp_path / "b.npz").mkdir()
-    assert refusal(tmp_path / "b.npz").message == f"`{tmp_path / 'b.npz'}` is a folder, not a file"
-
-
-def test_a_folder_with_two_kinds_is_refused(tmp_path: Path) -> None:
-    write_images(tmp_path)
-    write_bin(tmp_path / "a.bin")
-    told = refusal(tmp_path)
-    assert told.code == "AM440"
-    assert told.message == f"`{tmp_path}` holds both images (`0.png`) and .bin files (`a.bin`)"
-
-
-def test_a_missing_input_names_what_is_there(tmp_path: Path) -> None:
-    path = write_npz(tmp_path / "a.npz", dota=SAMPLES, label=np.arange(7))
-    told = refusal(path)
-    assert (told.code, told.message) == ("AM400", "the data lack the input `data`; they hold `dota`, `label`")
-    assert told.help == "did you mean `dota`?" and told.file == str(path)
-    assert refusal({"x": SAMPLES}).message == "the data lack the input `data`; they hold `x`"
-    told = refused(lambda: everything(Dataset.open(iter([{"x": SAMPLES[0]}]), inputs=INPUTS)))
-    assert told.message == "the data lack the input `data`; they hold `x`"
-    assert refusal(SAMPLES, {}).message == "the model has no inputs to give data to"
-
-
-def test_data_for_one_input_cannot_feed_two(tmp_path: Path) -> None:
-    assert refusal(SAMPLES, TWO).message == "one array cannot feed the inputs `left`, `right`"
-    path = write_npy(tmp_path / "a.npy")
-    assert refusal(path, TWO).message == "an .npy file feeds one input, the model has 2: `left`, `right`"
-    folder = write_images(tmp_path / "in")
-    assert refusal(folder, TWO).message == "a set of images feeds one input, the model has 2: `left`, `right`"
-    told = refusal(write_bin(tmp_path / "a.bin"), TWO)
-    assert told.message == "a set of .bin files feeds one input, the model has 2: `left`, `right`"
-    told = refusal("a.bin,b.bin,c.bin", TWO)
-    assert told.message == "the list has 3 entries, the model has 2 inputs: `left`, `right`"
-    told = refusal([SAMPLES[0]], TWO)
-    assert told.message == "sample 0 is a single array, the model has the inputs `left`, `right`"
-    assert told.code == "AM400"
-
-
-def test_a_wrong_shape_tells_both_shapes(tmp_path: Path) -> None:
-    path = write_npy(tmp_path / "a.npy", SAMPLES[:, :, :2])
-    told = refusal(path)
-    assert (told.code, told.file) == ("AM402", str(path))
-    assert told.message == "input `data` takes samples of shape (3, 4, 5), the array holds (3, 2, 5)"
-    assert told.help == "the whole array is (7, 3, 2, 5); its first axis is the samples"
-    told = refusal(SAMPLES, {"data": (1, 3, 0, 9)})
-    assert told.message == "input `data` takes samples of shape (3, ?, 9), the array holds (3, 4, 5)"
-    told = refusal([SAMPLES[0], SAMPLES[0, :2]])
-    assert told.message == "input `data` takes samples of shape (3, 4, 5), sample 1 has (2, 4, 5)"
-    told = refusal(np.zeros(()))
-    assert told.message == "the array of input `data` is a single number; its first axis must be the samples"
-    told = refusal(np.zeros((7, 4)), {"data": (1, 3)})
-    assert told.message == "input `data` takes samples of shape (3,), the array holds (4,)"
-
-
-@pytest.mark.parametrize(
-    ("inputs", "preprocess", "help"),
-    [
-        ((1, 3, 9, 8), None, "add `resize=8x9`, or `resize-short` and `center-crop`, to the preprocessing"),
-        ((1, 9, 8, 3), "layout=hwc", "add `resize=8x9`, or `resize-short` and `center-crop`, to the preprocessing"),
-        ((1, 9, 8, 3), None, "this input has its channels last: add `layout=hwc` to the preprocessing"),
-        ((1, 1, 4, 5), None, "add `gray` to the preprocessing"),
-        ((1, 20), None, None),
-        ((1, 2, 0, 0), None, None),
-    ],
-)
-def test_an_image_of_another_shape_says_which_step_to_add(
-    tmp_path: Path, inputs: tuple[int, ...], preprocess: str | None, help: str | None
-) -> None:
-    steps = Preprocess.parse(preprocess) if preprocess else None
-    dataset = Dataset.open(write_images(tmp_path / "in"), inputs={"data": inputs}, preprocess=steps)
-    told = refused(lambda: everything(dataset))
-    assert (told.code, told.help) == ("AM402", help)
-    assert told.message.startswith("input `data` takes samples of shape (") and "0.png` gives (" in told.message
-
-
-def test_inputs_of_different_length_are_refused(tmp_path: Path) -> None:
-    left, right = np.zeros((4, 2)), np.zeros((5, 3))
-    message = "the inputs differ in their number of samples: `left` has 4, `right` has 5"
-    told = refusal(write_npz(tmp_path / "a.npz", left=left, right=right), TWO)
-    assert (told.code, told.message) == ("AM443", message)
-    assert refusal({"left": left, "right": right}, TWO).message == message
-    data = f"{write_bin(tmp_path / 'l.bin', left)},{write_bin(tmp_path / 'r.bin', right)}"
-    assert refusal(data, TWO).message == message
-    told = refused(lambda: list(Dataset.open([{"left": left, "right": right}], inputs=TWO).batches(1)))
-    assert told.message == f"from sample 0 on {message}"
-
-
-def test_data_without_samples_are_refused(tmp_path: Path) -> None:
-    empty = SAMPLES[:0]
-    data: list[Data] = [write_npz(tmp_path / "a.npz", data=empty), write_npy(tmp_path / "a.npy", empty), empty]
-    for each in data:
-        told = refusal(each)
-        assert (told.code, told.message) == ("AM440", "the data hold no samples")
-
-
-@pytest.mark.parametrize(
-    ("array", "kind"),
-    [
-        (np.zeros((2, 2), np.complex64), "complex numbers"),
-        (np.array([["a", "b"]]), "text"),
-        (np.array([[b"a", b"b"]]), "text"),
-        (np.zeros((2, 2), [("a", "f4")]), "records"),
-        (np.array([[{}, {}]], object), "Python objects"),
-    ],
-)
-def test_anything_but_numbers_is_refused(tmp_path: Path, array: NDArray[Any], kind: str) -> None:
-    inputs = {"data": (1, 2)}
-    np.save(tmp_path / "a.npy", array, allow_pickle=True)
-    write_npz(tmp_path / "a.npz", data=array)
-    told = refusal(tmp_path / "a.npy", inputs)
-    assert (told.code, told.message) == ("AM442", f"`{tmp_path / 'a.npy'}` holds {kind}, not numbers")
-    assert refusal(tmp_path / "a.npz", inputs).message == f"`data` holds {kind}, not numbers"
-    assert refusal(array, inputs).message == f"the array of input `data` holds {kind}, not numbers"
-    assert refusal(list(array), inputs).message == f"sample 0 of input `data` holds {kind}, not numbers"
-
-
-@pytest.mark.parametrize(("value", "shown"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf"), (1e300, "inf")])
-def test_a_value_that_is_not_finite_names_its_sample(tmp_path: Path, value: float, shown: str) -> None:
-    data = SAMPLES.astype(np.float64)
-    data[5, 1, 2, 3] = value
-    kinds: list[Data] = [data, list(data), write_npy(tmp_path / "a.npy", data)]
-    if abs(value) != 1e300:
-        kinds.append(write_bin(tmp_path / "a.bin", data))
-    for each in kinds:
-        dataset = Dataset.open(each, inputs=INPUTS).select(1)
-        assert len(next(dataset.batches(4))["data"]) == 4
-        told = refused(partial(everything, dataset))
-        assert (told.code, told.message) == ("AM404", f"sample 5 of input `data` holds {shown} as float32")
-
-
-def test_preprocessing_that_overflows_is_told_too() -> None:
-    dataset = Dataset.open(SAMPLES, inputs=INPUTS, preprocess=Preprocess.parse("scale=1e38"))
-    assert refused(lambda: everything(dataset)).code == "AM404"
-
-
-def test_a_raw_file_must_be_whole_samples(tmp_path: Path) -> None:
-    path = tmp_path / "a.bin"
-    path.write_bytes(b"\0" * 250)
-    told = refusal(path)
-    assert (told.code, told.file) == ("AM402", str(path))
-    assert told.message == (
-        f"`{path}` has 250 bytes, which is not a whole number of samples: one of input `data`, "
-        "float32 (3, 4, 5), takes 240"
-    )
-    path.write_bytes(b"")
-    assert refusal(path).code == "AM402"
-    told = refusal(write_bin(path), {"data": (1, 3, 0, 5)})
-    assert told.message == "the shape of input `data` is not fixed, and a .bin file does not hold it"
-
-
-def test_a_raw_file_that_shrinks_is_told(tmp_path: Path) -> None:
-    path = write_bin(tmp_path / "a.bin")
-    dataset = Dataset.open(path, inputs=INPUTS)
-    os.truncate(path, 300)
-    told = refused(lambda: everything(dataset))
-    assert (told.code, told.message) == ("AM441", f"`{path}` became shorter while it was read")
-    path.unlink()
-    assert refused(lambda: everything(dataset)).message == f"`{path}` cannot be read: No such file or directory"
-
-
-def npy_bytes(shape: str, version: int = 1) -> bytes:
-    head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
-    return b"\x93NUMPY" + bytes([version, 0]) + len(head).to_bytes(2 if version == 1 else 4, "little") + head
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"hello",
-        b"\x93NUMPY\x09\x00",
-        npy_bytes("(1, 3, 4, 5)"),
-        npy_bytes("(100000000000, 3, 4, 5)"),
-        npy_bytes("(-1, 3, 4, 5)"),
-        npy_bytes("__import__('os').getcwd()"),
-        npy_bytes("(1, 3, 4, 5)", 3),
-    ],
-)
-def test_a_damaged_array_file_is_refused_without_taking_memory(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "a.npy").write_bytes(content)
-    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
-        archive.writestr("data.npy", content)
-    (tmp_path / "b.npz").write_bytes(content)
-    for name in ("a.npy", "a.npz", "b.npz"):
-        told = refusal(tmp_path / name)
-        assert told.code == "AM441"
-        assert told.message.startswith(f"`{tmp_path / name}` cannot be read: ")
-
-
-def test_an_archive_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.npz"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("data.npy", npy_bytes("(100000000, 3, 4, 5)"))
-    lie = (4_000_000_000).to_bytes(4, "little")
-    content = bytearray(path.read_bytes())
-    at = content.rindex(b"PK\x01\x02")
-    content[at + 24 : at + 28] = lie
-    path.write_bytes(content)
-    told = refusal(path)
-    assert told.code == "AM441" and "claims 4000000000 bytes, which cannot be" in told.message
-
-
-@given(st.binary(max_size=40), st.integers(0, 2000))
-def test_a_corrupted_archive_never_crashes(tmp_path_factory: pytest.TempPathFactory, junk: bytes, at: int) -> None:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, data=SAMPLES)
-    content = bytearray(buffer.getvalue())
-    at = min(at, len(content))
-    content[at : at + len(junk)] = junk
-    path = tmp_path_factory.getbasetemp() / "corrupted.npz"
-    path.write_bytes(content)
-    try:
-        everything(Dataset.open(path, inputs=INPUTS))
-    except DiagnosticError as refusal:
-        assert refusal.diagnostics[0].code.startswith("AM4")
-
-
-def test_an_unreadable_image_is_named_when_it_is_reached(tmp_path: Path) -> None:
-    folder = write_images(tmp_path / "in", 3)
-    (folder / "2.png").write_bytes(b"no image")
-    batches = Dataset.open(folder, inputs=INPUTS).batches(2)
-    next(batches)
-    told = refused(lambda: next(batches))
-    assert (told.code, told.file) == ("AM444", str(folder / "2.png"))
-
-
-def test_without_pillow_the_extra_to_install_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = write_images(tmp_path / "in")
-    monkeypatch.setitem(sys.modules, "PIL", None)
-    told = refusal(folder)
-    assert (told.code, told.message) == ("AM445", "reading images needs Pillow, which is not installed")
-    assert told.help == "pip install 'amctc[images]'"
-
-
-def test_steps_for_images_are_refused_for_every_kind_of_array(tmp_path: Path) -> None:
-    for data in [*every_kind(tmp_path), iter(SAMPLES)]:
-        told = refusal(data, preprocess="resize=8")
-        assert (told.code, told.message) == ("AM447", "`resize` works on images, the data are arrays")
 
 
 @needs_assets

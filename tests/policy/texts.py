@@ -171,6 +171,13 @@ def layer_config(text: str) -> Policy:
     return Policy.from_text(SourceFile("config.json", text))
 
 
+def refusal(text: str, name: str = "quant.cfg", flavour: str | None = None) -> tuple[Diagnostic, ...]:
+    """The diagnostics of a text that must be refused."""
+    with pytest.raises(DiagnosticError) as caught:
+        Policy.from_text(SourceFile(name, text), flavour)
+    return caught.value.diagnostics
+
+
 def mistakes_of(text: str, name: str = "quant.cfg") -> list[tuple[str, int, int]]:
     """Code, line and column of each diagnostic of a text that must be refused."""
     with pytest.raises(DiagnosticError) as caught:

@@ -1,0 +1,53 @@
+"""What the policy languages accept and no pass does is refused when compiling."""
+
+from __future__ import annotations
+
+import pytest
+
+from amctc.diagnostics import DiagnosticError
+from amctc.policy import not_yet_available, resolve, to_json
+from tests.policy.texts import cfg, layer_config, small_graph
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "place"),
+    [
+        ("common_config { hfmg_quantize { } }", "`hfmg_quantize`", "1:17"),
+        ("common_config { ada_quantize { } }", "`ada_quantize`", "1:17"),
+        ("common_config { dmq_balancer { } }", "`dmq_balancer`", "1:17"),
+        ("common_config { arq_quantize { quant_bits: 6 } }", "weights of 6 bits", "1:44"),
+        ("fakequant_precision_mode: FORCE_FP16_QUANT", "`fakequant_precision_mode`", "1:27"),
+        ("joint_quant: true", "`joint_quant`", "1:14"),
+        ("enable_auto_nuq: true", "`enable_auto_nuq`", "1:18"),
+        ("tensor_quantize { layer_name: 'sum' input_index: 0 }", "`tensor_quantize`", "1:31"),
+        ("common_config { weight_compress_only: true }", "`weight_compress_only`", "1:39"),
+    ],
+)
+def test_what_is_accepted_and_not_built_is_refused_when_compiling(text: str, words: str, place: str) -> None:
+    found = not_yet_available(resolve(cfg(text), small_graph()))
+    assert [d.code for d in found] == ["AM290"]
+    assert found[0].message.startswith(f"{words} ")
+    assert str(found[0].span) == f"quant.cfg:{place}"
+
+
+def test_data_of_4_bits_in_a_layer_config_are_refused_when_compiling() -> None:
+    policy = layer_config('{"conv1":{"quant_enable":true,"activation_quant_params":{"num_bits":4,"act_algo":"ifmr"}}}')
+    (found,) = not_yet_available(resolve(policy, small_graph()))
+    assert found.message.startswith("data of 4 bits are accepted")
+
+
+def test_what_is_switched_off_is_not_refused() -> None:
+    text = "joint_quant: false enable_auto_nuq: false common_config { weight_compress_only: false }"
+    assert not_yet_available(resolve(cfg(text), small_graph())) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["retrain_data_quant_config { ulq_quantize { } }", "kv_cache_quant_config { quant_layers: 'fc' }"]
+)
+def test_training_and_kv_cache_policies_are_refused_when_compiling(text: str) -> None:
+    policy = cfg(text)
+    (found,) = not_yet_available(resolve(policy, small_graph()))
+    assert (found.code, found.file) == ("AM290", "quant.cfg")
+    assert policy.flavour.title in found.message
+    with pytest.raises(DiagnosticError, match="AM290"):
+        to_json(resolve(policy, small_graph()))
