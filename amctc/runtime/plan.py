@@ -11,6 +11,10 @@ from amctc.runtime.hostops import HostOp
 from amctc.runtime.hostops.custom import missing_host_op
 
 
+MOST_NODES = 1000
+"""So many nodes go into one session: the time that ONNX Runtime takes to build it grows with their square."""
+
+
 @dataclass(frozen=True)
 class Segment:
     """Nodes that run in one ONNX Runtime session; `inputs` come from earlier steps, `outputs` are read later."""
@@ -58,7 +62,7 @@ def make_plan(
     """Steps that compute the fetched values, each after those it reads from.
 
     A node's level grows by one wherever data pass from ONNX Runtime to a host op or back, so the
-    number of sessions is the smallest for the longest such chain. O(nodes + edges). Raises
+    number of sessions is the smallest for the longest such chain, but for very many nodes. O(nodes + edges). Raises
     `DiagnosticError` (AM436) for a custom layer, or one of a registered op, that no host op runs.
     """
     level: dict[Node, int] = {}
@@ -81,7 +85,9 @@ def make_plan(
     steps: list[Segment | HostStep] = []
     for number in sorted({*onnx, *host}):
         if number in onnx:
-            steps.append(_segment(onnx[number], set(fetch)))
+            nodes = onnx[number]
+            parts = (nodes[start : start + MOST_NODES] for start in range(0, len(nodes), MOST_NODES))
+            steps.extend(_segment(part, set(fetch)) for part in parts)
         steps.extend(HostStep(node, taken[node]) for node in host.get(number, ()))
     return tuple(steps)
 
