@@ -15,7 +15,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.quant.snq_runs import Cells, best_edges, run_centres, run_gains, wide_rows
+from amctc.quant.snq_partition import best_edges
+from amctc.quant.snq_runs import Cells, run_centres, run_gains, wide_rows
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -233,13 +234,15 @@ def _rearranged(rows: SortedRows, edges: IntArray, parts: int) -> IntArray:
     values. So clusters may be joined in one place and divided in another, and all ends shift together, which Lloyd's
     algorithm cannot do.
     """
-    width = rows.values.shape[1]
     inside = edges[:, :-1, np.newaxis] + np.diff(edges, axis=1)[:, :, np.newaxis] * np.arange(1, parts) // parts
     beside = edges[:, 1:-1, np.newaxis] + np.array([-1, 1])
     candidates = np.concatenate((edges, beside.reshape(len(edges), -1), inside.reshape(len(edges), -1)), axis=1)
-    np.clip(candidates, 0, width, out=candidates)
+    np.clip(candidates, 0, rows.distinct[:, np.newaxis], out=candidates)
+    candidates.sort(axis=1)
+    again = candidates[:, 1:] == candidates[:, :-1]
+    candidates[:, 1:][again] = rows.values.shape[1]  # empty cells, which go behind the others
     candidates.sort(axis=1)
     every = np.arange(len(edges))[:, np.newaxis]
     cells = Cells(rows.cells.counts[every, candidates], rows.cells.sums[every, candidates])
-    sizes = np.full(len(edges), candidates.shape[1] - 1)
+    sizes = candidates.shape[1] - 1 - np.count_nonzero(again, axis=1)
     return candidates[every, best_edges(cells, sizes, edges.shape[1] - 1, on_grid=False)]

@@ -1,6 +1,6 @@
 """Clustering in one dimension, exactly: the least squared error that so many centres can have.
 
-Both ways here go over the runs of sorted values: see `snq_runs`.
+Both ways here go over the runs of sorted values: see `snq_partition`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.quant.snq_runs import GRID_HIGH, GRID_LOW, Cells, FloatArray, IntArray, best_edges, run_centres
+from amctc.quant.snq_partition import best_edges
+from amctc.quant.snq_runs import GRID_HIGH, GRID_LOW, Cells, FloatArray, IntArray, run_centres
 
 HALF_STEPS: Final = 2 * (GRID_HIGH - GRID_LOW + 1)
 """Cells between multiples of one half on the grid of INT8."""
