@@ -10,7 +10,6 @@ from amctc.ir import Graph, Node, Value
 from amctc.runtime.hostops import HostOp
 from amctc.runtime.hostops.custom import missing_host_op
 
-
 MOST_NODES = 1000
 """So many nodes go into one session: the time that ONNX Runtime takes to build it grows with their square."""
 

@@ -17,10 +17,12 @@ from amctc.dialects.shapes import infer_shapes
 from amctc.dialects.table import op_table
 from amctc.ir import Graph, Node
 from amctc.ir.node import Array, Shape
+from amctc.runtime import plan
 from amctc.runtime.executor import Executor, run_graph
 from amctc.runtime.hostops import HOST_OPS, HostOp, for_op
 from amctc.runtime.lowering import RULES, lower
 from tests.nets import data, layer, make_net
+from tests.passes.pass_graphs import SHAPE, chain, everything
 from tests.runtime.nets import add_input, one_layer, random
 
 
@@ -231,3 +233,15 @@ def test_weights_along_the_batch_refuse_a_batch_of_another_size(text: str, tmp_p
     run_graph(graph, {"data": np.zeros((2, 3), np.float32)})
     with pytest.raises(DiagnosticError, match="AM320"):
         run_graph(graph, {"data": np.zeros((4, 3), np.float32)})
+
+
+def test_a_very_large_graph_runs_in_several_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = chain(everything, 300)
+    feeds = {"Input1": np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)}
+    whole = Executor(graph)
+    monkeypatch.setattr(plan, "MOST_NODES", 40)
+    cut = Executor(graph)
+    assert len(whole.steps) == 1
+    assert len(cut.steps) == -(-len(whole.steps[0].nodes) // 40) > 3
+    (one,), (other,) = whole.run(feeds).values(), cut.run(feeds).values()
+    assert np.abs(one - other).max() <= 2e-6 * np.abs(one).max()
