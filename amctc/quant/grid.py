@@ -93,10 +93,10 @@ def scale_offset_from_range(minimum: ArrayLike, maximum: ArrayLike, bits: int, w
     """The grid that just holds `[minimum, maximum]` widened to include 0; one per element of the arguments.
 
     With offset: `scale = (max - min) / (2**b - 1)`, `offset = round(-2**(b-1) - min / scale)`. Without:
-    `scale = max(|max|, |min|)` over `2**(b-1)` if the negative side is strictly the larger, else over
-    `2**(b-1) - 1`. A scale under FLT_EPSILON becomes 1 (with the lowest offset): the range is as good as
-    empty. A range that is too large gives an illegal scale, for `check_scale` to refuse. Source of the
-    formulas: AMCT's `calculate_scale_offset` and `process_scale`.
+    `scale = max(|max|, |min|)` over `2**(b-1)` if |max| < |min| before the widening, else over `2**(b-1) - 1`. A scale
+    under FLT_EPSILON becomes 1 (with the lowest offset): the range is as good as empty. A range that is too large gives
+    an illegal scale, for `check_scale` to refuse. Source of the formulas: AMCT's `calculate_scale_offset` and
+    `process_scale`.
     """
     low_q, high_q = grid_limits(bits)
     low = np.minimum(np.asarray(minimum, dtype=np.float32), np.float32(0))
@@ -105,7 +105,9 @@ def scale_offset_from_range(minimum: ArrayLike, maximum: ArrayLike, bits: int, w
         if with_offset:
             scale = np.asarray((high - low) / np.float32(high_q - low_q))
         else:
-            levels = np.where(high < -low, np.float32(-low_q), np.float32(high_q))
+            # Of the range as it is given: where all is one negative value, no side is strictly the larger.
+            negative = np.abs(np.asarray(maximum, np.float32)) < np.abs(np.asarray(minimum, np.float32))
+            levels = np.where(negative, np.float32(-low_q), np.float32(high_q))
             scale = np.asarray(np.maximum(high, -low) / levels)
         degenerate = scale < FLT_EPSILON
         offset = np.rint(np.float32(low_q) - low / scale)

@@ -155,8 +155,6 @@ def search(histogram: RangeHistogram, settings: HfmgSettings, layer_name: str = 
     index = int(np.argmin(losses))
     first, last = ranges[index]
     low, high = histogram.edge(np.array([first, last + 1]))
-    if low == high and not settings.with_offset:
-        high = abs(low)  # one value that is negative: AMCT has no side strictly the larger there
     params = scale_offset_from_range(low, high, settings.bits, settings.with_offset)
     check_scale(params.scale, layer_name, (float(histogram.low), float(histogram.high)))
     scale, offset = np.float32(params.scale), int(params.offset)
@@ -211,9 +209,7 @@ def least_losses(histogram: RangeHistogram, ranges: NDArray[np.int64], bits: int
     losses = np.full(len(ranges), np.inf)
     probes = slice(None, None, max(1, len(ranges) // _PROBES))
     losses[probes] = range_losses(histogram, ranges[probes], bits)
-    counts = histogram.counts.astype(np.float64)
-    lefts, rights = ranges[:, 0], counts.size - 1 - ranges[:, 1]
-    clipped = (_squares_below(counts)[lefts] + _squares_below(counts[::-1])[rights]) * float(histogram.width) ** 2
+    clipped = clipping_errors(histogram.counts.astype(np.float64), ranges) * float(histogram.width) ** 2
     clipped[~_wide_enough(histogram, ranges, bits)] = 0
     rest = np.isinf(losses) & (clipped <= losses.min() * (1 + _ROUNDING))
     losses[rest] = range_losses(histogram, ranges[rest], bits)
@@ -247,10 +243,18 @@ def _below(counts: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
     return below, np.concatenate(([0.0], np.cumsum(below[:-1] + counts / 2)))
 
 
-def _squares_below(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The summed squared distance from each edge `(bins + 1,)` of all values below it, in widths of a bin."""
-    below, integral = _below(counts)
-    return np.concatenate(([0.0], np.cumsum(2 * integral[:-1] + below[:-1] + counts / 3)))
+def clipping_errors(counts: NDArray[np.float64], ranges: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The summed squared distance of all values outside each of `ranges` from its end, `(candidates,)`.
+
+    In units of the width of a bin, of which there are `counts` (bins,). No error of a range is less.
+    """
+
+    def squares(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The summed squared distance from each edge of all values below it."""
+        below, integral = _below(counts)
+        return np.concatenate(([0.0], np.cumsum(2 * integral[:-1] + below[:-1] + counts / 3)))
+
+    return np.asarray(squares(counts)[ranges[:, 0]] + squares(counts[::-1])[counts.size - 1 - ranges[:, 1]])
 
 
 def range_errors_by_cells(counts: NDArray[np.float64], ranges: NDArray[np.int64], cells: int) -> NDArray[np.float64]:

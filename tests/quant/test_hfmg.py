@@ -13,6 +13,7 @@ from amctc.quant.hfmg import (
     HfmgObserver,
     HfmgSettings,
     candidate_ranges,
+    clipping_errors,
     range_errors_by_cells,
     range_errors_by_edges,
     range_losses,
@@ -177,6 +178,16 @@ def test_a_bin_across_an_edge_is_split_and_its_lower_part_truncated() -> None:
     assert counts_on(narrow, np.float32(0), np.float32(6)).tolist() == [4, 4, 4, 0]
 
 
+def test_no_part_of_a_bin_is_negative_where_float32_edges_cross() -> None:
+    low, high, wider_low = np.float32(0.41383666), np.float32(5.2269716), np.float32(-719.63)
+    parts = [
+        counts_on(RangeHistogram(low, high, np.where(np.arange(1024) == i, 10**6, 0)), wider_low, high)
+        for i in range(1024)
+    ]
+    assert min(int(part.min()) for part in parts) == 0
+    assert {int(part.sum()) for part in parts} == {10**6}
+
+
 def test_a_range_of_almost_the_same_ends_keeps_its_counts() -> None:
     histogram = RangeHistogram(np.float32(-1e-7), np.float32(1), np.array([1, 2, 3, 4]))
     assert counts_on(histogram, np.float32(-2e-7), np.float32(1)).tolist() == [1, 2, 3, 4]
@@ -238,6 +249,9 @@ def test_both_forms_of_the_error_are_the_mean_over_a_dense_sample() -> None:
     ranges = np.array([[0, 63], [5, 40], [30, 47], [63, 63]])
     parts = 4000
     places = np.arange(64)[:, np.newaxis] + (np.arange(parts) + 0.5) / parts
+    beyond = np.maximum(np.maximum(ranges[:, :1, np.newaxis] - places, places - 1 - ranges[:, 1:, np.newaxis]), 0)
+    clipped = (counts[:, np.newaxis] * beyond**2 / parts).sum(axis=(1, 2))
+    assert clipping_errors(counts, ranges) == pytest.approx(clipped, rel=1e-3)
     for cells in (4, 16, 256):
         expected: list[float] = []
         for first, last in ranges:
@@ -249,7 +263,7 @@ def test_both_forms_of_the_error_are_the_mean_over_a_dense_sample() -> None:
 
 
 def test_cells_narrower_than_epsilon_cost_nothing_whatever_is_clipped() -> None:
-    values = np.random.default_rng(0).uniform(-0.01, 0.01, 5000).astype(np.float32)
+    values = np.random.default_rng(0).uniform(0, 0.02, 5000).astype(np.float32)
     histogram = histogram_of(HfmgSettings(16, num_of_bins=1024), values)
     ranges = candidate_ranges(histogram.counts)
     losses = range_losses(histogram, ranges, 16)

@@ -22,7 +22,7 @@ from amctc.runtime.executor import Executor, run_graph
 from amctc.runtime.hostops import HOST_OPS, HostOp, for_op
 from amctc.runtime.lowering import RULES, lower
 from tests.nets import data, layer, make_net
-from tests.passes.pass_graphs import SHAPE, chain, everything
+from tests.passes.pass_graphs import SHAPE, chain, normalized
 from tests.runtime.nets import add_input, one_layer, random
 
 
@@ -236,7 +236,7 @@ def test_weights_along_the_batch_refuse_a_batch_of_another_size(text: str, tmp_p
 
 
 def test_a_very_large_graph_runs_in_several_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = chain(everything, 300)
+    graph = chain(normalized, 300)
     feeds = {"Input1": np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)}
     whole = Executor(graph)
     monkeypatch.setattr(plan, "MOST_NODES", 40)
