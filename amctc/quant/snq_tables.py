@@ -13,6 +13,9 @@ from amctc.quant.snq_runs import GRID_HIGH, GRID_LOW
 
 LEVELS: Final = 1 << CODE_BITS
 
+_AT_ONCE: Final = 1 << 20
+"""So many weights, or half steps of tables, are looked at together."""
+
 
 def ordered_tables(levels: NDArray[np.int8]) -> NDArray[np.int8]:
     """Levels `[rows, 16]` in any order as tables: ascending, each level once, the last one repeated to fill the row."""
@@ -43,8 +46,18 @@ def quantize_with_tables(
 ) -> NDArray[np.int8]:
     """The levels nearest to the weights `[channels, n]`, as int8 of the same shape.
 
-    `scale` float32 is `[channels]` or `[1]`; `table` has a row of 16 levels for each scale (see `ordered_tables`).
+    `scale` float32 is `[channels]` or `[1]`; `table` has a row of 16 levels for each scale (see `ordered_tables`). What
+    is needed besides the result does not grow with the weights.
     """
     groups = rows.reshape(len(scale), -1)
-    codes = nearest_codes(groups / scale[:, np.newaxis].astype(np.float64), table)
-    return np.take_along_axis(table, codes.astype(np.intp), axis=1).reshape(rows.shape)
+    values = np.empty(groups.shape, dtype=np.int8)
+    many = max(1, _AT_ONCE // HALF_STEPS)
+    for top in range(0, len(groups), many):
+        part = slice(top, top + many)
+        along = scale[part, np.newaxis].astype(np.float64)
+        wide = max(1, _AT_ONCE // len(along))
+        for left in range(0, groups.shape[1], wide):
+            block = part, slice(left, left + wide)
+            codes = nearest_codes(groups[block] / along, table[part])
+            values[block] = np.take_along_axis(table[part], codes.astype(np.intp), axis=1)
+    return values.reshape(rows.shape)

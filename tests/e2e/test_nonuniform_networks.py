@@ -14,7 +14,7 @@ from amctc.compat import caffe
 from amctc.frontends import load_model
 from amctc.frontends.caffe.weights import read_weights
 from amctc.quant.arq import quantize_weights
-from amctc.quant.snq import INIT_ALGOS, SnqSettings, quantize_weights_snq
+from amctc.quant.snq import INIT_ALGOS, SnqSettings
 from amctc.text.proto_schema import load_schema
 from tests.e2e.clustered_nets import (
     CLUSTERED,
@@ -30,6 +30,7 @@ from tests.e2e.clustered_nets import (
 from tests.e2e.command import succeed
 from tests.e2e.real_data import BATCH, Network, recorded, resnet20, squeezenet
 from tests.policy.test_seed_samples import BN_UPDATE, COMMON, OVERRIDES, sample
+from tests.quant.clustered_layer import quantize_weights_snq
 from tests.runtime.batch_norm_reference import Blobs, difference, step
 from tests.shared_files import needs_assets, needs_golden, needs_seeds
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from amctc.frontends.caffe.weights import read_weights
 from amctc.quant.arq import quantize_weights
 from amctc.quant.snq_lloyd import D2SAMPLING, GAUSSIAN, UNIFORM, cluster_rows, first_centres, sort_rows
-from amctc.quant.snq_optimal import grid_rows, optimal_centres, optimal_grid_centres
+from amctc.quant.snq_optimal import grid_rows, optimal_grid_centres
+from tests.quant.exact_clustering import optimal_centres
 from tests.shared_files import ASSETS, needs_assets
 
 FloatArray = NDArray[np.float64]
