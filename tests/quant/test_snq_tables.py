@@ -38,7 +38,8 @@ def test_weights_in_blocks_take_the_same_levels(one_scale: bool, monkeypatch: py
     scale = random.uniform(0.01, 0.05, count).astype(np.float32)
     table = ordered_tables(random.integers(-128, 128, (count, 16)).astype(np.int8))
     whole = quantize_with_tables(rows, scale, table)
-    monkeypatch.setattr(snq_tables, "_AT_ONCE", 2 * snq_tables.HALF_STEPS - 5)
+    # Two tables at a time, and then one with a few weights.
+    monkeypatch.setattr(snq_tables, "_AT_ONCE", 1024 + 7)
     assert np.array_equal(quantize_with_tables(rows, scale, table), whole)
     monkeypatch.setattr(snq_tables, "_AT_ONCE", 64)
     assert np.array_equal(quantize_with_tables(rows, scale, table), whole)
