@@ -40,6 +40,23 @@ ONE = Arity(1, 1)
 
 
 @dataclass(frozen=True)
+class Window:
+    """How the filters of a convolution lie over an input of [N..., channels, spatial...].
+
+    `axis` is that of the channels. `pads` has the zeros before and behind each spatial axis. Of a transposed convolution they are cut off its output.
+    """
+
+    axis: int
+    channels: int
+    outputs: int
+    group: int
+    kernel: Shape
+    stride: Shape
+    dilation: Shape
+    pads: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
 class Linear:
     """The op is linear in its data input: weights times data, plus a bias for each output channel."""
 
@@ -55,6 +72,11 @@ class Linear:
     """The inverse: [Cout, everything else] back to the array's own shape."""
     enable_bias: Callable[[Node], None]
     """Set the attributes so that the layer has a bias."""
+    window: Callable[[Node, Shape], Window] | None = None
+    """For an input of that shape; None for an op without windows: its data are rows of as many numbers as a row of the
+    weights has."""
+    transposed: bool = False
+    """Whether the windows lie over the output, as those of a transposed convolution."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +218,14 @@ class OpDef:
     """The outputs together hold exactly the elements of the inputs, each once (Concat, Reshape): no arithmetic."""
     dtypes: Callable[[Node], tuple[str, ...]] | None = None
     """Element types of the outputs; None means float32."""
+    variant: Callable[[Node], OpDef | None] = lambda node: None
+    """The row that describes a node of this op which the row itself does not fit; None where it does."""
+    aliases: Callable[[Node], tuple[str, ...]] = lambda node: ()
+    """Other names of the layer's type that a policy may use, such as torch's."""
+    keeps_grid: Callable[[Node], bool] = lambda node: False
+    """Whether each element of the outputs is one of an input's elements, or 0: what lies on a grid stays on it."""
+    integer: bool = False
+    """It quantizes, or computes on what is quantized: a model that has it is no float model."""
     notes: str = ""
 
     @property

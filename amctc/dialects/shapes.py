@@ -71,12 +71,21 @@ def check_weights(nodes: Iterable[Node], shapes: Mapping[Value, Shape]) -> None:
 
 def annotate_shapes(graph: Graph, inputs: Mapping[str, Shape] | None = None) -> dict[Value, Shape]:
     """Infer shapes (see `infer_shapes`) and write them, with the element types, into the values of the graph."""
+    annotate_dtypes(graph)
     shapes = infer_shapes(graph, inputs)
     for node in graph.nodes:
-        for value, dtype in zip(node.outputs, op_def(node).output_dtypes(node), strict=True):
+        for value in node.outputs:
             value.shape = shapes.get(value)
-            value.dtype = dtype
     return shapes
+
+
+def annotate_dtypes(graph: Graph) -> dict[Value, str]:
+    """Write the element type of every value, by the op table's rules, into the values of the graph."""
+    for node in graph.nodes:
+        # The rules look at the types of a node's inputs, so these are brought up to date on the way.
+        for value, dtype in zip(node.outputs, op_def(node).output_dtypes(node), strict=True):
+            value.dtype = dtype
+    return {value: value.dtype for node in graph.nodes for value in node.outputs}
 
 
 def other_batch_shapes(graph: Graph) -> dict[Value, Shape]:

@@ -7,6 +7,7 @@ from functools import cache, lru_cache
 from types import MappingProxyType
 
 from amctc.dialects.custom import CAFFE, OPS, custom_row
+from amctc.dialects.onnx.generic import ONNX, generic_row, is_known_type
 from amctc.dialects.op import OpDef
 from amctc.ir import Node
 
@@ -15,9 +16,10 @@ from amctc.ir import Node
 def builtin_ops() -> Mapping[str, OpDef]:
     """The ops that come with amctc, by `dialect.Type`."""
     from amctc.dialects.caffe import CAFFE_OPS
+    from amctc.dialects.onnx import ONNX_OPS
     from amctc.dialects.quant import QUANT_OPS
 
-    rows = (*CAFFE_OPS, *QUANT_OPS)
+    rows = (*CAFFE_OPS, *ONNX_OPS, *QUANT_OPS)
     table = {row.name: row for row in rows}
     if len(table) != len(rows):
         raise ValueError("two rows of the op table have one name")
@@ -35,13 +37,16 @@ def _with_registered(version: int) -> Mapping[str, OpDef]:
 
 
 def op_def(node: Node) -> OpDef:
-    """The row of a node's op, for a custom layer one that says nothing of it.
+    """The row that describes a node: that of its op, or the variant which fits it.
 
+    For a custom layer it is one that says nothing of it, for an ONNX op without a row one that lets it pass through.
     KeyError for any other op that the table lacks (a frontend must have refused it).
     """
     row = op_table().get(node.op)
     if row is not None:
-        return row
+        return row.variant(node) or row
+    if node.dialect == ONNX:
+        return generic_row(node.op)
     if node.dialect != CAFFE:
         raise KeyError(node.op)
     return custom_row(node.op)
@@ -54,4 +59,4 @@ def is_custom(node: Node) -> bool:
 
 def is_foreign(node: Node) -> bool:
     """Whether nothing that comes with amctc runs the node: a custom layer, or one of a registered op."""
-    return node.op not in builtin_ops()
+    return node.op not in builtin_ops() and not (node.dialect == ONNX and is_known_type(node.type))

@@ -46,5 +46,12 @@ def load_model(
         return load_caffe(
             model, weights, collector, state=state, keep_training=keep_training, custom_protos=custom_protos
         )
-    help = "this version reads Caffe models: a `.prototxt` and its `.caffemodel`"
+    if ending == ".onnx":
+        if weights is not None:
+            help = "an ONNX model has its weights in its own file, or names the files that they lie in"
+            raise error("AM331", "an ONNX model takes no weights file", file=str(weights), help=help)
+        from amctc.frontends.onnx import load_onnx
+
+        return load_onnx(model, collector)
+    help = "this version reads Caffe models, a `.prototxt` and its `.caffemodel`, and `.onnx` files"
     raise error("AM331", f"`{ending or model}` is not a model format that is read", file=str(model), help=help)

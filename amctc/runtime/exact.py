@@ -13,15 +13,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.dialects.caffe.convolution import ConvGeometry
+from amctc.dialects.op import Window
 from amctc.ir.node import Shape
 
 Exact: TypeAlias = NDArray[np.float64]
 
 
-def convolve(x: Exact, weight: Exact, g: ConvGeometry, out: Shape) -> Exact:
+def convolve(x: Exact, weight: Exact, g: Window, out: Shape) -> Exact:
     """Correlation of x [N, C, spatial...] with weight [Cout, C/g, kernel...], padded with 0, to [N, Cout, *out]."""
-    padded = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in g.pad)))
+    padded = np.pad(x, ((0, 0), (0, 0), *g.pads))
     sums = np.zeros((x.shape[0], g.outputs, *out))
     for place, window in _windows(g, out):
         part = _grouped(padded[window], g.group)
@@ -30,20 +30,25 @@ def convolve(x: Exact, weight: Exact, g: ConvGeometry, out: Shape) -> Exact:
     return sums
 
 
-def convolve_transposed(x: Exact, weight: Exact, g: ConvGeometry, out: Shape) -> Exact:
+def convolve_transposed(x: Exact, weight: Exact, g: Window, out: Shape) -> Exact:
     """The transpose of `convolve`: x [N, C, spatial...] and weight [C, Cout/g, kernel...] to [N, Cout, *out]."""
-    spread = tuple(size + 2 * p for size, p in zip(out, g.pad, strict=True))
+    spread = tuple(
+        max(size + begin + end, (count - 1) * stride + (kernel - 1) * dilation + 1)
+        for size, (begin, end), count, stride, kernel, dilation in zip(
+            out, g.pads, x.shape[2:], g.stride, g.kernel, g.dilation, strict=True
+        )
+    )
     sums = np.zeros((x.shape[0], g.outputs, *spread))
     parts = _grouped(x, g.group)
     for place, window in _windows(g, x.shape[2:]):
         taps = weight[place].reshape(g.group, g.channels // g.group, -1)
         target = sums[window]
         target += (taps.transpose(0, 2, 1) @ parts).reshape(target.shape)
-    inside: Any = (..., *(slice(p, p + size) for p, size in zip(g.pad, out, strict=True)))
+    inside: Any = (..., *(slice(begin, begin + size) for (begin, _), size in zip(g.pads, out, strict=True)))
     return np.asarray(sums[inside])
 
 
-def _windows(g: ConvGeometry, count: Shape) -> Iterator[tuple[Any, Any]]:
+def _windows(g: Window, count: Shape) -> Iterator[tuple[Any, Any]]:
     """For each tap of the kernel: its index into the weights, and that of the image elements that meet it."""
     for place in itertools.product(*(range(k) for k in g.kernel)):
         met = (

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from amctc.diagnostics import did_you_mean, error
-from amctc.dialects.shapes import check_weights, infer_nodes, infer_shapes
+from amctc.dialects.shapes import annotate_dtypes, check_weights, infer_nodes, infer_shapes
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Node, Value
 from amctc.ir.node import Shape
@@ -20,7 +20,6 @@ from amctc.runtime.lowering.builder import unique_names
 from amctc.runtime.out_of_memory import out_of_memory
 from amctc.runtime.plan import HostStep, Segment, make_plan, needed_nodes
 from amctc.runtime.session import Session
-from amctc.runtime.types import element_types
 
 
 class Executor:
@@ -51,7 +50,7 @@ class Executor:
         self._threads = threads
         self._given = dict(shapes or {})
         self._declared = infer_shapes(graph, self._given)
-        self._dtypes = element_types(graph)
+        self._dtypes = annotate_dtypes(graph)
         self._inputs = graph_inputs(graph)
         self.steps = make_plan(graph, self.fetch, self._dtypes, (*host_ops, *HOST_OPS))
         # A source may have tops that nobody reads, such as the labels of a Data layer.
@@ -118,7 +117,7 @@ class Executor:
         if session is None:
             shapes = infer_nodes(segment.nodes, known)
             self._check_weights(segment.nodes, {**known, **shapes})
-            low = lower_nodes(segment.nodes, shapes, self._dtypes, self._names)
+            low = lower_nodes(self.graph, segment.nodes, shapes, self._dtypes, self._names)
             session = Session(low, segment.inputs, segment.outputs, self._threads, self._reuse)
         while len(built) > 1:
             del built[next(iter(built))]

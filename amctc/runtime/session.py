@@ -13,6 +13,7 @@ from amctc.ir.node import Array
 from amctc.runtime.lowering.builder import Lowering
 from amctc.runtime.providers import providers
 
+_REUSED = frozenset({"float32", "float64", "int8", "uint8", "int16", "int32", "int64"})
 _FATAL_ONLY = 4
 """What fails is raised too; a line of the library's own beside the diagnostic helps nobody."""
 _UNFAITHFUL_FUSIONS = ["ConvMulFusion"]
@@ -54,7 +55,9 @@ class Session:
         if constants:
             options.add_external_initializers(list(constants), self._held)
         model = low.model(inputs, outputs, external=True)
-        self._buffers = {v: np.empty(low.shape(v), low.dtype(v)) for v in outputs} if reuse else {}
+        # Where only the data tell a shape, there is nothing to reuse.
+        sized = reuse and all(value in low.shapes and low.dtype(value) in _REUSED for value in outputs)
+        self._buffers = {v: np.empty(low.shape(v), low.dtype(v)) for v in outputs} if sized else {}
         with _memory_errors():
             self._session: Any = ort.InferenceSession(
                 model.SerializeToString(),

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike, NDArray
 
-from amctc.dialects.shapes import infer_nodes
+from amctc.dialects.shapes import annotate_dtypes, infer_nodes
 from amctc.frontends.caffe import load_caffe
 from amctc.ir import Graph
 from amctc.ir.node import Array, Shape
@@ -22,7 +22,6 @@ from amctc.runtime.executor import run_graph
 from amctc.runtime.lowering import lower_nodes
 from amctc.runtime.lowering.builder import unique_names
 from amctc.runtime.session import Session
-from amctc.runtime.types import element_types
 from amctc.text.plain import Plain, Symbol
 from tests.runtime.nets import add_input, random
 from tests.shared_files import GOLDEN, needs_golden
@@ -45,7 +44,7 @@ def _run(
     attrs: dict[str, Plain] = {name: dict(fields) for name, fields in (parameter or {}).items()}
     layer = graph.add("layer", f"caffe.{kind}", values, [f"out{n}" for n in range(tops)], attrs=attrs, weights=weights)
     shapes = infer_nodes([layer], {value: x.shape for value, x in zip(values, inputs, strict=True)})
-    low = lower_nodes([layer], shapes, element_types(graph), unique_names([*shapes]))
+    low = lower_nodes(graph, [layer], shapes, annotate_dtypes(graph), unique_names([*shapes]))
     found = Session(low, values, layer.outputs).run(dict(zip(values, inputs, strict=True)))
     return [found[value] for value in layer.outputs]
 

@@ -10,12 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError
+from amctc.dialects.shapes import annotate_dtypes
 from amctc.ir import Graph, InputQuant, NodeQuant, WeightQuant
 from amctc.ir.node import Array
 from amctc.quant.ifmr import IfmrSettings
 from amctc.runtime.executor import Executor, run_graph
 from amctc.runtime.plan import HostStep, make_plan
-from amctc.runtime.types import element_types
 from tests.runtime.nets import add_input, one_layer, quantized_layer, random, random_int8
 
 CONVOLUTIONS: dict[str, tuple[str, tuple[int, ...], dict[str, Any], tuple[int, ...]]] = {
@@ -190,7 +190,7 @@ def test_the_plan_of_an_integer_net_has_one_host_step_between_two_segments() -> 
     out = graph.add("deq", "quant.Dequantize", [sums], weights={"deq_scale": np.ones(1, np.float32)})
     executor = Executor(graph, fetch=[out.output])
     assert [type(step).__name__ for step in executor.steps] == ["Segment", "HostStep", "Segment"]
-    assert make_plan(graph, [], element_types(graph), ()) == ()
+    assert make_plan(graph, [], annotate_dtypes(graph), ()) == ()
 
 
 def _expect_float_layer(

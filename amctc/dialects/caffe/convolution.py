@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from amctc.dialects.caffe.blobs import axis_of, need_equal
 from amctc.dialects.caffe.params import params, with_params
 from amctc.dialects.caffe.spatial import Windows, windows_of
-from amctc.dialects.op import Arity, Linear, OpDef, OpError, Quantizable
+from amctc.dialects.op import Arity, Linear, OpDef, OpError, Quantizable, Window
 from amctc.ir import Node
 from amctc.ir.node import Shape
 
@@ -129,15 +129,29 @@ def _enable_bias(node: Node) -> None:
     with_params(node, PARAMETER, bias_term=True)
 
 
+def _window(node: Node, shape: Shape) -> Window:
+    g = conv_geometry(node, shape)
+    pads = tuple((pad, pad) for pad in g.pad)
+    return Window(g.axis, g.channels, g.outputs, g.group, g.kernel, g.stride, g.dilation, pads)
+
+
 def sums_dtype(node: Node) -> tuple[str, ...]:
     """int32 for a linear layer that reads integers, else float32."""
     found = "int32" if node.inputs[0].dtype.startswith("int") else "float32"
     return (found,) * len(node.outputs)
 
 
-_LINEAR = Linear("weight", "bias", _out_channels, _channel_axis, _rows, _from_rows, _enable_bias)
+_LINEAR = Linear("weight", "bias", _out_channels, _channel_axis, _rows, _from_rows, _enable_bias, _window)
 _TRANSPOSED = Linear(
-    "weight", "bias", _out_channels, _channel_axis, _transposed_rows, _from_transposed_rows, _enable_bias
+    "weight",
+    "bias",
+    _out_channels,
+    _channel_axis,
+    _transposed_rows,
+    _from_transposed_rows,
+    _enable_bias,
+    _window,
+    transposed=True,
 )
 _QUANTIZABLE = Quantizable(on_by_default=True, weights=True, channel_wise=True)
 _MANY = Arity(1, None)

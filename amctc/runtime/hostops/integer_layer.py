@@ -1,4 +1,4 @@
-"""Integer layers beyond ONNX's: 16-bit data, Deconvolution, sums that may leave int32."""
+"""Integer layers beyond ONNX's: 16-bit data, transposed convolutions, sums that may leave int32."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError
-from amctc.dialects.caffe.convolution import conv_geometry
-from amctc.dialects.caffe.inner_product import PARAMETER as INNER_PRODUCT
-from amctc.dialects.caffe.inner_product import flat_sizes
-from amctc.dialects.caffe.params import params
+from amctc.dialects.op import Linear
 from amctc.dialects.shapes import node_error
 from amctc.dialects.table import op_def
+from amctc.dialects.traits import linear_trait
 from amctc.ir import Node, Value
 from amctc.ir.node import Array, Shape
 from amctc.runtime.exact import convolve, convolve_transposed
@@ -23,38 +21,42 @@ from amctc.runtime.lowering.windows import folded_shape
 
 
 def _is_integer_layer(node: Node, dtypes: Mapping[Value, str]) -> bool:
-    """Integer layers beyond ONNX's: 16-bit data, Deconvolution, sums that may leave int32."""
-    if op_def(node).linear is None:
+    """Integer layers beyond ONNX's: 16-bit data, transposed convolutions, sums that may leave int32."""
+    trait = op_def(node).linear
+    if trait is None:
         return False
     dtype = dtypes[node.inputs[0]]
     if not dtype.startswith("int"):
         return False
-    return dtype != "int8" or node.op == "caffe.Deconvolution" or largest_sum(node) > INT32_MAX
+    return dtype != "int8" or trait.transposed or largest_sum(node) > INT32_MAX
 
 
 def _run_integer_layer(node: Node, inputs: Arrays, shapes: tuple[Shape, ...]) -> Arrays:
-    layer = integer_layer(node)
+    layer, trait = integer_layer(node), linear_trait(node)
     weight = layer.weight.astype(np.float64)
     found: list[Array] = []
     for x, shape in zip(inputs, shapes, strict=True):
         centred = x.astype(np.float64) - layer.offset
-        if node.op == "caffe.InnerProduct":
-            _, rows, inner = flat_sizes(node, x.shape)
-            matrix = weight if params(node, INNER_PRODUCT).transpose else weight.T
-            sums = centred.reshape(rows, inner) @ matrix
+        if trait.window is None:
+            rows = trait.by_output_channel(node, weight).astype(np.float64, copy=False)
+            sums = centred.reshape(-1, rows.shape[1]) @ rows.T
         else:
-            sums = _convolve(node, centred, weight, shape)
+            sums = _convolve(node, trait, centred, weight, shape)
         if layer.bias is not None:
             sums = sums + layer.bias.reshape((1, -1) + (1,) * (sums.ndim - 2))
         found.append(_to_int32(node, sums).reshape(shape))
     return tuple(found)
 
 
-def _convolve(node: Node, x: NDArray[np.float64], weight: NDArray[np.float64], shape: Shape) -> NDArray[np.float64]:
-    geometry = conv_geometry(node, x.shape)
-    folded = x.reshape(folded_shape(x.shape, geometry.axis))
-    run = convolve_transposed if node.op == "caffe.Deconvolution" else convolve
-    return run(folded, weight, geometry, shape[geometry.axis + 1 :])
+def _convolve(
+    node: Node, trait: Linear, x: NDArray[np.float64], weight: NDArray[np.float64], shape: Shape
+) -> NDArray[np.float64]:
+    if trait.window is None:
+        raise ValueError(f"{node.op} has no windows")
+    window = trait.window(node, x.shape)
+    folded = x.reshape(folded_shape(x.shape, window.axis))
+    run = convolve_transposed if trait.transposed else convolve
+    return run(folded, weight, window, shape[window.axis + 1 :])
 
 
 def _to_int32(node: Node, sums: NDArray[np.float64]) -> NDArray[np.int32]:

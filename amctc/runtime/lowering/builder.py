@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError
+from amctc.dialects.onnx.element_types import ONNX_TYPES
 from amctc.dialects.shapes import node_error
-from amctc.ir import Node, Value
+from amctc.ir import Graph, Node, Value
 from amctc.ir.node import Array, Shape
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto, TensorProto
+    from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 OPSET = 17
-IR_VERSION = 8
-"""The ONNX format of opset 17; older than any ONNX Runtime this package allows."""
+"""The opset of what our own rules write for graphs that are not ONNX's own."""
 
 SMALLEST_EXTERNAL = 4096
 """Bytes from which on a constant is handed to ONNX Runtime beside the model instead of inside it."""
@@ -28,27 +28,34 @@ Attribute: TypeAlias = int | float | str | Sequence[int] | Sequence[float]
 
 
 @dataclass(frozen=True)
-class Emitted:
-    """One ONNX node."""
+class Opsets:
+    """In which opsets an ONNX graph is written: that of the standard domain, and those of others by their names."""
 
-    op_type: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attrs: Mapping[str, Attribute]
+    standard: int = OPSET
+    others: tuple[tuple[str, int], ...] = ()
+
+
+def opsets_of(graph: Graph) -> Opsets:
+    """The opsets that a graph is lowered in: its own where it came from ONNX."""
+    standard, imports = graph.attrs.get("opset"), graph.attrs.get("imports")
+    pairs = [str(entry).rpartition(" ") for entry in (imports if isinstance(imports, tuple) else ())]
+    others = tuple((domain, int(version)) for domain, _, version in pairs)
+    return Opsets(standard if isinstance(standard, int) else OPSET, others)
 
 
 @dataclass
 class Lowering:
     """The ONNX graph of one segment while it is being written.
 
-    `shapes` and `dtypes` are those of every value that the segment touches. A value goes by
-    `Value.name`, made unique where a file has strange layer names.
+    `shapes` are those that are known of the values that the segment touches, `dtypes` the types of all. A value goes
+    by `Value.name`, made unique where a file has strange layer names.
     """
 
     shapes: Mapping[Value, Shape]
     dtypes: Mapping[Value, str]
     names: Mapping[Value, str]
-    nodes: list[Emitted] = field(default_factory=list)
+    opsets: Opsets = Opsets()
+    nodes: list[NodeProto] = field(default_factory=list["NodeProto"])
     constants: dict[str, Array] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
     _counts: dict[str, int] = field(default_factory=dict)
@@ -64,11 +71,11 @@ class Lowering:
         return self.names[value]
 
     def shape(self, value: Value) -> Shape:
-        """The static shape of a value."""
+        """The static shape of a value; KeyError where only the data tell it, which our own rules never meet."""
         return self.shapes[value]
 
     def dtype(self, value: Value) -> str:
-        """The element type of a value: float32, int8, int16 or int32."""
+        """The element type of a value, by numpy's name."""
         return self.dtypes[value]
 
     def inputs(self, node: Node) -> tuple[str, ...]:
@@ -85,7 +92,14 @@ class Lowering:
 
     def emit_many(self, op_type: str, inputs: Sequence[str], outputs: Sequence[str], **attrs: Attribute) -> None:
         """Write a node of several outputs."""
-        self.nodes.append(Emitted(op_type, tuple(inputs), tuple(outputs), attrs))
+        from onnx import helper
+
+        values: dict[str, Any] = dict(attrs)
+        self.nodes.append(helper.make_node(op_type, inputs, outputs, **values))
+
+    def add(self, node: NodeProto) -> None:
+        """Write a node that is one of ONNX's already."""
+        self.nodes.append(node)
 
     def constant(self, array: Array, hint: str) -> str:
         """A constant, kept as the very array where that is contiguous; `hint` becomes its name."""
@@ -135,40 +149,41 @@ class Lowering:
 
         apart = self.external_constants() if external else {}
         graph = helper.make_graph(
-            [_onnx_node(node) for node in self.nodes],
+            self.nodes,
             "segment",
             [self._declaration(value) for value in inputs],
             [self._declaration(value) for value in outputs],
             [_tensor(name, array, name in apart) for name, array in self.constants.items()],
         )
-        return helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="amctc"
-        )
+        imports = [("", self.opsets.standard), *self.opsets.others]
+        opsets = [helper.make_opsetid(domain, version) for domain, version in imports]
+        version = ir_version(self.opsets.standard)
+        return helper.make_model(graph, opset_imports=opsets, ir_version=version, producer_name="amctc")
 
     def external_constants(self) -> Mapping[str, Array]:
         """The constants that a model made with `external` does not hold."""
         # int64 constants are sizes and indices, which ONNX Runtime wants to see when it infers shapes.
         large = {name: array for name, array in self.constants.items() if array.nbytes >= SMALLEST_EXTERNAL}
-        return {name: array for name, array in large.items() if array.dtype != np.int64}
+        return {name: array for name, array in large.items() if array.dtype.kind in "fiub" and array.dtype != np.int64}
 
-    def _declaration(self, value: Value) -> Any:
-        from onnx import helper
+    def _declaration(self, value: Value) -> ValueInfoProto:
+        from onnx import ValueInfoProto, helper
 
-        return helper.make_tensor_value_info(self.name(value), ONNX_TYPES[self.dtype(value)], self.shape(value))
+        dtype = self.dtype(value)
+        if dtype not in ONNX_TYPES:  # ONNX Runtime finds out itself
+            return ValueInfoProto(name=self.name(value))
+        return helper.make_tensor_value_info(self.name(value), ONNX_TYPES[dtype], self.shapes.get(value))
 
 
 Rule: TypeAlias = Callable[[Lowering, Node], None]
 """Writes the ONNX nodes of one node of the graph."""
 
-ONNX_TYPES: Mapping[str, int] = {
-    "float32": 1,
-    "uint8": 2,
-    "int8": 3,
-    "int16": 5,
-    "int32": 6,
-    "int64": 7,
-}
-"""numpy's names of element types to the numbers of onnx.TensorProto.DataType."""
+
+def ir_version(opset: int) -> int:
+    """The oldest ONNX format that has an opset, but not before that of opset 17."""
+    from onnx import helper
+
+    return max(8, helper.find_min_ir_version_for([helper.make_opsetid("", opset)]))
 
 
 def weight_of(node: Node, role: str) -> NDArray[Any]:
@@ -196,13 +211,6 @@ def _unused_name(wanted: str, taken: set[str], counts: dict[str, int]) -> str:
     taken.add(name)
     counts[wanted] = count
     return name
-
-
-def _onnx_node(node: Emitted) -> NodeProto:
-    from onnx import helper
-
-    attrs: dict[str, Any] = dict(node.attrs)
-    return helper.make_node(node.op_type, node.inputs, node.outputs, **attrs)
 
 
 def _tensor(name: str, array: Array, external: bool) -> TensorProto:

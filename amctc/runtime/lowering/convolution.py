@@ -14,7 +14,8 @@ from amctc.runtime.lowering.windows import conv_attributes, folded_shape
 def lower_convolution(low: Lowering, node: Node) -> None:
     """Conv; behind a Quantize, ConvInteger."""
     if reads_integers(low, node):
-        convolve_integers(low, node)
+        geometry = conv_geometry(node, low.shape(node.inputs[0]))
+        convolve_integers(low, node, conv_attributes(geometry), geometry.axis)
         return
     _lower(low, node, "Conv")
 

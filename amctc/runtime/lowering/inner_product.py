@@ -14,11 +14,11 @@ from amctc.runtime.lowering.integer import dequantized_weight, multiply_integers
 def lower_inner_product(low: Lowering, node: Node) -> None:
     """Gemm between reshapes; behind a Quantize, MatMulInteger."""
     param = params(node, PARAMETER)
-    if reads_integers(low, node):
-        multiply_integers(low, node, bool(param.transpose))
-        return
     source, target = node.inputs[0], node.output
     _, rows, inner = flat_sizes(node, low.shape(source))
+    if reads_integers(low, node):
+        multiply_integers(low, node, (rows, inner))
+        return
     flat = low.name(source)
     if low.shape(source) != (rows, inner):
         flat = low.reshape(flat, (rows, inner))

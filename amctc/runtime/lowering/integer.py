@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError
-from amctc.dialects.caffe.convolution import conv_geometry
-from amctc.dialects.caffe.inner_product import flat_sizes
 from amctc.dialects.retrain import fake_quantized_weight, trained_weights
 from amctc.dialects.shapes import node_error
 from amctc.dialects.table import op_def
@@ -18,8 +17,8 @@ from amctc.dialects.traits import linear_trait, weight_from_rows, weight_rows
 from amctc.ir import Node, Value
 from amctc.ir.node import Shape
 from amctc.quant.grid import grid_limits
-from amctc.runtime.lowering.builder import Lowering, weight_of
-from amctc.runtime.lowering.windows import conv_attributes, folded_shape
+from amctc.runtime.lowering.builder import Attribute, Lowering, weight_of
+from amctc.runtime.lowering.windows import folded_shape
 
 INT32_MAX = 2**31 - 1
 
@@ -102,35 +101,35 @@ def dequantized_weight(node: Node, role: str = "weight") -> NDArray[np.float32]:
     return weight_from_rows(node, scaled).astype(np.float32, copy=False)
 
 
-def convolve_integers(low: Lowering, node: Node) -> None:
-    """ConvInteger on 8-bit data; the padding is the offset, which means real zero."""
+def convolve_integers(low: Lowering, node: Node, attrs: Mapping[str, Attribute], axis: int = 1) -> None:
+    """ConvInteger on 8-bit data, with these attributes; the padding is the offset, which means real zero.
+
+    `axis` is that of the channels: those before it are taken together.
+    """
     layer = integer_layer(node)
-    geometry = conv_geometry(node, low.shape(node.inputs[0]))
     operands = _operands(low, node, layer, layer.weight)
-    bias = _bias(low, node, layer, (1, -1) + (1,) * len(geometry.kernel))
+    bias = _bias(low, node, layer, (1, -1) + (1,) * (layer.weight.ndim - 2))
     for source, target in zip(node.inputs, node.outputs, strict=True):
-        folded = folded_shape(low.shape(source), geometry.axis)
-        data = low.unsigned(source)
-        direct = folded == low.shape(source)
-        data = data if direct else low.reshape(data, folded)
-        output = low.name(target) if direct else low.fresh("sums")
-        sums = low.emit("ConvInteger", [data, *operands], None if bias else output, **conv_attributes(geometry))
+        data, output = low.unsigned(source), low.name(target)
+        direct = axis == 1
+        if not direct:
+            data, output = low.reshape(data, folded_shape(low.shape(source), axis)), low.fresh("sums")
+        sums = low.emit("ConvInteger", [data, *operands], None if bias else output, **attrs)
         _finish(low, sums, bias, output, target)
 
 
-def multiply_integers(low: Lowering, node: Node, transposed: bool) -> None:
-    """MatMulInteger on 8-bit data."""
+def multiply_integers(low: Lowering, node: Node, rows: Shape | None = None) -> None:
+    """MatMulInteger on 8-bit data, along their last axis; `rows` is the matrix that the data are taken as, if any."""
     layer = integer_layer(node)
-    matrix = layer.weight if transposed else layer.weight.T
+    matrix = np.ascontiguousarray(linear_trait(node).by_output_channel(node, layer.weight).T).astype(np.int8)
     operands = _operands(low, node, layer, matrix)
     source = node.inputs[0]
-    _, rows, inner = flat_sizes(node, low.shape(source))
-    bias = _bias(low, node, layer, (1, -1))
-    data = low.unsigned(source)
-    flat = data if low.shape(source) == (rows, inner) else low.reshape(data, (rows, inner))
-    direct = low.shape(node.output) == (rows, matrix.shape[1])
-    output = low.name(node.output) if direct else low.fresh("sums")
-    sums = low.emit("MatMulInteger", [flat, *operands], None if bias else output)
+    bias = _bias(low, node, layer, (-1,))
+    data, output = low.unsigned(source), low.name(node.output)
+    if rows is not None:
+        data = data if low.shape(source) == rows else low.reshape(data, rows)
+        output = output if low.shape(node.output) == (rows[0], matrix.shape[1]) else low.fresh("sums")
+    sums = low.emit("MatMulInteger", [data, *operands], None if bias else output)
     _finish(low, sums, bias, output, node.output)
 
 

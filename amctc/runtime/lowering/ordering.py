@@ -11,8 +11,9 @@ import numpy as np
 from amctc.dialects.caffe.blobs import axis_of
 from amctc.dialects.caffe.params import params
 from amctc.dialects.caffe.reduction import arg_places
+from amctc.dialects.onnx.element_types import ONNX_TYPES
 from amctc.ir import Node
-from amctc.runtime.lowering.builder import ONNX_TYPES, Lowering, Rule
+from amctc.runtime.lowering.builder import Lowering, Rule
 
 
 def lower_arg(low: Lowering, node: Node) -> None:

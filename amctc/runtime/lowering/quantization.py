@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from amctc.dialects.onnx.element_types import ONNX_TYPES
 from amctc.dialects.retrain import data_bits, data_grid
 from amctc.ir import Node
 from amctc.ir.node import Shape
 from amctc.quant.grid import grid_limits
-from amctc.runtime.lowering.builder import ONNX_TYPES, Lowering, weight_of
+from amctc.runtime.lowering.builder import Lowering, weight_of
 
 
 def grid_of(node: Node) -> tuple[np.float32, int, int]:

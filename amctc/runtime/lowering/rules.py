@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from amctc.dialects.onnx.generic import ONNX
 from amctc.ir import Node
 from amctc.runtime.lowering import affine, elementwise, quantization
 from amctc.runtime.lowering.builder import Lowering, Rule
@@ -13,6 +14,7 @@ from amctc.runtime.lowering.detection import DETECTION_RULES
 from amctc.runtime.lowering.inner_product import lower_inner_product
 from amctc.runtime.lowering.matrix import MATRIX_RULES
 from amctc.runtime.lowering.movement import MOVEMENT_RULES
+from amctc.runtime.lowering.onnx_nodes import ONNX_RULES, lower_as_it_is
 from amctc.runtime.lowering.pooling import lower_pooling
 from amctc.runtime.lowering.reduction import REDUCTION_RULES
 from amctc.runtime.lowering.unary import UNARY_RULES
@@ -47,6 +49,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "caffe.Reshape": elementwise.lower_reshape,
         "caffe.Split": elementwise.lower_identity,
         "caffe.Dropout": elementwise.lower_identity,
+        **ONNX_RULES,
         "quant.Observe": quantization.lower_observe,
         "quant.Quantize": quantization.lower_quantize,
         "quant.Dequantize": quantization.lower_dequantize,
@@ -60,3 +63,10 @@ RULES: Mapping[str, Rule] = MappingProxyType(
     }
 )
 """Every op that ONNX can say. A node that a host op takes over is not lowered."""
+
+
+def rule_of(node: Node) -> Rule:
+    """The rule for a node: that of its op, for an ONNX op without one its own form. KeyError where there is none."""
+    if node.dialect == ONNX and node.op not in RULES:
+        return lower_as_it_is
+    return RULES[node.op]

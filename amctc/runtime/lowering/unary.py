@@ -9,8 +9,9 @@ import numpy as np
 
 from amctc.dialects.caffe.params import params
 from amctc.dialects.caffe.unary import NATURAL, crelu_axis, rrelu_slope
+from amctc.dialects.onnx.element_types import ONNX_TYPES
 from amctc.ir import Node
-from amctc.runtime.lowering.builder import ONNX_TYPES, Lowering, Rule
+from amctc.runtime.lowering.builder import Lowering, Rule
 
 
 def _plain(op_type: str) -> Rule:

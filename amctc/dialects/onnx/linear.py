@@ -1,0 +1,280 @@
+"""Conv, ConvTranspose, Gemm and MatMul with constant weights: the linear ops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amctc.dialects.onnx.attribute_proto import node_attribute
+from amctc.dialects.onnx.generic import ONNX, generic_row
+from amctc.dialects.onnx.inference import infer_node
+from amctc.dialects.onnx.operands import operands
+from amctc.dialects.op import ONE, Arity, Linear, OpDef, Quantizable, UnknownShape, Window
+from amctc.ir import Node
+from amctc.ir.node import Shape
+
+WEIGHT, BIAS = "weight", "bias"
+_FLOAT = "float32"
+
+
+def _infer(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+    # Where the data are integers already, the output has the shape that it has for floats.
+    (found,) = infer_node(node, shapes, (_FLOAT,) * len(shapes), {WEIGHT: _FLOAT, BIAS: _FLOAT})
+    if found.shape is None:
+        raise UnknownShape
+    return (found.shape,)
+
+
+def sums_dtype(node: Node) -> tuple[str, ...]:
+    """int32 for a linear layer that reads integers, else float32."""
+    return ("int32" if node.inputs[0].dtype.startswith("int") else _FLOAT,)
+
+
+def _has_constant_weights(node: Node) -> bool:
+    """Whether one value comes in, at the first position, and all else is constant; integers are quantized floats."""
+    roles = operands(node)
+    if len(node.inputs) != 1 or node.inputs[0].dtype not in (_FLOAT, "int8", "int16") or isinstance(roles[0], str):
+        return False
+    weight, bias = node.weights.get(WEIGHT), node.weights.get(BIAS)
+    if weight is None or weight.dtype.name not in (_FLOAT, "int8"):
+        return False
+    return bias is None or bias.dtype.name in (_FLOAT, "int32")
+
+
+def _fits_convolution(node: Node) -> bool:
+    return _has_constant_weights(node) and node.weights[WEIGHT].ndim >= 3
+
+
+def _fits_gemm(node: Node) -> bool:
+    if not _has_constant_weights(node) or node.weights[WEIGHT].ndim != 2:
+        return False
+    if node_attribute(node, "transA", 0) or node_attribute(node, "alpha", 1.0) != 1:
+        return False
+    bias = node.weights.get(BIAS)
+    if bias is None:
+        return True
+    return node_attribute(node, "beta", 1.0) == 1 and bias.shape == (_gemm_outputs(node),)
+
+
+def _fits_matmul(node: Node) -> bool:
+    return _has_constant_weights(node) and node.weights[WEIGHT].ndim == 2
+
+
+def _none(node: Node) -> None:
+    """A bias is there where its weight is; no attribute says so."""
+
+
+def _first_axis(node: Node) -> int:
+    return int(node.weights[WEIGHT].shape[0])
+
+
+def _axis_one(node: Node, shape: Shape) -> int:
+    return 1
+
+
+def _last_axis(node: Node, shape: Shape) -> int:
+    return len(shape) - 1
+
+
+def _rows(node: Node, weight: NDArray[np.generic]) -> NDArray[np.generic]:
+    return weight.reshape(weight.shape[0], -1)
+
+
+def _from_rows(node: Node, rows: NDArray[np.generic]) -> NDArray[np.generic]:
+    return rows.reshape(node.weights[WEIGHT].shape)
+
+
+def _groups(node: Node) -> int:
+    return int(node_attribute(node, "group", 1))
+
+
+def _transposed_outputs(node: Node) -> int:
+    return int(node.weights[WEIGHT].shape[1]) * _groups(node)
+
+
+def _transposed_rows(node: Node, weight: NDArray[np.generic]) -> NDArray[np.generic]:
+    """[Cin, Cout/g, k...] as [Cout, Cin/g * k...]."""
+    group = _groups(node)
+    grouped = weight.reshape(group, weight.shape[0] // group, weight.shape[1], -1)
+    return grouped.transpose(0, 2, 1, 3).reshape(group * weight.shape[1], -1)
+
+
+def _from_transposed_rows(node: Node, rows: NDArray[np.generic]) -> NDArray[np.generic]:
+    shape, group = node.weights[WEIGHT].shape, _groups(node)
+    grouped = rows.reshape(group, shape[1], shape[0] // group, -1)
+    return np.ascontiguousarray(grouped.transpose(0, 2, 1, 3)).reshape(shape)
+
+
+def _trans_b(node: Node) -> bool:
+    return bool(node_attribute(node, "transB", 0))
+
+
+def _gemm_outputs(node: Node) -> int:
+    return int(node.weights[WEIGHT].shape[0 if _trans_b(node) else 1])
+
+
+def _gemm_rows(node: Node, weight: NDArray[np.generic]) -> NDArray[np.generic]:
+    return weight if _trans_b(node) else weight.T
+
+
+def _from_gemm_rows(node: Node, rows: NDArray[np.generic]) -> NDArray[np.generic]:
+    return rows if _trans_b(node) else np.ascontiguousarray(rows.T)
+
+
+def _matmul_outputs(node: Node) -> int:
+    return int(node.weights[WEIGHT].shape[1])
+
+
+def _matmul_rows(node: Node, weight: NDArray[np.generic]) -> NDArray[np.generic]:
+    return weight.T
+
+
+def _from_matmul_rows(node: Node, rows: NDArray[np.generic]) -> NDArray[np.generic]:
+    return np.ascontiguousarray(rows.T)
+
+
+def _conv_window(node: Node, shape: Shape) -> Window:
+    weight = node.weights[WEIGHT].shape
+    kernel, stride, dilation = _sizes(node, weight[2:])
+    counts = [-(-size // step) for size, step in zip(shape[2:], stride, strict=True)]
+    wanted = [
+        (count - 1) * step + (k - 1) * d + 1 - size
+        for count, step, k, d, size in zip(counts, stride, kernel, dilation, shape[2:], strict=True)
+    ]
+    return Window(1, shape[1], weight[0], _groups(node), kernel, stride, dilation, _pads(node, wanted))
+
+
+def _transposed_window(node: Node, shape: Shape) -> Window:
+    weight = node.weights[WEIGHT].shape
+    kernel, stride, dilation = _sizes(node, weight[2:])
+    (out,) = _infer(node, (shape,))
+    more = node_attribute(node, "output_padding", (0,) * len(kernel))
+    whole = [
+        (size - 1) * step + (k - 1) * d + 1
+        for size, step, k, d in zip(shape[2:], stride, kernel, dilation, strict=True)
+    ]
+    cut = [full + extra - size for full, extra, size in zip(whole, more, out[2:], strict=True)]
+    pads = tuple((begin, end - extra) for (begin, end), extra in zip(_pads(node, cut), more, strict=True))
+    return Window(1, shape[1], _transposed_outputs(node), _groups(node), kernel, stride, dilation, pads)
+
+
+def _sizes(node: Node, kernel: Shape) -> tuple[Shape, Shape, Shape]:
+    """Kernel, strides and dilations."""
+    ones = (1,) * len(kernel)
+    return kernel, tuple(node_attribute(node, "strides", ones)), tuple(node_attribute(node, "dilations", ones))
+
+
+def _pads(node: Node, wanted: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """The padding before and behind each axis; `wanted` is that of both together for `auto_pad: SAME_*`."""
+    auto = node_attribute(node, "auto_pad", "NOTSET")
+    if auto in ("SAME_UPPER", "SAME_LOWER"):
+        halves = [(max(size, 0) // 2, max(size, 0) - max(size, 0) // 2) for size in wanted]
+        return tuple((small, large) if auto == "SAME_UPPER" else (large, small) for small, large in halves)
+    given = node_attribute(node, "pads", (0,) * (2 * len(wanted))) if auto == "NOTSET" else (0,) * (2 * len(wanted))
+    return tuple(zip(given[: len(wanted)], given[len(wanted) :], strict=True))
+
+
+_CONV = Linear(WEIGHT, BIAS, _first_axis, _axis_one, _rows, _from_rows, _none, _conv_window)
+_TRANSPOSED = Linear(
+    WEIGHT,
+    BIAS,
+    _transposed_outputs,
+    _axis_one,
+    _transposed_rows,
+    _from_transposed_rows,
+    _none,
+    _transposed_window,
+    transposed=True,
+)
+_GEMM = Linear(WEIGHT, BIAS, _gemm_outputs, _axis_one, _gemm_rows, _from_gemm_rows, _none)
+_MATMUL = Linear(WEIGHT, BIAS, _matmul_outputs, _last_axis, _matmul_rows, _from_matmul_rows, _none)
+
+
+def _convolution_aliases(node: Node) -> tuple[str, ...]:
+    weight = node.weights.get(WEIGHT)
+    return () if weight is None else (f"{node.type}{weight.ndim - 2}d",)
+
+
+def _row(
+    type: str,
+    summary: str,
+    linear: Linear,
+    fits: Callable[[Node], bool],
+    otherwise: OpDef,
+    aliases: Callable[[Node], tuple[str, ...]],
+    notes: str,
+    channel_wise: bool = True,
+) -> OpDef:
+    return OpDef(
+        name=f"{ONNX}.{type}",
+        summary=summary,
+        inputs=ONE,
+        outputs=ONE,
+        infer=_infer,
+        quantizable=Quantizable(on_by_default=True, weights=True, channel_wise=channel_wise),
+        linear=linear,
+        dtypes=sums_dtype,
+        variant=lambda node: None if fits(node) else otherwise,
+        aliases=aliases,
+        notes=notes,
+    )
+
+
+_PRODUCT = replace(
+    generic_row(f"{ONNX}.MatMul"), inputs=Arity(2, 2), outputs=ONE, quantizable=Quantizable(on_by_default=False)
+)
+"""A MatMul of two values."""
+
+
+def _matmul_otherwise(node: Node) -> OpDef | None:
+    if _fits_matmul(node):
+        return None
+    floats = len(node.inputs) == 2 and all(value.dtype == _FLOAT for value in node.inputs)
+    return _PRODUCT if floats else generic_row(node.op)
+
+
+LINEAR_OPS: tuple[OpDef, ...] = (
+    _row(
+        "Conv",
+        "correlation with learned filters over any number of spatial axes, in groups",
+        _CONV,
+        _fits_convolution,
+        generic_row(f"{ONNX}.Conv"),
+        _convolution_aliases,
+        "weight [Cout, Cin/g, k...]; passes through in float where its weights are not constant float32",
+    ),
+    _row(
+        "ConvTranspose",
+        "the transpose of Conv: spreads each input element over a filter's extent",
+        _TRANSPOSED,
+        _fits_convolution,
+        generic_row(f"{ONNX}.ConvTranspose"),
+        _convolution_aliases,
+        "weight [Cin, Cout/g, k...]: the first axis is the input's channels",
+    ),
+    _row(
+        "Gemm",
+        "a matrix of weights times each row of the data, plus a bias",
+        _GEMM,
+        _fits_gemm,
+        generic_row(f"{ONNX}.Gemm"),
+        lambda node: ("Linear",),
+        "weight [K, N], or [N, K] with transB; quantized with transA 0, alpha 1, beta 1 and a bias of N numbers",
+    ),
+    replace(
+        _row(
+            "MatMul",
+            "a matrix of weights times the last axis of the data, or the product of two values",
+            _MATMUL,
+            _fits_matmul,
+            _PRODUCT,
+            lambda node: ("Linear",) if WEIGHT in node.weights else (),
+            "weight [K, N], the second operand; a bias that follows may be taken in. Of two values both are data, "
+            "and not quantized by default",
+        ),
+        variant=_matmul_otherwise,
+    ),
+)
