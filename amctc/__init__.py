@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from amctc.frontends import load_model as load
     from amctc.ir import Graph, Node
     from amctc.pipeline.context import Context
+    from amctc.pipeline.emission import Emission
     from amctc.pipeline.options import option
     from amctc.pipeline.pass_ import Pass
     from amctc.pipeline.pattern import Match
@@ -38,6 +39,7 @@ __all__ = [
     "Dataset",
     "Diagnostic",
     "DiagnosticError",
+    "Emission",
     "Graph",
     "Match",
     "Node",
@@ -70,6 +72,7 @@ _PLACES = {
     "Dataset": ("amctc.runtime.datasets", "Dataset"),
     "Diagnostic": ("amctc.diagnostics", "Diagnostic"),
     "DiagnosticError": ("amctc.diagnostics", "DiagnosticError"),
+    "Emission": ("amctc.pipeline.emission", "Emission"),
     "Graph": ("amctc.ir", "Graph"),
     "Match": ("amctc.pipeline.pattern", "Match"),
     "Node": ("amctc.ir", "Node"),

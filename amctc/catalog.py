@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from amctc.dialects.caffe.parameters import Parameter, parameters_of
@@ -10,6 +11,7 @@ from amctc.dialects.op import OpDef
 from amctc.dialects.table import op_table
 from amctc.pipeline.options import Option, options_of
 from amctc.pipeline.pass_ import Pass
+from amctc.pipeline.target import Target
 from amctc.registry import BUILT_IN, Entry, Registry, current_registry
 from amctc.runtime.hostops import HOST_OPS
 from amctc.runtime.lowering.rules import RULES
@@ -36,7 +38,7 @@ class PassRow:
 
     @property
     def option_text(self) -> str:
-        return ", ".join(f"{option.name}={option.default}" for option in self.options)
+        return _option_text(self.options)
 
     def to_json(self) -> dict[str, object]:
         return asdict(self)
@@ -56,9 +58,17 @@ class PipelineRow:
 
 @dataclass(frozen=True)
 class TargetRow:
+    """One target, complete, in the words of `amctc.pipeline.target.Target`."""
+
     name: str
     summary: str
+    description: str
     owner: str
+    options: tuple[Option, ...]
+
+    @property
+    def option_text(self) -> str:
+        return _option_text(self.options)
 
     def to_json(self) -> dict[str, object]:
         return asdict(self)
@@ -109,7 +119,7 @@ def describe_pipelines(registry: Registry | None = None) -> tuple[PipelineRow, .
 def describe_targets(registry: Registry | None = None) -> tuple[TargetRow, ...]:
     """Every target of a registry (default: of all that is registered now)."""
     rows = (registry or current_registry()).targets.values()
-    return tuple(TargetRow(entry.name, entry.load().summary(), entry.owner) for entry in rows)
+    return tuple(_target_row(entry) for entry in rows)
 
 
 def describe_ops(dialect: str | None = None) -> tuple[OpRow, ...]:
@@ -141,6 +151,15 @@ def _pass_row(entry: Entry) -> PassRow:
         needs_calibration=kind.needs_calibration,
         needs_record=kind.needs_record,
     )
+
+
+def _target_row(entry: Entry) -> TargetRow:
+    kind: type[Target] = entry.load()
+    return TargetRow(kind.name, kind.summary(), kind.description(), entry.owner, options_of(kind))
+
+
+def _option_text(options: Sequence[Option]) -> str:
+    return ", ".join(f"{option.name}={option.default}" for option in options)
 
 
 def _op_row(row: OpDef) -> OpRow:

@@ -35,6 +35,7 @@ _PASS_METHODS: Mapping[str, tuple[str, ...]] = {
     "check": ("match", "context"),
     "rewrite": ("match", "graph", "context"),
 }
+_TARGET_METHODS: Mapping[str, tuple[str, ...]] = {"emit": ("graph",), "emit_with": ("graph", "emission")}
 """Methods and their parameters behind `self`."""
 
 
@@ -189,13 +190,7 @@ def _pass_problems(kind: Any) -> Iterator[tuple[str, str]]:
     if parameters is None or not parameters.frozen:
         yield "it is not a frozen dataclass", "write `@dataclass(frozen=True)` above it, under `@amctc.register_pass`"
         return
-    for field in dataclasses.fields(kind):
-        if field.name in ("name", "pattern", *_ORDERS, *_FLAGS):
-            yield f"its `{field.name}` is an option", f"write `{field.name}: ClassVar[…]`, as it belongs to the class"
-    try:
-        options_of(kind)
-    except OptionError as problem:
-        yield str(problem), "options are fields of type bool, int, float, str, Literal or Enum, with a default"
+    yield from _option_problems(kind, ("name", "pattern", *_ORDERS, *_FLAGS))
     for order in _ORDERS:
         names = getattr(kind, order)
         if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
@@ -222,11 +217,30 @@ def _pattern_problems(kind: type[RewritePass]) -> Iterator[tuple[str, str]]:
 
 
 def _target_problems(kind: Any) -> Iterator[tuple[str, str]]:
-    yield from _class_problems(kind, Target, {"emit": ("graph",)})
+    yield from _class_problems(kind, Target, _TARGET_METHODS)
+    parameters = kind.__dict__.get("__dataclass_params__")
+    undecorated = [name for name, value in vars(kind).items() if isinstance(value, dataclasses.Field)]
+    if (parameters is not None and not parameters.frozen) or undecorated:
+        problem = f"it has the option `{undecorated[0]}`, and is no dataclass" if undecorated else "it is not frozen"
+        yield problem, "write `@dataclass(frozen=True)` above it, under `@amctc.register_target`"
+        return
+    if parameters is not None:
+        yield from _option_problems(kind, ("name",))
     try:
         inspect.signature(kind).bind()
     except TypeError:
         yield "it is made with arguments", "a target is made without any: give the parameters defaults"
+
+
+def _option_problems(kind: type[Any], taken: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the options of a dataclass; `taken` are what belongs to the class, and can be none."""
+    for field in dataclasses.fields(kind):
+        if field.name in taken:
+            yield f"its `{field.name}` is an option", f"write `{field.name}: ClassVar[…]`, as it belongs to the class"
+    try:
+        options_of(kind)
+    except OptionError as problem:
+        yield str(problem), "options are fields of type bool, int, float, str, Literal or Enum, with a default"
 
 
 def _kebab(name: str) -> str:

@@ -11,7 +11,16 @@ from google.protobuf.descriptor import FieldDescriptor
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from amctc.catalog import OpRow, PassRow, describe_ops, describe_passes, describe_pipelines, describe_targets, dialects
+from amctc.catalog import (
+    OpRow,
+    PassRow,
+    TargetRow,
+    describe_ops,
+    describe_passes,
+    describe_pipelines,
+    describe_targets,
+    dialects,
+)
 from amctc.cli import app
 from amctc.pipeline.options import Option
 from amctc.policy.limits import LIMITS
@@ -159,10 +168,13 @@ def _pass(row: PassRow) -> Iterator[str]:
     need = f" It needs {' and '.join(needs)}." if needs else ""
     numbers = "It computes what was computed before." if row.preserves_numbers else "It may change the numbers."
     yield f"{numbers}{need}\n"
-    if row.options:
-        yield _table(("option", "type", "range", "default", "what it is"), [_option(option) for option in row.options])
-    else:
-        yield "It has no options.\n"
+    yield _options(row.options)
+
+
+def _options(options: Sequence[Option]) -> str:
+    if not options:
+        return "It has no options.\n"
+    return _table(("option", "type", "range", "default", "what it is"), [_option(option) for option in options])
 
 
 def _option(option: Option) -> tuple[str, ...]:
@@ -181,9 +193,20 @@ def _pipelines() -> Iterator[str]:
 
 def _targets() -> Iterator[str]:
     yield "## Targets\n"
-    yield "[Files](files.md) says what each file holds, [targets](targets.md) how a target is written.\n"
+    yield (
+        "What `--target` can name, see [targets](targets.md). [Files](files.md) says what each file holds,\n"
+        "[write a target](write-a-target.md) how one is written.\n"
+    )
     rows = describe_targets(builtin_registry())
     yield _table(("target", "what it writes"), [(f"`{row.name}`", row.summary) for row in rows])
+    for row in rows:
+        yield f"### Target {row.name}\n\n" + "\n".join(_target(row))
+
+
+def _target(row: TargetRow) -> Iterator[str]:
+    if row.description:
+        yield f"{row.description}\n"
+    yield _options(row.options)
 
 
 def _ops() -> Iterator[str]:

@@ -9,17 +9,18 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from amctc.driver.emit import emit_files, find_targets
 from amctc.frontends import load_model
 from amctc.ir import Graph
-from amctc.output import output_paths, write_files
+from amctc.output import write_files
 from amctc.passes import PIPELINES
 from amctc.pipeline.context import Calibration, Context
+from amctc.pipeline.emission import Emission
 from amctc.pipeline.pipeline_text import parse_pipeline
 from amctc.policy import Policy, resolve
 from amctc.registry import builtin_registry
 from amctc.runtime.executor import Executor
 from amctc.source import SourceFile
-from amctc.targets.caffe.target import CaffeTarget
 
 Feeds: TypeAlias = Mapping[str, NDArray[np.float32]]
 
@@ -40,7 +41,7 @@ def quantize(graph: Graph, batches: Sequence[Feeds], policy: str = "") -> Graph:
 
 def write_and_read(graph: Graph, folder: Path) -> tuple[Graph, Graph]:
     """The deploy and the fake-quant model of a quantized graph, written and read back."""
-    write_files(output_paths(folder / "net", CaffeTarget().emit(graph)))
+    write_files(emit_files(find_targets("caffe"), graph, folder / "net", Emission()))
     deploy, fake = (
         load_model(folder / f"net_{kind}_model.prototxt", folder / f"net_{kind}_weights.caffemodel")
         for kind in ("deploy", "fake_quant")

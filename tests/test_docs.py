@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from amctc.catalog import describe_ops, describe_passes
+from amctc.catalog import TargetRow, describe_ops, describe_passes
 from amctc.dialects.table import op_table
+from amctc.pipeline.options import Option
 from amctc.pipeline.pattern import TRAITS
 from amctc.policy.limits import LIMITS
 from amctc.policy.read_cfg import CFG_MESSAGE, CFG_SCHEMA
-from amctc.registry import PASSES, builtin_registry
+from amctc.registry import PASSES, TARGETS, builtin_registry
 from amctc.text.proto_schema import load_schema
 from tests.pages import Reader, blocks, matches
 from tests.shared_files import ROOT
@@ -41,10 +42,12 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setenv(name, value)
     for name in ("FORCE_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
-    registered = set(PASSES.rows)
+    passes, targets = set(PASSES.rows), set(TARGETS.rows)
     yield tmp_path
-    for name in set(PASSES.rows) - registered:
+    for name in set(PASSES.rows) - passes:
         PASSES.registration(name).remove()
+    for name in set(TARGETS.rows) - targets:
+        TARGETS.registration(name).remove()
     for name, module in list(sys.modules.items()):
         if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[name]
@@ -62,6 +65,14 @@ def test_a_page_does_what_it_says(page: Path, desk: Path, monkeypatch: pytest.Mo
 def test_the_reference_is_current() -> None:
     written: Any = runpy.run_path(str(ROOT / "docs" / "write_reference.py"))["reference"]
     assert REFERENCE.read_text(encoding="utf-8") == written(), "run `make docs`"
+
+
+def test_the_reference_tells_the_options_of_a_target() -> None:
+    written: Any = runpy.run_path(str(ROOT / "docs" / "write_reference.py"))["_target"]
+    level = Option("level", "int", "2", "how much", (), 0, 3)
+    lines = "\n".join(written(TargetRow("other", "Write.", "More of it.", "amctc", (level,)))).splitlines()
+    assert lines[0] == "More of it."
+    assert lines[-1] == "| `level` | int | 0 … 3 | `2` | how much |"
 
 
 def test_every_page_is_in_the_index() -> None:

@@ -31,7 +31,7 @@ def passes(plugin: PluginOption = None, json: JsonOption = False) -> None:
 
 
 def targets(plugin: PluginOption = None, json: JsonOption = False) -> None:
-    """List the targets."""
+    """List the targets, with their options."""
     from amctc.catalog import describe_targets
     from amctc.plugins import load_plugins
     from amctc.terminal import print_json
@@ -41,7 +41,10 @@ def targets(plugin: PluginOption = None, json: JsonOption = False) -> None:
     if json:
         print_json({"version": 1, "targets": [row.to_json() for row in found]})
         return
-    _table(["target", "what it writes"], [(row.owner, (row.name, row.summary)) for row in found])
+    _table(
+        ["target", "options", "what it writes"],
+        [(row.owner, (row.name, row.option_text, row.summary)) for row in found],
+    )
 
 
 def ops(

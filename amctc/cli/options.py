@@ -22,6 +22,9 @@ PreprocessOption = Annotated[
     str | None, typer.Option("--preprocess", help="what to do with the data, e.g. resize-short=256,center-crop=227,bgr")
 ]
 BatchOption = Annotated[int | None, typer.Option("--batch-size", min=1, help="samples a batch [default: the model's]")]
+TargetOption = Annotated[
+    str, typer.Option("--target", "-t", help="targets to write, as text: name,name{option=value,…}")
+]
 CustomProtoOption = Annotated[
     list[Path] | None,
     typer.Option("--custom-proto", help="a .proto with messages of your own layers; may be repeated"),

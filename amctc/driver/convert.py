@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Unpack
 
 from amctc.diagnostics import Collector
-from amctc.driver.emit import emit_files, find_targets
+from amctc.driver.emit import emission_of, emit_files, find_targets
 from amctc.driver.passes import Again, build_pipeline, check_needs, run_pipeline
 from amctc.driver.quantize import CompileResult, float_model
 from amctc.frontends import Reading
 from amctc.ir import Graph
 from amctc.output import write_files
 from amctc.pipeline.context import Context
+from amctc.pipeline.emission import Emission
 from amctc.pipeline.instrument import Instrument, PassRun
 from amctc.plugins import load_plugins
 from amctc.policy import resolve
@@ -36,6 +37,11 @@ class Converted:
     pipeline: str
     runs: tuple[PassRun, ...]
 
+    @property
+    def emission(self) -> Emission:
+        """What the targets get to know of it."""
+        return emission_of(None, self.pipeline)
+
 
 def convert(
     model: str | Path,
@@ -51,9 +57,9 @@ def convert(
 ) -> CompileResult:
     """Quantize a model with the scales and offsets of a record, and write it for the targets.
 
-    The layers that the record has are quantized, in its bits; no others. `output` is the prefix of the files' names.
-    Raises `DiagnosticError` for mistakes in any of the inputs (AM6xx those of the record); no file has been touched
-    then.
+    The layers that the record has are quantized, in its bits; no others. `output` is the prefix of the files' names,
+    and `target` the text of `--target`, or several such texts. Raises `DiagnosticError` for mistakes in any of the
+    inputs (AM6xx those of the record); no file has been touched then.
     """
     load_plugins(plugins)
     collector = Collector()
@@ -68,7 +74,7 @@ def convert(
         instruments=instruments,
         **reading,
     )
-    files = emit_files(emitters, made.graph, output)
+    files = emit_files(emitters, made.graph, output, made.emission)
     write_files(files)
     return CompileResult(
         files=tuple(files),

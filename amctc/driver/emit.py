@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from amctc.diagnostics import DiagnosticError, did_you_mean, error
+from amctc.diagnostics import DiagnosticError, error
 from amctc.ir import Graph
 from amctc.output import output_paths
+from amctc.pipeline.emission import Emission
 from amctc.pipeline.target import Target
+from amctc.pipeline.target_text import parse_targets
+from amctc.policy import Policy
 from amctc.registry import BUILT_IN, current_registry
+from amctc.source import SourceFile
 
 
 @dataclass(frozen=True)
@@ -21,19 +26,33 @@ class Emitter:
     owner: str
 
 
-def find_targets(names: str | Sequence[str]) -> tuple[Emitter, ...]:
-    """The targets of these names. Raises `DiagnosticError` (AM701) for a name that there is not."""
-    return tuple(_find(name) for name in ([names] if isinstance(names, str) else names))
+def find_targets(texts: str | Sequence[str]) -> tuple[Emitter, ...]:
+    """The targets of a text such as `caffe,other{level=2}`, or of several such texts.
+
+    Raises `DiagnosticError` at the character: AM701 for a name that there is not, AM703 for what is no such text,
+    AM502 and AM503 for options.
+    """
+    registry = current_registry()
+    sources = [SourceFile("--target", text) for text in ([texts] if isinstance(texts, str) else texts)]
+    targets = [target for source in sources for target in parse_targets(source, registry)]
+    return tuple(Emitter(target, registry.targets[target.name].owner) for target in targets)
 
 
-def emit_files(emitters: Sequence[Emitter], graph: Graph, output: str | Path) -> dict[Path, bytes]:
+def emission_of(policy: Policy | None, pipeline: str) -> Emission:
+    """What the targets get to know of the policy, None where a record gave the scales, and of the passes that ran."""
+    source = policy.source if policy is not None else None
+    digest = hashlib.sha256(source.text.encode(errors="surrogatepass")).hexdigest() if source is not None else None
+    return Emission(policy_sha256=digest, pipeline=pipeline)
+
+
+def emit_files(emitters: Sequence[Emitter], graph: Graph, output: str | Path, emission: Emission) -> dict[Path, bytes]:
     """The files of all targets by their paths; nothing is written.
 
     Raises `DiagnosticError`: AM528 where a target of a plug-in fails, AM702 where two write the same file.
     """
     files: dict[Path, bytes] = {}
     for emitter in emitters:
-        for path, content in output_paths(output, _emit(emitter, graph)).items():
+        for path, content in output_paths(output, _emit(emitter, graph, emission)).items():
             if path in files:
                 message = f"the target `{emitter.target.name}` and one before it both write this file"
                 raise error("AM702", message, file=str(path), help="write them with two commands, and two prefixes")
@@ -41,22 +60,13 @@ def emit_files(emitters: Sequence[Emitter], graph: Graph, output: str | Path) ->
     return files
 
 
-def _find(name: str) -> Emitter:
-    registry = current_registry()
-    if name not in registry.targets:
-        help = did_you_mean(name, registry.targets) or f"there are: {', '.join(registry.targets)}"
-        raise error("AM701", f"there is no target named `{name}`", help=help)
-    entry = registry.targets[name]
-    return Emitter(entry.load()(), entry.owner)
-
-
-def _emit(emitter: Emitter, graph: Graph) -> Mapping[str, bytes]:
+def _emit(emitter: Emitter, graph: Graph, emission: Emission) -> Mapping[str, bytes]:
     if emitter.owner == BUILT_IN:
-        return emitter.target.emit(graph)
+        return emitter.target.emit_with(graph, emission)
     name = emitter.target.name
     help = f"this is a mistake in `{name}`, which belongs to {emitter.owner}"
     try:
-        files = dict(emitter.target.emit(graph))
+        files = dict(emitter.target.emit_with(graph, emission))
     except DiagnosticError:
         raise
     except Exception as failure:  # of code that is not ours

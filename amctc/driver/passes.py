@@ -12,7 +12,7 @@ from amctc.ir import Graph
 from amctc.pipeline.context import Context
 from amctc.pipeline.failure import PassFailure
 from amctc.pipeline.instrument import Instrument, PassRun
-from amctc.pipeline.options import OptionText, build_pass
+from amctc.pipeline.options import OptionText, configure
 from amctc.pipeline.order import check_complete, with_pass
 from amctc.pipeline.pipeline import Pipeline
 from amctc.pipeline.pipeline_text import parse_pipeline
@@ -156,4 +156,4 @@ def _joined(pipeline: Pipeline, rule: PassRule, registry: Registry) -> Pipeline:
         help = did_you_mean(name, registry.passes) or listed
         raise error("AM501", f"there is no pass named `{name}`", rule.name.span, help=help)
     options = {key.value: OptionText(value.value, value.span, key.span) for key, value in rule.options}
-    return with_pass(pipeline, build_pass(registry.passes[name].load(), options), rule.name.span)
+    return with_pass(pipeline, configure(registry.passes[name].load(), options), rule.name.span)

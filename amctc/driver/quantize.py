@@ -10,7 +10,7 @@ from typing import Any, Unpack
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level, error
 from amctc.dialects.shapes import annotate_shapes, node_error
 from amctc.dialects.table import is_custom, op_def
-from amctc.driver.emit import emit_files, find_targets
+from amctc.driver.emit import emission_of, emit_files, find_targets
 from amctc.driver.passes import (
     Again,
     build_pipeline,
@@ -69,7 +69,8 @@ def compile(
     """Quantize a model as a policy says and write it for the targets.
 
     `data` is a path (`.npz`, `.npy`, a folder or glob of images) or an iterable of arrays; `output`
-    is the prefix of the files' names. `plugins` are Python files that register passes, targets and more.
+    is the prefix of the files' names. `target` is the text of `--target`, or several such texts:
+    `caffe,other{level=2}`. `plugins` are Python files that register passes, targets and more.
     `instruments` watch the passes run. Raises `DiagnosticError` for mistakes in any of the inputs;
     no file has been touched then.
     """
@@ -105,7 +106,7 @@ def compile(
     if all(node.quant is None for node in graph.nodes):
         message = f"the pipeline `{steps}` quantizes nothing; the files hold the float model"
         collector.add(Diagnostic("AM506", message, level=Level.WARNING))
-    files = {**emit_files(emitters, graph, output), **statistics_file(context)}
+    files = {**emit_files(emitters, graph, output, emission_of(rules, str(steps))), **statistics_file(context)}
     write_files(files)
     return CompileResult(
         files=tuple(files),

@@ -1,4 +1,4 @@
-"""The options of a pass are the fields of its dataclass: read from text, checked by type and range."""
+"""The options of a pass or a target are the fields of its dataclass: read from text, checked by type and range."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from enum import Enum
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 from amctc.diagnostics import Diagnostic, DiagnosticError, did_you_mean, error
-from amctc.pipeline.pass_ import Pass, option_text
+from amctc.pipeline.configured import Configured, option_name, option_text
+from amctc.pipeline.pass_ import Pass
 from amctc.source import Span
 
 T = TypeVar("T")
+Kind = TypeVar("Kind", bound=Configured)
 Number: TypeAlias = int | float
 
 _METADATA = "amctc.option"
@@ -24,7 +26,7 @@ _FLOAT = re.compile(r"[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?
 
 
 class OptionError(ValueError):
-    """A field that cannot be an option of a pass: a mistake of whoever wrote the pass."""
+    """A field that cannot be an option: a mistake of whoever wrote the pass or the target."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +37,7 @@ class _Said:
 
 
 def option(default: T, *, help: str = "", least: Number | None = None, most: Number | None = None) -> T:
-    """A field of a pass: its default, what it does, and for numbers the least and the most that it may be.
+    """A field of a pass or a target: its default, what it does, and for numbers the least and the most that it may be.
 
     `bits: int = option(8, help="bits of a weight", least=4, most=8)`
     """
@@ -45,7 +47,7 @@ def option(default: T, *, help: str = "", least: Number | None = None, most: Num
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """One option of a pass, for help texts: its name, type and default as they are written in a pipeline.
+    """One option of a pass, for help texts: its name, type and default as they are written in a text.
 
     `type` is bool, int, float, str or choice; `choices` are the words of a choice.
     """
@@ -59,8 +61,11 @@ class Option:
     most: Number | None = None
 
 
-def options_of(kind: type[Pass]) -> tuple[Option, ...]:
-    """The options of a pass, in the order of its fields. Raises `OptionError` for a field that cannot be one."""
+def options_of(kind: type[Configured]) -> tuple[Option, ...]:
+    """The options of a pass or a target, in the order of its fields; none for a class that is no dataclass.
+
+    Raises `OptionError` for a field that cannot be one.
+    """
     return tuple(field.option for field in _fields(kind).values())
 
 
@@ -72,32 +77,36 @@ class OptionText(NamedTuple):
     name_span: Span | None = None
 
 
-def build_pass(kind: type[Pass], options: Mapping[str, OptionText]) -> Pass:
-    """A pass from options as text.
+def configure(kind: type[Kind], options: Mapping[str, OptionText]) -> Kind:
+    """A pass or a target from options as text; in their names `_` is as good as `-`.
 
-    Raises `DiagnosticError` at the option: AM502 for one that there is not, AM503 for a value of another type or out
-    of range, or one that the pass itself refuses with a `ValueError` or a `DiagnosticError`.
+    Raises `DiagnosticError` at the option: AM502 for one that there is not or that is given twice, AM503 for a value
+    of another type or out of range, or one that the class itself refuses with a `ValueError` or a `DiagnosticError`.
     """
     fields = _fields(kind)
+    what = f"the {'pass' if issubclass(kind, Pass) else 'target'} `{kind.name}`"
     values: dict[str, object] = {}
-    for name, (text, span, name_span) in options.items():
+    for given, (text, span, name_span) in options.items():
+        name = option_name(given)
         if name not in fields:
             known = f"it has {', '.join(fields)}" if fields else "it has none"
             help = did_you_mean(name, fields) or known
-            raise error("AM502", f"the pass `{kind.name}` has no option `{name}`", name_span, help=help)
+            raise error("AM502", f"{what} has no option `{given}`", name_span, help=help)
         field = fields[name]
+        if field.name in values:
+            raise error("AM502", f"the option `{name}` is given twice", name_span)
         try:
             values[field.name] = field.read(text)
         except ValueError:
             shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-            message = f"the option `{name}` of `{kind.name}` takes {field.takes}, not `{shown}`"
+            message = f"the option `{name}` of {what} takes {field.takes}, not `{shown}`"
             near = did_you_mean(text[:_SHOWN], field.choices) if field.choices else None
             raise error("AM503", message, span, help=near) from None
     place = next((given.span for given in options.values()), None)
     try:
         return kind(**values)
     except ValueError as refusal:  # of its `__post_init__`
-        raise error("AM503", f"`{kind.name}` refuses its options: {refusal}", place) from refusal
+        raise error("AM503", f"{what} refuses its options: {refusal}", place) from refusal
     except DiagnosticError as refusal:
         raise DiagnosticError(*(_placed(found, place) for found in refusal.diagnostics)) from refusal
 
@@ -135,9 +144,8 @@ class _Field:
         kind = "choice" if self.type is None else self.type.__name__
         said = self.said
         words = tuple(self.choices)
-        return Option(
-            self.name.replace("_", "-"), kind, option_text(self.default), said.help, words, said.least, said.most
-        )
+        name, default = option_name(self.name), option_text(self.default)
+        return Option(name, kind, default, said.help, words, said.least, said.most)
 
     def read(self, text: str) -> object:
         """The value of a text. Raises `ValueError`."""
@@ -180,14 +188,17 @@ def _read(text: str, wanted: type[Any]) -> object:
     return text
 
 
-def _fields(kind: type[Pass]) -> Mapping[str, _Field]:
-    """The options by their names in a pipeline."""
+def _fields(kind: type[Configured]) -> Mapping[str, _Field]:
+    """The options by their names in a text."""
+    if not dataclasses.is_dataclass(kind):
+        return {}
     try:
         hints = get_type_hints(kind)
     except Exception as failure:  # a type is any expression
         raise OptionError(f"the type of a field cannot be read: {type(failure).__name__}: {failure}") from failure
-    fields = dataclasses.fields(kind)  # type: ignore[arg-type]  # every pass is a dataclass
-    return {field.name.replace("_", "-"): _field(field, hints[field.name]) for field in fields if field.init}
+    return {
+        option_name(field.name): _field(field, hints[field.name]) for field in dataclasses.fields(kind) if field.init
+    }
 
 
 def _field(field: dataclasses.Field[Any], hint: object) -> _Field:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.resources import files
 from typing import TypeAlias
 
-from lark import Lark, Token, Tree, UnexpectedInput
+from lark import Token, Tree
 
 from amctc.diagnostics import did_you_mean, error
-from amctc.pipeline.options import OptionText, build_pass
+from amctc.pipeline.options import configure
 from amctc.pipeline.order import check_order
 from amctc.pipeline.pass_ import Pass
 from amctc.pipeline.pipeline import ROUNDS, Fixpoint, Pipeline
+from amctc.pipeline.syntax import name_of, options_of_step, parse, span_of
 from amctc.registry import Registry
 from amctc.source import SourceFile, Span
 
@@ -60,7 +59,7 @@ class _Reader:
     grouped: bool = False
 
     def items(self) -> Iterator[_Item]:
-        yield from self._items(_parse(self.source))
+        yield from self._items(parse(self.source, "pipeline"))
 
     def _items(self, tree: Tree[Token]) -> Iterator[_Item]:
         for child in tree.children:
@@ -76,7 +75,7 @@ class _Reader:
         if self.grouped:
             raise error("AM507", "a fixpoint group may not stand inside another", self._place(tree))
         limit = ROUNDS
-        for name, (text, span, name_span) in self._options(tree).items():
+        for name, (text, span, name_span) in options_of_step(tree, self._span).items():
             if name != "limit":
                 raise error("AM502", f"`fixpoint` has no option `{name}`", name_span, help="it has limit")
             limit = _rounds(text, span)
@@ -84,11 +83,11 @@ class _Reader:
         return limit, tuple(placed)
 
     def _step(self, tree: Tree[Token]) -> Iterator[_Item]:
-        token = next(child for child in tree.children if isinstance(child, Token))
+        token = name_of(tree)
         name, span = str(token), self._span(token)
-        options = self._options(tree)
+        options = options_of_step(tree, self._span)
         if name in self.registry.passes:
-            yield Placed(build_pass(self.registry.passes[name].load(), options), span)
+            yield Placed(configure(self.registry.passes[name].load(), options), span)
             return
         if name not in self.registry.pipelines:
             known = (*self.registry.passes, *self.registry.pipelines)
@@ -101,41 +100,14 @@ class _Reader:
         text = SourceFile(f"pipeline {name}", self.registry.pipelines[name])
         yield from _Reader(text, self.registry, span, (*self.within, name), self.grouped).items()
 
-    def _options(self, tree: Tree[Token]) -> dict[str, OptionText]:
-        found: dict[str, OptionText] = {}
-        for child in tree.children:
-            if isinstance(child, Tree) and child.data == "option":
-                key, value = (token for token in child.children if isinstance(token, Token))
-                if str(key) in found:
-                    raise error("AM502", f"the option `{key}` is given twice", self._span(key))
-                found[str(key)] = OptionText(str(value), self._span(value), self._span(key))
-        return found
-
     def _span(self, token: Token) -> Span:
-        start = token.start_pos or 0
-        return self.at or self.source.span(start, start + len(token))
+        return self.at or span_of(self.source, token)
 
     def _place(self, tree: Tree[Token]) -> Span:
         return self.at or self.source.span(tree.meta.start_pos, tree.meta.end_pos)
-
-
-def _parse(source: SourceFile) -> Tree[Token]:
-    try:
-        return _grammar().parse(source.text)
-    except UnexpectedInput as mistake:
-        start = mistake.pos_in_stream or 0
-        span = source.span(start, start + 1)
-        help = "write passes separated by commas, options in braces: `pass-name{option=value}`"
-        raise error("AM500", "this is not a pipeline", span, help=help) from None
 
 
 def _rounds(text: str, span: Span | None) -> int:
     if text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= _MOST_ROUNDS:
         return int(text)
     raise error("AM503", f"`limit` takes a whole number from 1 to {_MOST_ROUNDS}, not `{text}`", span)
-
-
-@cache
-def _grammar() -> Lark:
-    text = files("amctc.grammar").joinpath("pipeline.lark").read_text(encoding="utf-8")
-    return Lark(text, parser="lalr", start="pipeline", lexer="contextual", propagate_positions=True)

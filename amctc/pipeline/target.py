@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from amctc.ir import Graph
+from amctc.pipeline.configured import Configured
+from amctc.pipeline.emission import Emission
 
 
-class Target(ABC):
-    """Turns a quantized graph into files. It is made without arguments.
+class Target(Configured, ABC):
+    """Turns a quantized graph into files.
 
-    `name` is kebab-case and never changes. The first paragraph of the docstring is the summary in lists.
+    One with options is a frozen dataclass whose fields are the options. A target is made without arguments where the
+    user gives none.
     """
 
     name: ClassVar[str]
@@ -21,7 +24,6 @@ class Target(ABC):
     def emit(self, graph: Graph) -> Mapping[str, bytes]:
         """The bytes of each file by the end of its name, which comes after the prefix; writes nothing itself."""
 
-    @classmethod
-    def summary(cls) -> str:
-        """The first paragraph of the docstring, on one line."""
-        return " ".join((cls.__doc__ or "").strip().split("\n\n", maxsplit=1)[0].split())
+    def emit_with(self, graph: Graph, emission: Emission) -> Mapping[str, bytes]:
+        """The same, which is what the program calls: for a target whose files tell how they came to be."""
+        return self.emit(graph)

@@ -316,8 +316,12 @@ DATA = {
 }
 
 OPTIONS = {
-    "unknown target": Case(option("--target", "cafe"), "AM701", None, "did you mean `caffe`?"),
-    "one unknown target of two": Case(option("--target", "caffe,onx"), "AM701", None, "`onx`"),
+    "unknown target": Case(option("--target", "cafe"), "AM701", "--target:1:1", "did you mean `caffe`?"),
+    "one unknown target of two": Case(option("--target", "caffe,onx"), "AM701", "--target:1:7", "`onx`"),
+    "no text of targets": Case(option("--target", "caffe,"), "AM703", "--target:1:6", "options in braces"),
+    "an option the target does not have": Case(
+        option("--target", "caffe{level=2}"), "AM502", "--target:1:7", "the target `caffe` has no option `level`"
+    ),
     "unknown pass": Case(
         option("--pipeline", "fuse-batchnrm"), "AM501", "--pipeline:1:1", "did you mean `fuse-batchnorm`?"
     ),

@@ -11,7 +11,7 @@ import pytest
 import amctc
 from amctc.diagnostics import DiagnosticError
 from amctc.ir import Graph
-from amctc.pipeline.options import Option, OptionText, build_pass, options_of
+from amctc.pipeline.options import Option, OptionText, configure, options_of
 from amctc.pipeline.pipeline import Pipeline
 from amctc.pipeline.pipeline_text import parse_pipeline
 from amctc.registration import registration_of
@@ -54,7 +54,7 @@ class Tuned(amctc.Pass):
 
 
 def build(**options: str) -> amctc.Pass:
-    return build_pass(Tuned, {name.replace("_", "-"): OptionText(text, None) for name, text in options.items()})
+    return configure(Tuned, {name.replace("_", "-"): OptionText(text, None) for name, text in options.items()})
 
 
 def refused(code: str, words: str) -> Any:
@@ -73,7 +73,7 @@ def test_a_printed_choice_reads_back() -> None:
     with registration_of(registered):
         text = str(Pipeline((step,)))
         assert parse_pipeline(SourceFile("printed", text), current_registry()).passes == (step,)
-    assert "way=up-and-down algorithm=snq" in text
+    assert "way=up-and-down,algorithm=snq" in text
 
 
 def test_options_are_described_with_help_range_and_choices() -> None:
@@ -126,7 +126,7 @@ def test_a_pass_may_refuse_its_options_itself() -> None:
 
     span = SourceFile("p", "even{number=3}").span(12, 13)
     with pytest.raises(DiagnosticError) as caught:
-        build_pass(Even, {"number": OptionText("3", span)})
+        configure(Even, {"number": OptionText("3", span)})
     (found,) = caught.value.diagnostics
     assert (found.code, found.span) == ("AM503", span)
-    assert found.message == "`even` refuses its options: `number` is odd"
+    assert found.message == "the pass `even` refuses its options: `number` is odd"

@@ -103,6 +103,8 @@ def test_what_is_no_python_file_is_no_plug_in(tmp_path: Path, name: str, words: 
     assert (found.code, found.message) == ("AM522", f"the plug-in `{tmp_path / name}` {words}")
 
 
+FROZEN = TARGET.replace("class Idle", "@dataclass(frozen=True)\nclass Idle")
+
 WRONG: Sequence[tuple[str, str, str, str]] = [
     (PASS, 'name: ClassVar[str] = "idle"', "pass", "it has no `name`"),
     (PASS, '"idle"|"Idle_Pass"', "pass", "its name 'Idle_Pass' is not kebab-case"),
@@ -135,6 +137,18 @@ WRONG: Sequence[tuple[str, str, str, str]] = [
     (TARGET, "self, graph|self", "target", "its method `emit`: its parameters are (self)"),
     (TARGET, "    def emit|    def __init__(self, x): pass\n    def emit", "target", "it is made with arguments"),
     (TARGET, '"""Write nothing."""', "target", "it has no docstring"),
+    (TARGET, "    def emit|    def emit_with(self, graph): pass\n    def emit", "target", "its method `emit_with`"),
+    (TARGET, "    def emit(self, graph):\n        return {}\n", "target", "it has no method `emit`"),
+    (
+        TARGET,
+        "    def emit|    n: int = amctc.option(1)\n    def emit",
+        "target",
+        "the option `n`, and is no dataclass",
+    ),
+    (TARGET, "class Idle|@dataclass\nclass Idle", "target", "it is not frozen"),
+    (FROZEN, "    def emit|    bits: tuple[int] = (1,)\n    def emit", "target", "the option `bits` is a tuple[int]"),
+    (FROZEN, "    def emit|    bits: int\n    def emit", "target", "the option `bits` has no default"),
+    (FROZEN, "name: ClassVar[str]|name: str", "target", "its `name` is an option"),
 ]
 
 

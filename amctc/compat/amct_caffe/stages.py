@@ -18,7 +18,7 @@ from amctc.compat.amct_caffe.plan import Plan, update_of
 from amctc.compat.amct_caffe.task import Files, Graph, Stage, begin, graph_of
 from amctc.diagnostics import Collector, error
 from amctc.driver.convert import converted
-from amctc.driver.emit import emit_files, find_targets
+from amctc.driver.emit import emission_of, emit_files, find_targets
 from amctc.ir import Graph as NetGraph
 from amctc.ir import Node
 from amctc.pipeline.context import Context
@@ -172,7 +172,8 @@ def save_model(graph: Graph, save_type: str, save_path: str) -> None:
     _require_factors(net, record, plan, context.need_policy())
     plan.run((place, len(plan.pipeline.steps)), net, context, reload)
     log.tell("save_model", told.warnings)
-    save_models(emit_files(find_targets("caffe"), net, prefix), prefix, kind)
+    emission = emission_of(context.need_policy().policy, str(plan.pipeline))
+    save_models(emit_files(find_targets("caffe"), net, prefix, emission), prefix, kind)
 
 
 def save_models(files: Mapping[Path, bytes], prefix: str, kind: str) -> None:
@@ -227,4 +228,4 @@ def convert_model(model_file: str, weights_file: str, scale_offset_record_file: 
     collector = Collector()
     made = converted(model, weights, record=record, collector=collector, instruments=(LoggedPasses(),))
     log.tell("convert_model", collector.warnings)
-    save_models(emit_files(find_targets("caffe"), made.graph, prefix), prefix, "Both")
+    save_models(emit_files(find_targets("caffe"), made.graph, prefix, made.emission), prefix, "Both")

@@ -134,7 +134,7 @@ def save_quant_retrain_model(
     made = converted_graph(load, factors, collector_of_passes, instruments=(LoggedPasses(),))
     told = dict.fromkeys((*collector.warnings, *collector_of_passes.warnings))
     log.tell("save_quant_retrain_model", tuple(told))
-    save_models(emit_files(find_targets("caffe"), made.graph, prefix), prefix, kind)
+    save_models(emit_files(find_targets("caffe"), made.graph, prefix, made.emission), prefix, kind)
 
 
 def _factors(graph: Graph, record: str | None, model: str, collector: Collector) -> ScaleRecord:
