@@ -51,10 +51,17 @@ def _mode(path: Path) -> int:
         return 0o644
 
 
+def name_prefix(prefix: str | Path) -> str:
+    """What the names of files begin with, without their folder: `PREFIX_`, or nothing where it is a folder."""
+    return "" if _is_folder(str(prefix)) else f"{Path(prefix).name}_"
+
+
 def output_paths(prefix: str | Path, endings: Mapping[str, bytes]) -> dict[Path, bytes]:
     """Whole paths: `PREFIX_ending`, or `ending` alone in the folder when the prefix ends in a slash."""
-    text = str(prefix)
+    folder = Path(prefix) if _is_folder(str(prefix)) else Path(prefix).parent
+    return {folder / f"{name_prefix(prefix)}{ending}": data for ending, data in endings.items()}
+
+
+def _is_folder(prefix: str) -> bool:
     # Path.is_dir would raise for a name that is too long; write_files tells that better.
-    if text.endswith(("/", os.sep)) or os.path.isdir(text):
-        return {Path(text) / ending: data for ending, data in endings.items()}
-    return {Path(f"{text}_{ending}"): data for ending, data in endings.items()}
+    return prefix.endswith(("/", os.sep)) or os.path.isdir(prefix)

@@ -41,7 +41,7 @@ class FuseBatchNorm(RewritePass):
     name: ClassVar[str] = "fuse-batchnorm"
     before: ClassVar[tuple[str, ...]] = ("depthwise-affine", "annotate-quant", "observe", "calibrate", "quantize-bias")
     preserves_numbers: ClassVar[bool] = True
-    pattern: ClassVar[str] = "linear -> BatchNorm? -> Scale? -> Bias?"
+    pattern: ClassVar[str] = "linear -> (BatchNorm|BatchNormalization)? -> (Scale|Mul)? -> (Bias|Add)?"
 
     def skip_reason(self, context: Context) -> str | None:
         return fusion_is_off(context)

@@ -2,5 +2,6 @@
 
 TARGETS = {
     "caffe": "amctc.targets.caffe.target:CaffeTarget",
+    "onnx": "amctc.targets.onnx.target:OnnxTarget",
 }
 """Name -> `module:Class`."""

@@ -43,7 +43,8 @@ ONE = Arity(1, 1)
 class Window:
     """How the filters of a convolution lie over an input of [N..., channels, spatial...].
 
-    `axis` is that of the channels. `pads` has the zeros before and behind each spatial axis. Of a transposed convolution they are cut off its output.
+    `axis` is that of the channels. `pads` has the zeros before and behind each spatial axis. Of a transposed
+    convolution they are cut off its output.
     """
 
     axis: int
@@ -222,6 +223,8 @@ class OpDef:
     """The row that describes a node of this op which the row itself does not fit; None where it does."""
     aliases: Callable[[Node], tuple[str, ...]] = lambda node: ()
     """Other names of the layer's type that a policy may use, such as torch's."""
+    clamps: Callable[[Node], tuple[float, float] | None] = lambda node: None
+    """The bounds between which the op holds its only input, where that is all it does."""
     keeps_grid: Callable[[Node], bool] = lambda node: False
     """Whether each element of the outputs is one of an input's elements, or 0: what lies on a grid stays on it."""
     integer: bool = False

@@ -61,6 +61,12 @@ def changes_nothing(node: Node, shapes: tuple[Shape, ...] | None) -> bool:
         return False
 
 
+def keeps_grid(node: Node) -> bool:
+    """Whether what lies on a grid at the inputs of a node still does at its outputs: it only moves or chooses."""
+    row = op_def(node)
+    return row.identity or row.moves_data or row.keeps_grid(node)
+
+
 def may_be_constant(node: Node) -> bool:
     """Whether a node gives the same in every batch if its inputs do."""
     row = op_def(node)

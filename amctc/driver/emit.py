@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from amctc.diagnostics import DiagnosticError, error
 from amctc.ir import Graph
-from amctc.output import output_paths
+from amctc.output import name_prefix, output_paths
 from amctc.pipeline.emission import Emission
 from amctc.pipeline.target import Target
 from amctc.pipeline.target_text import parse_targets
@@ -52,9 +52,10 @@ def emit_files(emitters: Sequence[Emitter], graph: Graph, output: str | Path, em
     """
     files: dict[Path, bytes] = {}
     for emitter in emitters:
-        for path, content in output_paths(output, _emit(emitter, graph, emission)).items():
-            if path in files:
-                message = f"the target `{emitter.target.name}` and one before it both write this file"
+        named = replace(emission, prefix=name_prefix(output))
+        for path, content in output_paths(output, _emit(emitter, graph, named)).items():
+            if files.get(path, content) != content:
+                message = f"the target `{emitter.target.name}` and one before it both write this file, and not the same"
                 raise error("AM702", message, file=str(path), help="write them with two commands, and two prefixes")
             files[path] = content
     return files

@@ -9,7 +9,8 @@ from typing import Any, Unpack
 
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level, error
 from amctc.dialects.shapes import annotate_shapes, node_error
-from amctc.dialects.table import is_custom, op_def
+from amctc.dialects.table import op_def
+from amctc.dialects.traits import inner_products
 from amctc.driver.emit import emission_of, emit_files, find_targets
 from amctc.driver.passes import (
     Again,
@@ -129,9 +130,18 @@ def float_model(model: str | Path, weights: str | Path | None, collector: Collec
 
 def _refuse_quantized(graph: Graph, file: str) -> None:
     for node in graph.nodes:
-        integers = not is_custom(node) and any(array.dtype.kind != "f" for array in node.weights.values())
+        integers = any(
+            node.weights[product.weight].dtype.kind != "f"
+            for product in inner_products(node)
+            if product.weight in node.weights
+        )
         recurrent = op_def(node).recurrent
-        if node.dialect == "quant" or integers or (recurrent is not None and recurrent.is_quantized(node)):
+        if (
+            node.dialect == "quant"
+            or op_def(node).integer
+            or integers
+            or (recurrent is not None and recurrent.is_quantized(node))
+        ):
             what = "its weights are integers" if integers else f"it is a {node.type} layer"
             help = "give the float model"
             message = f"this model is quantized already: layer `{node.name}`, {what}"

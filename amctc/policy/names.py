@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from amctc.diagnostics import Collector, Diagnostic
 from amctc.dialects.op import OpDef, Quantizable
-from amctc.dialects.table import op_table
+from amctc.dialects.table import op_def, op_table
 from amctc.ir import Graph, Node
 from amctc.policy.json_schema import parameter_names
 from amctc.policy.rules import LayerRule, Override, Policy
@@ -39,10 +39,9 @@ class Names:
     def quantizable(self) -> Mapping[str, Candidate]:
         """The layers that can be quantized, in graph order."""
         found: dict[str, Candidate] = {}
-        table = op_table()
         for node in self._graph.nodes:
-            row = table.get(node.op)
-            if row is not None and row.quantizable is not None:
+            row = op_def(node)
+            if row.quantizable is not None:
                 found[node.name] = Candidate(node, row, row.quantizable)
         return found
 
@@ -52,8 +51,8 @@ class Names:
 
         Clean-ups merge layers of other types as well.
         """
-        rows = ((node.name, op_table().get(node.op)) for node in self._graph.nodes)
-        return {name: row for name, row in rows if row is not None and _takes_part_in_fusion(row)}
+        rows = ((node.name, op_def(node)) for node in self._graph.nodes)
+        return {name: row for name, row in rows if _takes_part_in_fusion(row)}
 
     @cached_property
     def types(self) -> Mapping[str, OpDef]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from amctc.diagnostics import Diagnostic
-from amctc.dialects.table import op_table
+from amctc.dialects.table import op_def
 from amctc.ir import InputQuant, Node, NodeQuant, WeightQuant
 from amctc.policy.rules import PassRule, Policy
 from amctc.policy.settings import ARQ_BITS, BN_UPDATE, SNQ, SNQ_DEFAULTS, ArqSettings, BnUpdate, SnqSettings
@@ -297,8 +297,7 @@ class ResolvedPolicy:
 
 
 def _default_weight(node: Node) -> WeightQuant | None:
-    row = op_table().get(node.op)
-    quantizable = row.quantizable if row is not None else None
+    quantizable = op_def(node).quantizable
     if quantizable is None or not quantizable.weights:
         return None
     settings = ArqSettings(quantizable.channel_wise, ARQ_BITS)

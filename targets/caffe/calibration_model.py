@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import inner_products
 from amctc.ir import Graph, Node
-from amctc.runtime.lowering.integer import dequantized_weight
+from amctc.runtime.lowering.weights import dequantized_weight
 from amctc.targets.caffe.files import net_text, net_weights
 from amctc.targets.caffe.quant_layers import CaffeLayer, observer_layer
 from amctc.text.plain import Plain

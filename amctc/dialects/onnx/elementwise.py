@@ -88,17 +88,24 @@ def _floats(node: Node) -> bool:
     return all(value.dtype == _FLOAT for value in node.inputs)
 
 
-def _sum_of_two(node: Node) -> OpDef | None:
-    """An Add of two values can be quantized."""
-    return _ADD_OF_TWO if len(node.inputs) == 2 and _floats(node) else None
+def _sum(node: Node) -> OpDef | None:
+    """An Add of two values can be quantized, one of a value and a constant is a map of each channel."""
+    return _ADD_OF_TWO if len(node.inputs) == 2 and _floats(node) else _ADD_OF_ONE
 
 
-_ADD = _affine("Add", "the sum of two values, or of a value and a constant", _add)
-_ADD_OF_TWO = replace(_ADD, affine=None, quantizable=Quantizable(on_by_default=False))
+_ADD_OF_ONE = _affine("Add", "the sum of two values, or of a value and a constant", _add)
+_ADD_OF_TWO = replace(_ADD_OF_ONE, affine=None, quantizable=Quantizable(on_by_default=False))
 
 
 def _activation(type: str, summary: str) -> OpDef:
     return replace(generic_row(f"{ONNX}.{type}"), summary=summary, activation=True)
+
+
+def _clip_bounds(node: Node) -> tuple[float, float] | None:
+    if len(node.inputs) != 1:
+        return None
+    low, high = node.weights.get("min"), node.weights.get("max")
+    return -np.inf if low is None else float(low.item()), np.inf if high is None else float(high.item())
 
 
 def _drops_nothing(node: Node) -> OpDef | None:
@@ -110,12 +117,17 @@ def _drops_nothing(node: Node) -> OpDef | None:
 
 ELEMENTWISE_OPS: tuple[OpDef, ...] = (
     _affine("BatchNormalization", "y = (x - mean) / sqrt(variance + epsilon) * scale + bias", _batch_norm),
-    replace(_ADD, variant=_sum_of_two, notes="quantized on request where both operands are values"),
+    replace(
+        _ADD_OF_ONE,
+        quantizable=_ADD_OF_TWO.quantizable,
+        variant=_sum,
+        notes="quantized on request where both operands are values",
+    ),
     _affine("Sub", "the difference of two values, or of a value and a constant", _sub),
     _affine("Mul", "the product of two values, or of a value and a constant", _mul),
     _affine("Div", "the quotient of two values, or of a value and a constant", _div),
-    _activation("Relu", "max(0, x)"),
-    _activation("Clip", "x between two bounds"),
+    replace(_activation("Relu", "max(0, x)"), clamps=lambda node: (0.0, np.inf)),
+    replace(_activation("Clip", "x between two bounds"), clamps=_clip_bounds),
     _activation("LeakyRelu", "x, or alpha times x where x is negative"),
     _activation("PRelu", "x, or slope times x where x is negative"),
     _activation("Sigmoid", "1 / (1 + exp(-x))"),

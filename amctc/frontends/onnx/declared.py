@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from amctc.dialects.onnx.conversion import without_large
 from amctc.dialects.onnx.element_types import OPAQUE, type_name
 from amctc.frontends.onnx.shape_values import Size, Sizes
 from amctc.text.plain import Plain
@@ -50,8 +51,6 @@ def _size(dim: Any, otherwise: str) -> int | Size:
 def _inferred(model: ModelProto) -> ModelProto:
     """The model with what ONNX infers of its values; without that where ONNX fails."""
     from onnx import shape_inference
-
-    from amctc.frontends.onnx.opset import without_large
 
     try:
         return shape_inference.infer_shapes(without_large(model), data_prop=True)

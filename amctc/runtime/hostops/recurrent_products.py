@@ -16,7 +16,8 @@ from amctc.dialects.traits import inner_products
 from amctc.ir import Node
 from amctc.quant.grid import grid_limits
 from amctc.runtime.lowering.builder import weight_of
-from amctc.runtime.lowering.integer import INT32_MAX, dequantized_weight
+from amctc.runtime.lowering.integer import INT32_MAX
+from amctc.runtime.lowering.weights import dequantized_weight
 
 Floats: TypeAlias = NDArray[np.float32]
 Multiply: TypeAlias = Callable[[Floats], Floats]

@@ -11,6 +11,7 @@ from amctc.ir import Graph, Node, Value
 from amctc.ir.node import Shape
 from amctc.runtime.lowering.builder import Lowering, opsets_of, unique_names
 from amctc.runtime.lowering.rules import RULES, rule_of
+from amctc.runtime.lowering.weights import float_operands
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -39,7 +40,7 @@ def lower_nodes(
     names: Mapping[Value, str],
 ) -> Lowering:
     """Some nodes of a graph, in order, written into a fresh `Lowering`."""
-    low = Lowering(shapes, dtypes, names, opsets_of(graph))
+    low = Lowering(shapes, dtypes, dict(names), opsets_of(graph), float_operands)
     for node in nodes:
         rule_of(node)(low, node)
     return low

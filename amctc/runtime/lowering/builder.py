@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -53,8 +53,10 @@ class Lowering:
 
     shapes: Mapping[Value, Shape]
     dtypes: Mapping[Value, str]
-    names: Mapping[Value, str]
-    opsets: Opsets = Opsets()
+    names: dict[Value, str]
+    opsets: Opsets
+    linear_operands: LinearOperands
+    """Writes the weights of a linear layer on data that are no integers."""
     nodes: list[NodeProto] = field(default_factory=list["NodeProto"])
     constants: dict[str, Array] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
@@ -84,18 +86,22 @@ class Lowering:
 
     # -- writing ---------------------------------------------------------------------------------
 
-    def emit(self, op_type: str, inputs: Sequence[str], output: str | None = None, **attrs: Attribute) -> str:
+    def emit(
+        self, op_type: str, inputs: Sequence[str], output: str | None = None, node_name: str = "", **attrs: Attribute
+    ) -> str:
         """Write a node of one output, named `output` or freshly, and give the output's name."""
         result = output if output is not None else self.fresh(op_type.lower())
-        self.emit_many(op_type, inputs, [result], **attrs)
+        self.emit_many(op_type, inputs, [result], node_name, **attrs)
         return result
 
-    def emit_many(self, op_type: str, inputs: Sequence[str], outputs: Sequence[str], **attrs: Attribute) -> None:
+    def emit_many(
+        self, op_type: str, inputs: Sequence[str], outputs: Sequence[str], node_name: str = "", **attrs: Attribute
+    ) -> None:
         """Write a node of several outputs."""
         from onnx import helper
 
         values: dict[str, Any] = dict(attrs)
-        self.nodes.append(helper.make_node(op_type, inputs, outputs, **values))
+        self.nodes.append(helper.make_node(op_type, inputs, outputs, name=node_name or None, **values))
 
     def add(self, node: NodeProto) -> None:
         """Write a node that is one of ONNX's already."""
@@ -153,12 +159,16 @@ class Lowering:
             "segment",
             [self._declaration(value) for value in inputs],
             [self._declaration(value) for value in outputs],
-            [_tensor(name, array, name in apart) for name, array in self.constants.items()],
+            self.initializers(apart),
         )
         imports = [("", self.opsets.standard), *self.opsets.others]
         opsets = [helper.make_opsetid(domain, version) for domain, version in imports]
         version = ir_version(self.opsets.standard)
         return helper.make_model(graph, opset_imports=opsets, ir_version=version, producer_name="amctc")
+
+    def initializers(self, apart: Collection[str] = ()) -> list[TensorProto]:
+        """The constants as tensors; those of the names in `apart` are declared only."""
+        return [_tensor(name, array, name in apart) for name, array in self.constants.items()]
 
     def external_constants(self) -> Mapping[str, Array]:
         """The constants that a model made with `external` does not hold."""
@@ -177,6 +187,9 @@ class Lowering:
 
 Rule: TypeAlias = Callable[[Lowering, Node], None]
 """Writes the ONNX nodes of one node of the graph."""
+
+LinearOperands: TypeAlias = Callable[[Lowering, Node], list[str]]
+"""Writes the weight and, if there is one, the bias of a linear layer, and gives their names."""
 
 
 def ir_version(opset: int) -> int:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from amctc.dialects.caffe.convolution import conv_geometry
 from amctc.ir import Node
-from amctc.runtime.lowering.builder import Lowering, weight_of
-from amctc.runtime.lowering.integer import convolve_integers, dequantized_weight, reads_integers
+from amctc.runtime.lowering.builder import Lowering
+from amctc.runtime.lowering.integer import convolve_integers, reads_integers
 from amctc.runtime.lowering.windows import conv_attributes, folded_shape
 
 
@@ -27,9 +25,7 @@ def lower_deconvolution(low: Lowering, node: Node) -> None:
 
 def _lower(low: Lowering, node: Node, op_type: str) -> None:
     geometry = conv_geometry(node, low.shape(node.inputs[0]))
-    operands = [low.constant(dequantized_weight(node), f"{node.name}.weight")]
-    if geometry.bias:
-        operands.append(low.constant(weight_of(node, "bias").astype(np.float32, copy=False), f"{node.name}.bias"))
+    operands = low.linear_operands(low, node)
     attrs = conv_attributes(geometry)
     for source, target in zip(node.inputs, node.outputs, strict=True):
         if geometry.axis == 1:

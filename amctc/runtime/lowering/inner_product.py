@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from amctc.dialects.caffe.inner_product import PARAMETER, flat_sizes
 from amctc.dialects.caffe.params import params
 from amctc.ir import Node
-from amctc.runtime.lowering.builder import Lowering, weight_of
-from amctc.runtime.lowering.integer import dequantized_weight, multiply_integers, reads_integers
+from amctc.runtime.lowering.builder import Lowering
+from amctc.runtime.lowering.integer import multiply_integers, reads_integers
 
 
 def lower_inner_product(low: Lowering, node: Node) -> None:
@@ -22,9 +20,7 @@ def lower_inner_product(low: Lowering, node: Node) -> None:
     flat = low.name(source)
     if low.shape(source) != (rows, inner):
         flat = low.reshape(flat, (rows, inner))
-    operands = [flat, low.constant(dequantized_weight(node), f"{node.name}.weight")]
-    if param.bias_term:
-        operands.append(low.constant(weight_of(node, "bias").astype(np.float32, copy=False), f"{node.name}.bias"))
+    operands = [flat, *low.linear_operands(low, node)]
     direct = low.shape(target) == (rows, int(param.num_output))
     result = low.emit("Gemm", operands, low.name(target) if direct else None, transB=0 if param.transpose else 1)
     if not direct:

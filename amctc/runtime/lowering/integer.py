@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError
-from amctc.dialects.retrain import fake_quantized_weight, trained_weights
 from amctc.dialects.shapes import node_error
 from amctc.dialects.table import op_def
-from amctc.dialects.traits import linear_trait, weight_from_rows, weight_rows
+from amctc.dialects.traits import linear_trait
 from amctc.ir import Node, Value
 from amctc.ir.node import Shape
 from amctc.quant.grid import grid_limits
@@ -82,25 +80,6 @@ def largest_sum(node: Node) -> int:
     return int(totals.max(initial=0))
 
 
-def dequantized_weight(node: Node, role: str = "weight") -> NDArray[np.float32]:
-    """The weights that an inner product of a layer on float data computes with.
-
-    float32 as they are, or put on their grid and brought back where they are trained so; int8 (quantized, the data
-    not yet) times their scale, by output channel. Raises `DiagnosticError` (AM432) for int8 without scales.
-    """
-    weight: NDArray[Any] = weight_of(node, role)
-    if weight.dtype.kind == "f":
-        how = trained_weights(node)
-        return weight.astype(np.float32, copy=False) if how is None else fake_quantized_weight(node, how, weight)
-    scale = node.quant.weight.scales.get(role) if node.quant is not None and node.quant.weight is not None else None
-    if scale is None:
-        message = f"has {weight.dtype} weights without a scale, and its input is not quantized"
-        raise DiagnosticError(node_error("AM432", node, message))
-    rows = weight_rows(node, weight).astype(np.float32)
-    scaled = rows * scale.reshape((-1,) + (1,) * (rows.ndim - 1))
-    return weight_from_rows(node, scaled).astype(np.float32, copy=False)
-
-
 def convolve_integers(low: Lowering, node: Node, attrs: Mapping[str, Attribute], axis: int = 1) -> None:
     """ConvInteger on 8-bit data, with these attributes; the padding is the offset, which means real zero.
 
@@ -114,7 +93,7 @@ def convolve_integers(low: Lowering, node: Node, attrs: Mapping[str, Attribute],
         direct = axis == 1
         if not direct:
             data, output = low.reshape(data, folded_shape(low.shape(source), axis)), low.fresh("sums")
-        sums = low.emit("ConvInteger", [data, *operands], None if bias else output, **attrs)
+        sums = low.emit("ConvInteger", [data, *operands], None if bias else output, "", **attrs)
         _finish(low, sums, bias, output, target)
 
 

@@ -1,0 +1,1 @@
+"""Target `onnx`: the deploy model for Ascend, the fake-quant model, the model of Q/DQ pairs, and their records."""

@@ -1,0 +1,50 @@
+"""What a model tells of itself: which program wrote it, from which policy, and what was done to each layer."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from amctc.ir import Graph, Node
+from amctc.pipeline.emission import Emission
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+PREFIX = "amctc."
+
+
+def describe(model: ModelProto, graph: Graph, emission: Emission) -> None:
+    """Write producer and metadata into a model; those of the source stay.
+
+    `amctc.provenance` is JSON: by the name of each layer that a pass made or changed, what was done, by which pass
+    and after which rule of the policy.
+    """
+    name, _, version = emission.tool.partition(" ")
+    model.producer_name, model.producer_version = name, version
+    entries: dict[str, str] = {}
+    kept = graph.attrs.get("metadata")
+    for text in kept if isinstance(kept, tuple) else ():
+        key, _, value = str(text).partition("=")
+        if not key.startswith(PREFIX):
+            entries[key] = value
+    entries[f"{PREFIX}version"] = version
+    if emission.policy_sha256 is not None:
+        entries[f"{PREFIX}policy_sha256"] = emission.policy_sha256
+    if emission.pipeline is not None:
+        entries[f"{PREFIX}pipeline"] = emission.pipeline
+    told = {node.name: _told(node) for node in graph.nodes if node.provenance.changes}
+    if told:
+        entries[f"{PREFIX}provenance"] = json.dumps(told, ensure_ascii=False, sort_keys=True)
+    for key, value in entries.items():
+        model.metadata_props.add(key=key, value=value)
+
+
+def _told(node: Node) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = []
+    for change in node.provenance.changes:
+        entry = {"by": change.by, "what": change.what}
+        if change.rule is not None:
+            entry["rule"] = change.rule
+        found.append(entry)
+    return found

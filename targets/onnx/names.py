@@ -1,0 +1,37 @@
+"""The names that values have in an ONNX file: those of the source."""
+
+from __future__ import annotations
+
+from amctc.ir import Graph, Value
+
+
+def value_names(graph: Graph) -> dict[Value, str]:
+    """A name for each value: its blob's, for the last value of that blob, as `amctc run` counts it.
+
+    The others of a blob (what an in-place layer overwrites, sums before they are dequantized) are numbered.
+    """
+    names: dict[Value, str] = {}
+    taken: set[str] = set()
+    values = [value for node in reversed(graph.nodes) for value in reversed(node.outputs)]
+    for value in (*graph.outputs, *values):
+        if value not in names:
+            names[value] = _free(value.blob or value.name, taken)
+    return names
+
+
+def _free(wanted: str, taken: set[str]) -> str:
+    name, count = wanted, 0
+    while name in taken:
+        count += 1
+        name = f"{wanted}.{count}"
+    taken.add(name)
+    return name
+
+
+def one_name_for_sums(graph: Graph, names: dict[Value, str]) -> dict[Value, str]:
+    """The same names, but one for the two sides of a Dequantize: in a form where it does nothing."""
+    found = dict(names)
+    for node in graph.nodes:
+        if node.op == "quant.Dequantize" and graph.has_single_use(node.inputs[0]):
+            found[node.inputs[0]] = names[node.output]
+    return found

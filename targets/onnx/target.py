@@ -1,0 +1,62 @@
+"""The files of target `onnx`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from amctc.ir import Graph
+from amctc.pipeline.emission import Emission
+from amctc.pipeline.options import option
+from amctc.pipeline.target import Target
+from amctc.records.quant_info import quant_info
+from amctc.records.scale_offset import scale_offset_record
+from amctc.targets.onnx.external import model_files
+from amctc.targets.onnx.metadata import describe
+from amctc.targets.onnx.model import deploy_model, fake_quant_model, float_model, qdq_model
+from amctc.targets.onnx.version import in_opset
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+@dataclass(frozen=True)
+class OnnxTarget(Target):
+    """ONNX: the deploy model for ATC, the fake-quant model in float, the model of Q/DQ pairs, and their records.
+
+    A graph that no pass has quantized gives one float model. Data and weights of the deploy model are integers, and
+    its Ascend ops are such that ONNX Runtime does not run it; the others any runtime runs. The model of pairs is what
+    ONNX Runtime runs in integers.
+    """
+
+    name: ClassVar[str] = "onnx"
+    opset: int = option(0, help="the opset of the fake-quant and the Q/DQ model; 0: that of the source", least=0)
+    external_data: bool = option(False, help="weights in a file of their own beside each model")
+    unsigned: bool = option(True, help="data of the Q/DQ model as unsigned integers, which x86 kernels are fastest on")
+
+    def emit(self, graph: Graph) -> Mapping[str, bytes]:
+        """The files of a graph, by the end of their name."""
+        return self.emit_with(graph, Emission())
+
+    def emit_with(self, graph: Graph, emission: Emission) -> Mapping[str, bytes]:
+        """The same, with what the models tell of how they came to be."""
+        models = self._models(graph)
+        files: dict[str, bytes] = {}
+        for ending, model in models.items():
+            describe(model, graph, emission)
+            files |= model_files(model, ending, emission.prefix, external=self.external_data)
+        if len(models) > 1:
+            files["quant.json"] = quant_info(graph).encode()
+            files["scale_offset_record.txt"] = scale_offset_record(graph).encode()
+        return files
+
+    def _models(self, graph: Graph) -> dict[str, ModelProto]:
+        if not any(node.dialect == "quant" or node.quant is not None for node in graph.nodes):
+            return {"model.onnx": in_opset(float_model(graph), self.opset)}
+        wide = any(node.op == "quant.Quantize" and int(str(node.attrs["bits"])) > 8 for node in graph.nodes)
+        return {
+            "deploy_model.onnx": deploy_model(graph),
+            "fake_quant_model.onnx": in_opset(fake_quant_model(graph), self.opset),
+            "qdq_model.onnx": in_opset(qdq_model(graph, unsigned=self.unsigned), self.opset, wide=wide),
+        }
