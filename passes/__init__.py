@@ -11,11 +11,15 @@ PASSES = {
     "update-batchnorm": "amctc.passes.update_batchnorm:UpdateBatchNorm",
     "fuse-batchnorm": "amctc.passes.fuse_batchnorm:FuseBatchNorm",
     "depthwise-affine": "amctc.passes.depthwise_affine:DepthwiseAffine",
+    "replace-relu6": "amctc.passes.replace_relu6:ReplaceReLU6",
+    "equalize-layers": "amctc.passes.equalize_layers:EqualizeLayers",
     "annotate-quant": "amctc.passes.annotate_quant:AnnotateQuant",
     "apply-record": "amctc.passes.apply_record:ApplyRecord",
+    "observe-means": "amctc.passes.observe_means:ObserveMeans",
     "quantize-weights": "amctc.passes.quantize_weights:QuantizeWeights",
     "observe": "amctc.passes.observe:Observe",
     "calibrate": "amctc.passes.calibrate:Calibrate",
+    "correct-bias": "amctc.passes.correct_bias:CorrectBias",
     "insert-quant": "amctc.passes.insert_quant:InsertQuant",
     "quantize-bias": "amctc.passes.quantize_bias:QuantizeBias",
 }
@@ -29,6 +33,10 @@ PIPELINES = {
     ),
     "ptq": (
         "fuse-batchnorm,depthwise-affine,annotate-quant,quantize-weights,observe,calibrate,quantize-bias,insert-quant"
+    ),
+    "ptq-equalized": (
+        "fuse-batchnorm,depthwise-affine,equalize-layers,annotate-quant,observe-means,quantize-weights,observe,"
+        "calibrate,correct-bias,quantize-bias,insert-quant"
     ),
     "ptq-nonuniform": (
         "annotate-quant,quantize-weights,update-batchnorm,fuse-batchnorm,depthwise-affine,annotate-quant,"

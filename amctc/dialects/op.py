@@ -58,6 +58,23 @@ class Window:
 
 
 @dataclass(frozen=True)
+class LinearChannels:
+    """Which weights of a linear layer go with which channel of its output and of its input.
+
+    Channels are numbered group by group: number c of the output is number c % O of group c // O in
+    [groups, O, I, everything else], and likewise for the input.
+    """
+
+    split: Callable[[Node, NDArray[np.generic]], NDArray[np.generic]]
+    """The weight array as [groups, Cout / groups, Cin / groups, everything else]; a view where possible."""
+    join: Callable[[Node, NDArray[np.generic]], NDArray[np.generic]]
+    """The inverse: back to the array's own shape."""
+    input_axis: Callable[[Node, Shape], int]
+    """The axis of an input of that shape at which its channels begin. A layer that takes the axes from there on as
+    one (InnerProduct) has a channel for each element of them, in their order."""
+
+
+@dataclass(frozen=True)
 class Linear:
     """The op is linear in its data input: weights times data, plus a bias for each output channel."""
 
@@ -78,6 +95,8 @@ class Linear:
     weights has."""
     transposed: bool = False
     """Whether the windows lie over the output, as those of a transposed convolution."""
+    channels: LinearChannels | None = None
+    """How the weights go with the channels of the input; None where nothing is known of that."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +143,16 @@ class Affine:
     coefficients: Callable[[Node, int], tuple[NDArray[np.float64], NDArray[np.float64]] | str]
     become: Callable[[Node, NDArray[np.float32], NDArray[np.float32]], None] | None = None
     """Turn the node into its dialect's layer of such a map, with this a and this b for each channel of axis 1."""
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """The op is a ReLU that stops at an upper bound."""
+
+    bound: Callable[[Node], float | str]
+    """The bound, or the reason (a sentence) why this node is not such a function."""
+    become: Callable[[Node], None]
+    """Turn the node into its dialect's ReLU, which has no bound."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +227,10 @@ class OpDef:
     recurrent: Recurrent | None = None
     affine: Affine | None = None
     statistics: BatchStatistics | None = None
+    homogeneous: Callable[[Node], bool] | None = None
+    """Whether this node is positively homogeneous: its input times s > 0 gives its output times s. For an op with one
+    input that looks at each element alone (`activation`, `identity`) or at each channel of axis 1."""
+    bounded: Bounded | None = None
     reshaping: Reshaping | None = None
     permuting: Permuting | None = None
     source: bool = False

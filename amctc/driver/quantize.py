@@ -13,6 +13,7 @@ from amctc.dialects.table import op_def
 from amctc.dialects.traits import inner_products
 from amctc.driver.emit import emission_of, emit_files, find_targets
 from amctc.driver.passes import (
+    UPDATE,
     Again,
     build_pipeline,
     check_needs,
@@ -29,6 +30,7 @@ from amctc.output import write_files
 from amctc.pipeline.context import Calibration, Context, Feeds, Refusal
 from amctc.pipeline.instrument import Instrument, PassRun
 from amctc.pipeline.pass_ import Pass
+from amctc.pipeline.pipeline import Pipeline
 from amctc.plugins import load_plugins
 from amctc.policy import Policy, ResolvedPolicy, not_yet_available, resolve
 from amctc.policy.dump_dir import check_dump_dir
@@ -93,6 +95,7 @@ def compile(
         told.raise_errors()
         dataset = open_dataset(graph, data, preprocess, told)
         _take_shapes(graph, dataset)
+        _need_anew(dataset, resolved, steps)
         calibration = _calibration(graph, dataset, resolved, batch_size, calibrating)
         return graph, Context(resolved, calibration, told)
 
@@ -174,14 +177,23 @@ def _take_shapes(graph: Graph, dataset: Dataset) -> None:
         annotate_shapes(graph, {name: (batch, *sample[name].shape[1:]) for name in unknown})
 
 
+def _need_anew(dataset: Dataset, policy: ResolvedPolicy, steps: Pipeline) -> None:
+    """Raise `DiagnosticError` (AM446) where the data can be gone through only once, and more than one pass does so."""
+    if not dataset.once:
+        return
+    readers = [f"`{step.name}`" for step in steps.passes if step.needs_calibration and step.name != UPDATE]
+    if policy.update_bn:
+        readers.insert(0, "`update_bn`")
+    if len(readers) > 1:
+        message = f"{' and '.join(readers)} each go through the data, and an iterator can be read only once"
+        raise error("AM446", message, help="give a list, or an object whose `__iter__` starts anew")
+
+
 def _calibration(
     graph: Graph, dataset: Dataset, policy: ResolvedPolicy, batch_size: int | None, report: Progress
 ) -> Calibration:
     size = batch_size or declared_batch(graph)
     require_batches(dataset, size, policy.batch_num)
-    if policy.update_bn and dataset.once:
-        message = "`update_bn` and the calibration both go through the data, and an iterator can be read only once"
-        raise error("AM446", message, help="give a list, or an object whose `__iter__` starts anew")
 
     def more(count: int) -> Iterator[Feeds]:
         """Whole batches alone, where it is known how many there are: a short one has statistics of its own."""

@@ -23,6 +23,8 @@ TRAITS: Mapping[str, Callable[[OpDef], bool]] = MappingProxyType(
         "affine": lambda row: row.affine is not None,
         "activation": lambda row: row.activation,
         "identity": lambda row: row.identity,
+        "homogeneous": lambda row: row.homogeneous is not None,
+        "bounded": lambda row: row.bounded is not None,
         "movement": lambda row: row.moves_data,
         "reshaping": lambda row: row.reshaping is not None,
         "permuting": lambda row: row.permuting is not None,

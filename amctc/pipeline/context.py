@@ -56,8 +56,9 @@ class Context:
 
     `policy`, `calibration` and `record` (factors that are given) are None in a pipeline that runs without them (a
     pass that needs one says so through `needs_policy`, `needs_calibration` and `needs_record`). `refusals` is an
-    ordered set. `statistics` are what update-batchnorm has found, by layer and role. `counts` are the statistics of
-    the pass that runs, under words of its own.
+    ordered set. `statistics` are what update-batchnorm has found, by layer and role. `means` are those
+    of the channels that observe-means has seen in the float network: [batches, channels] by layer. `counts` are the
+    statistics of the pass that runs, under words of its own.
     """
 
     policy: ResolvedPolicy | None = None
@@ -68,6 +69,7 @@ class Context:
     facts: dict[Callable[[Graph], object], object] = field(default_factory=dict[Callable[[Graph], object], object])
     record: ScaleRecord | None = None
     statistics: dict[str, Statistics] = field(default_factory=dict[str, Statistics])
+    means: dict[str, NDArray[np.float64]] = field(default_factory=dict[str, NDArray[np.float64]])
 
     def need_policy(self) -> ResolvedPolicy:
         if self.policy is None:

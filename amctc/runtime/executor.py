@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,8 @@ class Executor:
     weights must not be changed while the executor is in use. A session is built when its shapes are
     first met, as some layers' outputs are as large as their data say; those of the last two shapes
     are kept, so a shorter last batch costs one building, not one in every epoch. With `reuse` the
-    arrays of a result are overwritten by the next run. A recurrent layer goes on from the state in which
+    arrays of a result are overwritten by the next run. `apart` are nodes that `run_together` shows before any
+    other reads what they give. A recurrent layer goes on from the state in which
     the batch before left it, as in Caffe.
     """
 
@@ -43,6 +45,7 @@ class Executor:
         threads: int | None = None,
         host_ops: Sequence[HostOp] = (),
         reuse: bool = False,
+        apart: Collection[Node] = (),
     ) -> None:
         self._reuse = reuse
         self.graph = graph
@@ -52,7 +55,7 @@ class Executor:
         self._declared = infer_shapes(graph, self._given)
         self._dtypes = annotate_dtypes(graph)
         self._inputs = graph_inputs(graph)
-        self.steps = make_plan(graph, self.fetch, self._dtypes, (*host_ops, *HOST_OPS))
+        self.steps = make_plan(graph, self.fetch, self._dtypes, (*host_ops, *HOST_OPS), apart)
         # A source may have tops that nobody reads, such as the labels of a Data layer.
         read = {value for node in needed_nodes(graph, self.fetch) for value in node.inputs}
         self._needed = {value for value in (*read, *self.fetch) if op_def(value.producer).source}
@@ -71,23 +74,67 @@ class Executor:
         batch, AM420 for missing weights, AM421 where memory does not suffice, AM430 where an integer
         sum leaves 32 bits.
         """
-        values: dict[Value, NDArray[Any]] = {**check_feeds(feeds, self._inputs, self._declared, self._needed)}
+        values = self._begin(feeds)
         wanted = set(self.fetch)
-        for number, step in enumerate(self.steps):
-            known = {value: values[value].shape for value in step.inputs}
-            try:
-                # Infinity and NaN are results, for numpy as they are for ONNX Runtime.
-                with np.errstate(all="ignore"):
-                    if isinstance(step, HostStep):
-                        values.update(self._host_step(number, step, known, values))
-                    else:
-                        values.update(self._session(number, step, known).run(values))
-            except MemoryError as failure:
-                raise out_of_memory(step.nodes, known) from failure
+        for number in range(len(self.steps)):
+            self._step(number, values)
             for value in self._last_reader.get(number, ()):
                 if value not in wanted:
                     del values[value]
         return {value: values[value] for value in self.fetch}
+
+    def run_together(
+        self,
+        batches: Iterable[Mapping[str, ArrayLike]],
+        look: Callable[[tuple[Value, ...], Sequence[dict[Value, NDArray[Any]]]], None],
+    ) -> None:
+        """Run all batches side by side: each step on every batch before the next step begins.
+
+        After each step `look` is given what the step has computed of the fetched values, and the values of each batch;
+        it may put other arrays of the same shape in the place of these, which the later steps then read. All values
+        that are still to be read are kept, of all batches (see `bytes_alive`); fetched ones are not kept for longer. An
+        executor with `reuse` cannot do so. Raises as `run` does.
+        """
+        alive = [self._begin(feeds) for feeds in batches]
+        wanted = set(self.fetch)
+        for number, step in enumerate(self.steps):
+            for values in alive:
+                self._step(number, values)
+            look(tuple(value for value in step.outputs if value in wanted), alive)
+            for value in self._last_reader.get(number, ()):
+                for values in alive:
+                    del values[value]
+
+    def bytes_alive(self, shapes: Mapping[str, Shape]) -> int:
+        """The most bytes that the values of one batch take at any time in `run_together`, for inputs of these shapes.
+
+        Without what a session needs inside, and without values whose shape only the data say.
+        """
+        sizes = {v: 4 * math.prod(shape) for v, shape in infer_shapes(self.graph, shapes).items()}
+        now = sum(sizes.get(value, 0) for value in self._needed)
+        most = now
+        for number, step in enumerate(self.steps):
+            now += sum(sizes.get(value, 0) for value in step.outputs)
+            most = max(most, now)
+            now -= sum(sizes.get(value, 0) for value in self._last_reader.get(number, ()))
+        return most
+
+    def _begin(self, feeds: Mapping[str, ArrayLike]) -> dict[Value, NDArray[Any]]:
+        return {**check_feeds(feeds, self._inputs, self._declared, self._needed)}
+
+    def _step(self, number: int, values: dict[Value, NDArray[Any]]) -> None:
+        """Add what a step computes."""
+        step = self.steps[number]
+        known = {value: values[value].shape for value in step.inputs}
+        try:
+            # Infinity and NaN are results, for numpy as they are for ONNX Runtime.
+            with np.errstate(all="ignore"):
+                if isinstance(step, HostStep):
+                    values.update(self._host_step(number, step, known, values))
+                else:
+                    values.update(self._session(number, step, known).run(values))
+        except MemoryError as failure:
+            raise out_of_memory(step.nodes, known) from failure
 
     def _host_step(
         self, number: int, step: HostStep, known: Mapping[Value, Shape], values: Mapping[Value, NDArray[Any]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from amctc.dialects.table import is_foreign, op_def
@@ -56,13 +56,18 @@ def needed_nodes(graph: Graph, fetch: Iterable[Value]) -> list[Node]:
 
 
 def make_plan(
-    graph: Graph, fetch: Sequence[Value], dtypes: Mapping[Value, str], host_ops: Sequence[HostOp]
+    graph: Graph,
+    fetch: Sequence[Value],
+    dtypes: Mapping[Value, str],
+    host_ops: Sequence[HostOp],
+    apart: Collection[Node] = (),
 ) -> tuple[Segment | HostStep, ...]:
     """Steps that compute the fetched values, each after those it reads from.
 
     A node's level grows by one wherever data pass from ONNX Runtime to a host op or back, so the
-    number of sessions is the smallest for the longest such chain, but for very many nodes. O(nodes + edges). Raises
-    `DiagnosticError` (AM436) for a custom layer, or one of a registered op, that no host op runs.
+    number of sessions is the smallest for the longest such chain, but for very many nodes. What reads a node that is to
+    be kept `apart` stands in a later step than this. O(nodes + edges). Raises `DiagnosticError` (AM436) for a custom
+    layer, or one of a registered op, that no host op runs.
     """
     level: dict[Node, int] = {}
     taken: dict[Node, HostOp] = {}
@@ -75,18 +80,19 @@ def make_plan(
         op = next((op for op in host_ops if op.applies(node, dtypes)), None)
         if op is None and is_foreign(node):
             raise missing_host_op(node)
-        reached = max((level[value.producer] for value in node.inputs), default=0)
+        reached = max((level[v.producer] + 2 * (v.producer in apart) for v in node.inputs), default=0)
         if op is not None:
             taken[node] = op
         # Even levels are ONNX Runtime's, odd ones the host's.
         level[node] = reached if reached % 2 == (op is not None) else reached + 1
         (host if op is not None else onnx).setdefault(level[node], []).append(node)
+    fetched = set(fetch)
     steps: list[Segment | HostStep] = []
     for number in sorted({*onnx, *host}):
         if number in onnx:
             nodes = onnx[number]
             parts = (nodes[start : start + MOST_NODES] for start in range(0, len(nodes), MOST_NODES))
-            steps.extend(_segment(part, set(fetch)) for part in parts)
+            steps.extend(_segment(part, fetched) for part in parts)
         steps.extend(HostStep(node, taken[node]) for node in host.get(number, ()))
     return tuple(steps)
 

@@ -81,6 +81,15 @@ def relu(build: Builder, value: Value) -> Value:
     return build.layer("ReLU", value)
 
 
+def relu6(build: Builder, value: Value) -> Value:
+    return build.layer("ReLU6", value)
+
+
+def two_convs(build: Builder, value: Value) -> Value:
+    """Two that can be equalized, and what keeps them apart from the next two."""
+    return build.layer("Sigmoid", conv(build, relu(build, conv(build, value))))
+
+
 def pool(build: Builder, value: Value) -> Value:
     return build.layer("Pooling", value, pooling_param={"kernel_size": 1})
 
@@ -186,7 +195,7 @@ class Case:
     """A pass, the unit that keeps it busy, and what must have run before it.
 
     `weights` says whether it changes weights; `factors` that data scales are made up before it, `record` that
-    it has them from a record.
+    it has them from a record, `means` that those of the float network are known.
     """
 
     unit: Unit
@@ -195,6 +204,7 @@ class Case:
     factors: bool = False
     weights: bool = False
     record: bool = False
+    means: bool = False
 
 
 DEPTHWISE = 'override_layer_types { layer_type: "Scale" calibration_config { ifmr_quantize { num_bits: 8 } } }'
@@ -212,11 +222,15 @@ CASES = {
     "update-batchnorm": Case(normalized, setup=QUANTIZED, policy=UPDATED, weights=True),
     "fuse-batchnorm": Case(normalized, weights=True),
     "depthwise-affine": Case(scale_relu, policy=DEPTHWISE, weights=True),
+    "replace-relu6": Case(relu6),
+    "equalize-layers": Case(two_convs, weights=True),
     "annotate-quant": Case(conv_pool, policy=""),
     "apply-record": Case(conv_pool, setup="annotate-quant", policy="", record=True),
+    "observe-means": Case(conv_pool, setup="annotate-quant", policy=""),
     "quantize-weights": Case(conv_pool, setup="annotate-quant", policy="", weights=True),
     "observe": Case(conv_pool, setup=QUANTIZED, policy=""),
     "calibrate": Case(conv_pool, setup=f"{QUANTIZED},observe", policy=""),
+    "correct-bias": Case(conv_pool, setup=QUANTIZED, policy="", factors=True, weights=True, means=True),
     "quantize-bias": Case(conv_pool, setup=QUANTIZED, policy="", factors=True, weights=True),
     "insert-quant": Case(conv_pool, setup=QUANTIZED, policy="", factors=True),
 }
@@ -234,6 +248,8 @@ def prepared(case: Case, shape: str, size: int) -> tuple[Graph, Context]:
     for node in graph.nodes if case.factors else ():
         for quant in () if node.quant is None else node.quant.inputs:
             node.quant = None if node.quant is None else node.quant.with_factors(quant.index, 0.5, 3)
+    if case.means:
+        context.means.update({node.name: np.zeros((1, 2)) for node in graph.nodes if node.type == "Convolution"})
     if case.record:
         context = replace(context, record=ScaleRecord(tuple(made_up(graph))))
     return graph, context

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,19 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError
 from amctc.dialects.shapes import infer_shapes
 from amctc.dialects.table import op_table
-from amctc.ir import Graph, Node
+from amctc.ir import Graph, Node, Value
 from amctc.ir.node import Array, Shape
 from amctc.runtime import plan
 from amctc.runtime.executor import Executor, run_graph
 from amctc.runtime.hostops import HOST_OPS, HostOp, for_op
 from amctc.runtime.lowering import RULES, lower
 from amctc.runtime.lowering.onnx_nodes import ONNX_RULES
-from tests.nets import data, layer, make_net
+from tests.nets import conv, data, layer, make_net
 from tests.passes.pass_graphs import SHAPE, chain, normalized
 from tests.runtime.nets import add_input, one_layer, random
 
@@ -246,3 +247,31 @@ def test_a_very_large_graph_runs_in_several_sessions(monkeypatch: pytest.MonkeyP
     assert len(cut.steps) == -(-len(whole.steps[0].nodes) // 40) > 3
     (one,), (other,) = whole.run(feeds).values(), cut.run(feeds).values()
     assert np.abs(one - other).max() <= 2e-6 * np.abs(one).max()
+
+
+def test_batches_that_run_together_give_what_each_gives_alone(tmp_path: Path) -> None:
+    graph = make_net(
+        tmp_path, data("2 3 8 8") + conv("a", "data", 4) + layer("r", "ReLU", "a", "r") + conv("b", "r", 2)
+    )
+    nodes = [graph.node("a"), graph.node("b")]
+    fetch = [node.output for node in nodes]
+    feeds = [{"data": np.random.default_rng(seed).normal(size=(2, 3, 8, 8)).astype(np.float32)} for seed in range(3)]
+    executor = Executor(graph, fetch=fetch, apart=nodes)
+    seen: dict[str, list[NDArray[Any]]] = {}
+
+    def look(values: tuple[Value, ...], alive: Sequence[dict[Value, NDArray[Any]]]) -> None:
+        for value in values:
+            seen[value.name] = [arrays[value] for arrays in alive]
+            for arrays in alive:
+                arrays[value] = arrays[value] + np.float32(value.name == "a")
+
+    executor.run_together(feeds, look)
+    assert list(seen) == ["a", "b"]
+    shifted = graph.node("a").weights["bias"].astype(np.float32) + 1
+    usual = [Executor(graph, fetch=fetch).run(each) for each in feeds]
+    graph.node("a").weights["bias"] = shifted
+    for number, each in enumerate(feeds):
+        np.testing.assert_array_equal(seen["a"][number], usual[number][fetch[0]])
+        np.testing.assert_allclose(seen["b"][number], Executor(graph, fetch=fetch).run(each)[fetch[1]], atol=1e-4)
+    # the input and what `a` gives of it; then that and what the second session makes of it
+    assert executor.bytes_alive({"data": (2, 3, 8, 8)}) == 4 * 2 * max(3 * 64 + 4 * 36, 4 * 36 + 2 * 16)

@@ -16,6 +16,11 @@ from amctc.ir import Node
 from amctc.ir.node import Shape
 
 
+def always(node: Node) -> bool:
+    """True of every node, whatever it says."""
+    return True
+
+
 def elementwise(
     type: str,
     summary: str,
@@ -24,6 +29,7 @@ def elementwise(
     infer: Infer = same_shape,
     activation: bool = True,
     notes: str = "",
+    homogeneous: bool = False,
 ) -> OpDef:
     """The row of a function of each element of one blob.
 
@@ -39,6 +45,7 @@ def elementwise(
         parameter=parameter,
         quantizable=None if on is None else Quantizable(on_by_default=on),
         activation=activation,
+        homogeneous=always if homogeneous else None,
         notes=notes,
     )
 
@@ -60,13 +67,20 @@ def _power_coefficients(node: Node, channels: int) -> tuple[NDArray[np.float64],
     return np.full(channels, param.scale, np.float64), np.full(channels, param.shift, np.float64)
 
 
+def _power_is_homogeneous(node: Node) -> bool:
+    param = params(node, "power_param")
+    return bool((param.power, param.shift) == (1, 0))
+
+
 def _power_changes_nothing(node: Node, shapes: tuple[Shape, ...]) -> bool:
     param = params(node, "power_param")
     return bool((param.power, param.scale, param.shift) == (1, 1, 0))
 
 
 ACTIVATION_OPS: tuple[OpDef, ...] = (
-    elementwise("ReLU", "y = max(x, 0) + negative_slope * min(x, 0)", on=False, parameter="relu_param"),
+    elementwise(
+        "ReLU", "y = max(x, 0) + negative_slope * min(x, 0)", on=False, parameter="relu_param", homogeneous=True
+    ),
     OpDef(
         name="caffe.PReLU",
         summary="y = max(x, 0) + slope * min(x, 0), one learned slope for each channel or for all",
@@ -77,11 +91,12 @@ ACTIVATION_OPS: tuple[OpDef, ...] = (
         parameter="prelu_param",
         quantizable=Quantizable(on_by_default=False),
         activation=True,
+        homogeneous=always,
         notes="slope [C], or a scalar if `channel_shared`",
     ),
     elementwise("Sigmoid", "y = 1 / (1 + exp(-x))", on=True, parameter="sigmoid_param"),
     elementwise("TanH", "y = tanh(x)", on=True, parameter="tanh_param"),
-    elementwise("AbsVal", "y = |x|", on=False),
+    elementwise("AbsVal", "y = |x|", on=False, homogeneous=True),
     replace(
         elementwise(
             "Power",
@@ -91,6 +106,7 @@ ACTIVATION_OPS: tuple[OpDef, ...] = (
             notes="NaN where a negative base meets a fractional power, as in Caffe",
         ),
         affine=Affine(_power_coefficients, become_scale),
+        homogeneous=_power_is_homogeneous,
         changes_nothing=_power_changes_nothing,
     ),
 )

@@ -28,6 +28,11 @@ def become_scale(node: Node, scale: NDArray[np.float32], bias: NDArray[np.float3
     node.weights = {"scale": scale, "bias": bias} if biased else {"scale": scale}
 
 
+def become_relu(node: Node, negative_slope: float = 0.0) -> None:
+    """A ReLU with that slope below 0."""
+    _become(node, "ReLU", "relu_param", {"negative_slope": negative_slope} if negative_slope else {})
+
+
 def _become(node: Node, type: str, field: str, parameters: Mapping[str, Plain]) -> None:
     """Caffe refuses `param` messages for blobs that a layer lacks, so what is said of training goes."""
     node.op = f"caffe.{type}"

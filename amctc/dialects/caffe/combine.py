@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from amctc.dialects.caffe.activation import always
 from amctc.dialects.caffe.blobs import (
     axis_of,
     describe,
@@ -109,6 +110,7 @@ COMBINE_OPS: tuple[OpDef, ...] = (
         infer=same_shape,
         quantizable=_ON,
         identity=True,
+        homogeneous=always,
         moves_data=True,
         dtypes=same_dtype,
     ),

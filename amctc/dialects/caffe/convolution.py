@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from amctc.dialects.caffe.blobs import axis_of, need_equal
 from amctc.dialects.caffe.params import params, with_params
 from amctc.dialects.caffe.spatial import Windows, windows_of
-from amctc.dialects.op import Arity, Linear, OpDef, OpError, Quantizable, Window
+from amctc.dialects.channels import by_channels, by_channels_transposed
+from amctc.dialects.op import Arity, Linear, LinearChannels, OpDef, OpError, Quantizable, Window
 from amctc.ir import Node
 from amctc.ir.node import Shape
 
@@ -125,6 +126,29 @@ def _from_transposed_rows(node: Node, rows: NDArray[np.generic]) -> NDArray[np.g
     return np.ascontiguousarray(grouped.transpose(0, 2, 1, 3)).reshape(shape)
 
 
+def _group_of(node: Node) -> int:
+    """The groups of a layer whose input has a shape, or that says them."""
+    param = params(node, PARAMETER)
+    shape = node.inputs[0].shape
+    return _group(node, param, 0 if shape is None else shape[axis_of(param.axis, len(shape))])
+
+
+def _split(node: Node, weight: NDArray[np.generic]) -> NDArray[np.generic]:
+    return by_channels(weight, _group_of(node))
+
+
+def _split_transposed(node: Node, weight: NDArray[np.generic]) -> NDArray[np.generic]:
+    return by_channels_transposed(weight, _group_of(node))
+
+
+def _join(node: Node, parts: NDArray[np.generic]) -> NDArray[np.generic]:
+    return parts.reshape(node.weights["weight"].shape)
+
+
+def _join_transposed(node: Node, parts: NDArray[np.generic]) -> NDArray[np.generic]:
+    return np.ascontiguousarray(parts.transpose(0, 2, 1, 3)).reshape(node.weights["weight"].shape)
+
+
 def _enable_bias(node: Node) -> None:
     with_params(node, PARAMETER, bias_term=True)
 
@@ -141,7 +165,11 @@ def sums_dtype(node: Node) -> tuple[str, ...]:
     return (found,) * len(node.outputs)
 
 
-_LINEAR = Linear("weight", "bias", _out_channels, _channel_axis, _rows, _from_rows, _enable_bias, _window)
+_CHANNELS = LinearChannels(_split, _join, _channel_axis)
+_CHANNELS_TRANSPOSED = LinearChannels(_split_transposed, _join_transposed, _channel_axis)
+_LINEAR = Linear(
+    "weight", "bias", _out_channels, _channel_axis, _rows, _from_rows, _enable_bias, _window, channels=_CHANNELS
+)
 _TRANSPOSED = Linear(
     "weight",
     "bias",
@@ -152,6 +180,7 @@ _TRANSPOSED = Linear(
     _enable_bias,
     _window,
     transposed=True,
+    channels=_CHANNELS_TRANSPOSED,
 )
 _QUANTIZABLE = Quantizable(on_by_default=True, weights=True, channel_wise=True)
 _MANY = Arity(1, None)

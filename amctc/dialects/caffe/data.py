@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from amctc.dialects.caffe.activation import always
 from amctc.dialects.caffe.become import become_reshape
 from amctc.dialects.caffe.blobs import axis_of, describe, need_own_top, same_dtype, same_shape
 from amctc.dialects.caffe.data_layers import DATA_LAYER_OPS
@@ -74,6 +75,7 @@ DATA_OPS: tuple[OpDef, ...] = (
         infer=same_shape,
         parameter="dropout_param",
         identity=True,
+        homogeneous=always,
         dtypes=same_dtype,
     ),
     OpDef(

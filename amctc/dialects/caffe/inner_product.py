@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from amctc.dialects.caffe.blobs import axis_of
 from amctc.dialects.caffe.convolution import sums_dtype
 from amctc.dialects.caffe.params import params, with_params
-from amctc.dialects.op import ONE, Linear, OpDef, OpError, Quantizable
+from amctc.dialects.op import ONE, Linear, LinearChannels, OpDef, OpError, Quantizable
 from amctc.ir import Node
 from amctc.ir.node import Shape
 
@@ -56,6 +56,18 @@ def _from_rows(node: Node, rows: NDArray[np.generic]) -> NDArray[np.generic]:
     return np.ascontiguousarray(rows.T) if params(node, PARAMETER).transpose else rows
 
 
+def _split(node: Node, weight: NDArray[np.generic]) -> NDArray[np.generic]:
+    return _rows(node, weight)[np.newaxis, :, :, np.newaxis]
+
+
+def _join(node: Node, parts: NDArray[np.generic]) -> NDArray[np.generic]:
+    return _from_rows(node, parts[0, :, :, 0])
+
+
+def _input_axis(node: Node, shape: Shape) -> int:
+    return flat_sizes(node, shape)[0]
+
+
 def _enable_bias(node: Node) -> None:
     with_params(node, PARAMETER, bias_term=True)
 
@@ -70,7 +82,16 @@ INNER_PRODUCT_OPS: tuple[OpDef, ...] = (
         weight_shapes=_weight_shapes,
         parameter=PARAMETER,
         quantizable=Quantizable(on_by_default=True, weights=True),
-        linear=Linear("weight", "bias", _out_channels, _channel_axis, _rows, _from_rows, _enable_bias),
+        linear=Linear(
+            "weight",
+            "bias",
+            _out_channels,
+            _channel_axis,
+            _rows,
+            _from_rows,
+            _enable_bias,
+            channels=LinearChannels(_split, _join, _input_axis),
+        ),
         dtypes=sums_dtype,
         notes="weight [N, K], with `transpose` [K, N]; the output has the axes before `axis` and N",
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from amctc.dialects.caffe.activation import always
 from amctc.dialects.caffe.blobs import need_rank
 from amctc.dialects.caffe.params import params
 from amctc.dialects.op import ONE, Arity, OpDef, OpError, Quantizable
@@ -120,6 +121,7 @@ POOLING_OPS: tuple[OpDef, ...] = (
         infer=_infer,
         parameter=PARAMETER,
         quantizable=Quantizable(on_by_default=True),
+        homogeneous=always,
         changes_nothing=_changes_nothing,
         notes=(
             "sizes are rounded up by default; AVE divides by the part of the window inside image + padding; "

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from amctc.dialects.caffe.activation import elementwise
+from amctc.dialects.caffe.become import become_relu
 from amctc.dialects.caffe.blobs import axis_of, describe, need_equal, need_own_top
 from amctc.dialects.caffe.params import params
-from amctc.dialects.op import ONE, Arity, OpDef, OpError, Quantizable
+from amctc.dialects.op import ONE, Arity, Bounded, OpDef, OpError, Quantizable
 from amctc.ir import Node
 from amctc.ir.node import Shape
 
@@ -54,6 +56,19 @@ def _infer_clip(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
         if math.isnan(getattr(param, name)):
             raise OpError(f"`{name}` is not a number")
     return (shapes[0],)
+
+
+def _relu6_bound(node: Node) -> float | str:
+    return float(params(node, "relu6_param").threshold)
+
+
+def _relu6_becomes_relu(node: Node) -> None:
+    become_relu(node, float(params(node, "relu6_param").negative_slope))
+
+
+def _clip_bound(node: Node) -> float | str:
+    param = params(node, "clip_param")
+    return float(param.max) if param.min == 0 else f"its `min` is {param.min:g}, not 0"
 
 
 def _infer_crelu(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
@@ -114,21 +129,28 @@ UNARY_OPS: tuple[OpDef, ...] = (
         "y = max(x, 0) + slope * min(x, 0), with the mean of the slopes used in training",
         on=False,
         parameter="rrelu_param",
+        homogeneous=True,
         notes="slope = (lower + upper) / 2; `negative_slope`, as ATC reads it, if there is a `relu_param` only",
     ),
-    elementwise(
-        "ReLU6",
-        "y = min(max(x, 0) + negative_slope * min(x, 0), threshold)",
-        on=False,
-        parameter="relu6_param",
+    replace(
+        elementwise(
+            "ReLU6",
+            "y = min(max(x, 0) + negative_slope * min(x, 0), threshold)",
+            on=False,
+            parameter="relu6_param",
+        ),
+        bounded=Bounded(_relu6_bound, _relu6_becomes_relu),
     ),
-    elementwise(
-        "Clip",
-        "y = max(min, min(x, max))",
-        on=False,
-        parameter="clip_param",
-        infer=_infer_clip,
-        notes="NaN stays NaN; Caffe makes it `min`",
+    replace(
+        elementwise(
+            "Clip",
+            "y = max(min, min(x, max))",
+            on=False,
+            parameter="clip_param",
+            infer=_infer_clip,
+            notes="NaN stays NaN; Caffe makes it `min`",
+        ),
+        bounded=Bounded(_clip_bound, become_relu),
     ),
     elementwise("Swish", "y = x / (1 + exp(-beta * x))", on=False, parameter="swish_param"),
     elementwise(

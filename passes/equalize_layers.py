@@ -1,0 +1,163 @@
+"""equalize-layers: even out the ranges of the channels between linear layers.
+
+    Given   data -> conv1: Convolution (W1, b1) -> relu -> conv2: Convolution (W2, b2) -> out
+    Result  data -> conv1: Convolution (W1/s, b1/s) -> relu -> conv2: Convolution (s*W2, b2) -> out
+
+s[c] = sqrt(r1[c] * r2[c]) / r2[c] > 0 for each channel between the two, with r1[c] the largest magnitude of the weights
+that give the channel and r2[c] that of those which read it. As relu(x/s) = relu(x)/s, the network computes what it did.
+In a chain of layers each factor depends on its neighbours, so they are searched in rounds. Source: Nagel et al. 2019,
+"Data-Free Quantization Through Weight Equalization and Bias Correction", arXiv:1906.04721, section 4.1.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amctc.dialects.scaling import channel_magnitudes, scale_channels, way_obstacle
+from amctc.dialects.table import op_def
+from amctc.dialects.traits import linear_trait
+from amctc.ir import Graph, Node
+from amctc.pipeline.context import Context
+from amctc.pipeline.options import option
+from amctc.pipeline.pattern import Match
+from amctc.pipeline.rewrite import RewritePass
+from amctc.quant.equalization import equalizing_factors
+
+
+@dataclass(frozen=True)
+class EqualizeLayers(RewritePass):
+    """Even out the ranges of channels between consecutive linear layers, so that one scale for all of them fits.
+
+    Between the layers there may be what is positively homogeneous in each channel (ReLU, PReLU, Pooling, Dropout), and
+    Flatten or Reshape that keep the channels apart. Every value on the way is read by one layer alone and is no output
+    of the network. ReLU6 and Clip are no such functions; `replace-relu6`, in front of this pass, makes them ReLU.
+    Layers that share their weights with others are left alone. Of use most of all for depthwise convolutions, and for
+    weights with one scale for a whole layer.
+    """
+
+    name: ClassVar[str] = "equalize-layers"
+    after: ClassVar[tuple[str, ...]] = ("fuse-batchnorm", "depthwise-affine")
+    before: ClassVar[tuple[str, ...]] = ("annotate-quant", "quantize-weights", "observe", "calibrate")
+    preserves_numbers: ClassVar[bool] = True
+    pattern: ClassVar[str] = "linear -> (linear|activation|homogeneous|reshaping)* -> linear"
+    rounds: int = option(
+        32, help="so often each pair of layers is gone through, unless all has settled before", least=1
+    )
+    most: float = option(1e4, help="the largest factor of a channel; the least is 1 divided by it", least=1, most=1e9)
+
+    def check_node(self, node: Node, match: Match, context: Context) -> str | None:
+        row = op_def(node)
+        if row.linear is not None:
+            return _linear_obstacle(node, context)
+        if row.reshaping is not None:
+            return None
+        if row.homogeneous is not None and row.homogeneous(node):
+            return None
+        way_out = "; `replace-relu6` in front of this pass makes it a ReLU" if _is_bounded(node) else ""
+        return f"{node.type} is not positively homogeneous: f(s*x) is not s*f(x){way_out}"
+
+    def check(self, match: Match, context: Context) -> str | None:
+        reasons = [_obstacle(link) for link in _links(match)]
+        return None if None in reasons else reasons[0]
+
+    def rewrite(self, match: Match, graph: Graph, context: Context) -> None:
+        chain: list[_Link] = []
+        for link in _links(match):
+            reason = _obstacle(link)
+            if reason is None:
+                chain.append(link)
+                continue
+            context.refuse(self.name, link.second.name, reason)
+            self._equalize(chain, context)
+            chain = []
+        self._equalize(chain, context)
+
+    def _equalize(self, chain: Sequence[_Link], context: Context) -> None:
+        """Scale the layers of an unbroken chain."""
+        if not chain:
+            return
+        magnitudes = [channel_magnitudes(chain[0].first)]
+        magnitudes += [channel_magnitudes(link.second, link.channels) for link in chain]
+        factors = equalizing_factors(magnitudes, self.rounds, self.most)
+        layers = [chain[0].first, *(link.second for link in chain)]
+        for node, inputs, outputs in zip(layers, [None, *factors], [*factors, None], strict=True):
+            scale_channels(node, inputs, outputs)
+            node.record(self.name, " and ".join(_words(inputs, outputs)))
+        context.counts["pairs"] += len(chain)
+
+
+@dataclass(frozen=True)
+class _Link:
+    """Two linear layers, and what is between them."""
+
+    first: Node
+    between: tuple[Node, ...]
+    second: Node
+
+    @property
+    def channels(self) -> int:
+        return linear_trait(self.first).out_channels(self.first)
+
+
+def _links(match: Match) -> list[_Link]:
+    found: list[_Link] = []
+    first, between = match.first, list[Node]()
+    for node in match.rest:
+        if op_def(node).linear is None:
+            between.append(node)
+            continue
+        found.append(_Link(first, tuple(between), node))
+        first, between = node, []
+    return found
+
+
+def _obstacle(link: _Link) -> str | None:
+    return way_obstacle(link.first, link.between, link.second)
+
+
+def _linear_obstacle(node: Node, context: Context) -> str | None:
+    trait = linear_trait(node)
+    weight = node.weights.get(trait.weight)
+    if weight is None:
+        return f"`{node.name}` has no weights"
+    if trait.channels is None:
+        return f"the input channels of a {node.type} cannot be told apart"
+    if weight.dtype.kind != "f":
+        return f"the weights of `{node.name}` are quantized already"
+    if len(node.inputs) != 1:
+        return f"`{node.name}` has {len(node.inputs)} inputs, with the same weights for all"
+    if node.inputs[0].shape is None:
+        return f"the shape of what `{node.name}` reads is not known"
+    uses = context.fact(_uses_of_arrays, node.graph)
+    if any(uses[id(array)] > 1 for array in node.weights.values()):
+        return f"`{node.name}` shares its weights with another layer"
+    return None
+
+
+def _is_bounded(node: Node) -> bool:
+    bounded = op_def(node).bounded
+    return bounded is not None and not isinstance(bounded.bound(node), str)
+
+
+def _uses_of_arrays(graph: Graph) -> Counter[int]:
+    """How many layers hold each weight array, by its identity."""
+    return Counter(key for node in graph.nodes for key in {id(array) for array in node.weights.values()})
+
+
+def _words(inputs: NDArray[np.float64] | None, outputs: NDArray[np.float64] | None) -> list[str]:
+    found: list[str] = []
+    if inputs is not None:
+        found.append(f"input channels times {_range(inputs)}")
+    if outputs is not None:
+        found.append(f"output channels divided by {_range(outputs)}")
+    return found
+
+
+def _range(factors: NDArray[np.float64]) -> str:
+    return f"{factors.min():.4g} … {factors.max():.4g}"
