@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -30,6 +31,7 @@ def elementwise(
     activation: bool = True,
     notes: str = "",
     homogeneous: bool = False,
+    clamps: Callable[[Node], tuple[float, float] | None] = lambda node: None,
 ) -> OpDef:
     """The row of a function of each element of one blob.
 
@@ -46,6 +48,7 @@ def elementwise(
         quantizable=None if on is None else Quantizable(on_by_default=on),
         activation=activation,
         homogeneous=always if homogeneous else None,
+        clamps=clamps,
         notes=notes,
     )
 
@@ -67,6 +70,10 @@ def _power_coefficients(node: Node, channels: int) -> tuple[NDArray[np.float64],
     return np.full(channels, param.scale, np.float64), np.full(channels, param.shift, np.float64)
 
 
+def _relu_bounds(node: Node) -> tuple[float, float] | None:
+    return (0.0, math.inf) if params(node, "relu_param").negative_slope == 0 else None
+
+
 def _power_is_homogeneous(node: Node) -> bool:
     param = params(node, "power_param")
     return bool((param.power, param.shift) == (1, 0))
@@ -79,7 +86,12 @@ def _power_changes_nothing(node: Node, shapes: tuple[Shape, ...]) -> bool:
 
 ACTIVATION_OPS: tuple[OpDef, ...] = (
     elementwise(
-        "ReLU", "y = max(x, 0) + negative_slope * min(x, 0)", on=False, parameter="relu_param", homogeneous=True
+        "ReLU",
+        "y = max(x, 0) + negative_slope * min(x, 0)",
+        on=False,
+        parameter="relu_param",
+        homogeneous=True,
+        clamps=_relu_bounds,
     ),
     OpDef(
         name="caffe.PReLU",

@@ -112,6 +112,11 @@ def _changes_nothing(node: Node, shapes: tuple[Shape, ...]) -> bool:
     return (g.kernel, g.stride, g.pad) == ((1, 1), (1, 1), (0, 0))
 
 
+def _chooses(node: Node) -> bool:
+    """MAX pooling gives elements of its input, one by one."""
+    return params(node, PARAMETER).pool == MAX and len(node.outputs) == 1
+
+
 POOLING_OPS: tuple[OpDef, ...] = (
     OpDef(
         name="caffe.Pooling",
@@ -122,6 +127,7 @@ POOLING_OPS: tuple[OpDef, ...] = (
         parameter=PARAMETER,
         quantizable=Quantizable(on_by_default=True),
         homogeneous=always,
+        keeps_grid=_chooses,
         changes_nothing=_changes_nothing,
         notes=(
             "sizes are rounded up by default; AVE divides by the part of the window inside image + padding; "

@@ -62,6 +62,11 @@ def _relu6_bound(node: Node) -> float | str:
     return float(params(node, "relu6_param").threshold)
 
 
+def _relu6_bounds(node: Node) -> tuple[float, float] | None:
+    param = params(node, "relu6_param")
+    return (0.0, float(param.threshold)) if param.negative_slope == 0 else None
+
+
 def _relu6_becomes_relu(node: Node) -> None:
     become_relu(node, float(params(node, "relu6_param").negative_slope))
 
@@ -140,6 +145,7 @@ UNARY_OPS: tuple[OpDef, ...] = (
             parameter="relu6_param",
         ),
         bounded=Bounded(_relu6_bound, _relu6_becomes_relu),
+        clamps=_relu6_bounds,
     ),
     replace(
         elementwise(
@@ -151,6 +157,7 @@ UNARY_OPS: tuple[OpDef, ...] = (
             notes="NaN stays NaN; Caffe makes it `min`",
         ),
         bounded=Bounded(_clip_bound, become_relu),
+        clamps=lambda node: (float(params(node, "clip_param").min), float(params(node, "clip_param").max)),
     ),
     elementwise("Swish", "y = x / (1 + exp(-beta * x))", on=False, parameter="swish_param"),
     elementwise(

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from amctc.dialects.onnx.attribute_proto import node_attribute
 from amctc.dialects.onnx.generic import ONNX, generic_row
-from amctc.dialects.onnx.operands import operands
-from amctc.dialects.op import Affine, OpDef, Quantizable
+from amctc.dialects.onnx.operands import ABSENT, INITIALIZERS, operands
+from amctc.dialects.op import Affine, Bounded, OpDef, Quantizable
 from amctc.ir import Node
 
 Coefficients = tuple[NDArray[np.float64], NDArray[np.float64]] | str
@@ -97,8 +97,26 @@ _ADD_OF_ONE = _affine("Add", "the sum of two values, or of a value and a constan
 _ADD_OF_TWO = replace(_ADD_OF_ONE, affine=None, quantizable=Quantizable(on_by_default=False))
 
 
-def _activation(type: str, summary: str) -> OpDef:
-    return replace(generic_row(f"{ONNX}.{type}"), summary=summary, activation=True)
+def _data_alone(node: Node) -> bool:
+    return len(node.inputs) == 1
+
+
+def _activation(type: str, summary: str, *, homogeneous: bool = False) -> OpDef:
+    row = replace(generic_row(f"{ONNX}.{type}"), summary=summary, activation=True)
+    return replace(row, homogeneous=_data_alone) if homogeneous else row
+
+
+def _clip_bound(node: Node) -> float | str:
+    bounds = _clip_bounds(node)
+    if bounds is None:
+        return "its bounds are not constant"
+    return bounds[1] if bounds[0] == 0 else f"it begins at {bounds[0]:g}, not at 0"
+
+
+def _clip_becomes_relu(node: Node) -> None:
+    node.op = f"{ONNX}.Relu"
+    node.weights.clear()
+    node.attrs = {name: value for name, value in node.attrs.items() if name not in (ABSENT, INITIALIZERS)}
 
 
 def _clip_bounds(node: Node) -> tuple[float, float] | None:
@@ -126,10 +144,15 @@ ELEMENTWISE_OPS: tuple[OpDef, ...] = (
     _affine("Sub", "the difference of two values, or of a value and a constant", _sub),
     _affine("Mul", "the product of two values, or of a value and a constant", _mul),
     _affine("Div", "the quotient of two values, or of a value and a constant", _div),
-    replace(_activation("Relu", "max(0, x)"), clamps=lambda node: (0.0, np.inf)),
-    replace(_activation("Clip", "x between two bounds"), clamps=_clip_bounds),
-    _activation("LeakyRelu", "x, or alpha times x where x is negative"),
-    _activation("PRelu", "x, or slope times x where x is negative"),
+    replace(_activation("Relu", "max(0, x)", homogeneous=True), clamps=lambda node: (0.0, np.inf)),
+    replace(
+        _activation("Clip", "x between two bounds"),
+        clamps=_clip_bounds,
+        bounded=Bounded(_clip_bound, _clip_becomes_relu),
+    ),
+    _activation("LeakyRelu", "x, or alpha times x where x is negative", homogeneous=True),
+    _activation("PRelu", "x, or slope times x where x is negative", homogeneous=True),
+    _activation("Abs", "|x|", homogeneous=True),
     _activation("Sigmoid", "1 / (1 + exp(-x))"),
     _activation("Tanh", "tanh(x)"),
     _activation("Elu", "x, or alpha * (exp(x) - 1) where x is negative"),
@@ -142,11 +165,12 @@ ELEMENTWISE_OPS: tuple[OpDef, ...] = (
     _activation("Softplus", "log(1 + exp(x))"),
     _activation("Softsign", "x / (1 + |x|)"),
     _activation("ThresholdedRelu", "x where it is above alpha, else 0"),
-    replace(generic_row(f"{ONNX}.Identity"), summary="the input itself", identity=True),
+    replace(generic_row(f"{ONNX}.Identity"), summary="the input itself", identity=True, homogeneous=_data_alone),
     replace(
         generic_row(f"{ONNX}.Dropout"),
         summary="the input itself, unless it is told to train",
         identity=True,
+        homogeneous=_data_alone,
         variant=_drops_nothing,
     ),
 )

@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from amctc.dialects.channels import by_channels, by_channels_transposed
 from amctc.dialects.onnx.attribute_proto import node_attribute
 from amctc.dialects.onnx.generic import ONNX, generic_row
 from amctc.dialects.onnx.inference import infer_node
 from amctc.dialects.onnx.operands import operands
-from amctc.dialects.op import ONE, Arity, Linear, OpDef, Quantizable, UnknownShape, Window
+from amctc.dialects.op import ONE, Arity, Linear, LinearChannels, OpDef, Quantizable, UnknownShape, Window
 from amctc.ir import Node
 from amctc.ir.node import Shape
 
@@ -177,7 +178,49 @@ def _pads(node: Node, wanted: Sequence[int]) -> tuple[tuple[int, int], ...]:
     return tuple(zip(given[: len(wanted)], given[len(wanted) :], strict=True))
 
 
-_CONV = Linear(WEIGHT, BIAS, _first_axis, _axis_one, _rows, _from_rows, _none, _conv_window)
+def _conv_channels(node: Node, weight: NDArray[np.generic]) -> NDArray[np.generic]:
+    return by_channels(weight, _groups(node))
+
+
+def _from_conv_channels(node: Node, parts: NDArray[np.generic]) -> NDArray[np.generic]:
+    return parts.reshape(node.weights[WEIGHT].shape)
+
+
+def _transposed_channels(node: Node, weight: NDArray[np.generic]) -> NDArray[np.generic]:
+    return by_channels_transposed(weight, _groups(node))
+
+
+def _from_transposed_channels(node: Node, parts: NDArray[np.generic]) -> NDArray[np.generic]:
+    return np.ascontiguousarray(parts.transpose(0, 2, 1, 3)).reshape(node.weights[WEIGHT].shape)
+
+
+def _gemm_channels(node: Node, weight: NDArray[np.generic]) -> NDArray[np.generic]:
+    return _gemm_rows(node, weight)[np.newaxis, :, :, np.newaxis]
+
+
+def _from_gemm_channels(node: Node, parts: NDArray[np.generic]) -> NDArray[np.generic]:
+    return _from_gemm_rows(node, parts[0, :, :, 0])
+
+
+def _matmul_channels(node: Node, weight: NDArray[np.generic]) -> NDArray[np.generic]:
+    return weight.T[np.newaxis, :, :, np.newaxis]
+
+
+def _from_matmul_channels(node: Node, parts: NDArray[np.generic]) -> NDArray[np.generic]:
+    return np.ascontiguousarray(parts[0, :, :, 0].T)
+
+
+_CONV = Linear(
+    WEIGHT,
+    BIAS,
+    _first_axis,
+    _axis_one,
+    _rows,
+    _from_rows,
+    _none,
+    _conv_window,
+    channels=LinearChannels(_conv_channels, _from_conv_channels, _axis_one),
+)
 _TRANSPOSED = Linear(
     WEIGHT,
     BIAS,
@@ -188,9 +231,28 @@ _TRANSPOSED = Linear(
     _none,
     _transposed_window,
     transposed=True,
+    channels=LinearChannels(_transposed_channels, _from_transposed_channels, _axis_one),
 )
-_GEMM = Linear(WEIGHT, BIAS, _gemm_outputs, _axis_one, _gemm_rows, _from_gemm_rows, _none)
-_MATMUL = Linear(WEIGHT, BIAS, _matmul_outputs, _last_axis, _matmul_rows, _from_matmul_rows, _none)
+_GEMM = Linear(
+    WEIGHT,
+    BIAS,
+    _gemm_outputs,
+    _axis_one,
+    _gemm_rows,
+    _from_gemm_rows,
+    _none,
+    channels=LinearChannels(_gemm_channels, _from_gemm_channels, _axis_one),
+)
+_MATMUL = Linear(
+    WEIGHT,
+    BIAS,
+    _matmul_outputs,
+    _last_axis,
+    _matmul_rows,
+    _from_matmul_rows,
+    _none,
+    channels=LinearChannels(_matmul_channels, _from_matmul_channels, _last_axis),
+)
 
 
 def _convolution_aliases(node: Node) -> tuple[str, ...]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
 from amctc.dialects.onnx.attribute_proto import node_attribute
 from amctc.dialects.onnx.generic import ONNX, generic_row
 from amctc.dialects.onnx.operands import operands
-from amctc.dialects.op import OpDef, Quantizable
+from amctc.dialects.op import OpDef, Permuting, Quantizable, Reshaping
 from amctc.ir import Node, Value
 
 _FLOAT = "float32"
@@ -63,6 +65,7 @@ def _pooling(type: str, summary: str, *, on: bool, keeps: bool = False, alias: s
     return replace(
         plain,
         summary=summary,
+        homogeneous=lambda node: len(node.inputs) == 1,
         quantizable=Quantizable(on_by_default=on),
         keeps_grid=lambda node: keeps and len(node.outputs) == 1,
         aliases=lambda node: () if alias is None else (alias,),
@@ -70,12 +73,31 @@ def _pooling(type: str, summary: str, *, on: bool, keeps: bool = False, alias: s
     )
 
 
+def _become_reshape(node: Node, sizes: tuple[int, ...]) -> None:
+    node.op = f"{ONNX}.Reshape"
+    node.attrs = {}
+    node.weights = {"shape": np.array(sizes, np.int64)}
+
+
+def _become_transpose(node: Node, order: tuple[int, ...]) -> None:
+    node.op = f"{ONNX}.Transpose"
+    node.attrs, node.weights = {"perm": order}, {}
+
+
+def _transposed_order(node: Node, rank: int) -> tuple[int, ...]:
+    return tuple(node_attribute(node, "perm", tuple(reversed(range(rank)))))
+
+
+_RESHAPING = Reshaping(_become_reshape)
+
 MOVEMENT_OPS: tuple[OpDef, ...] = (
-    _moving("Reshape", "the same elements under another shape"),
-    _moving("Flatten", "the same elements as a matrix"),
-    _moving("Squeeze", "without axes of size 1"),
-    _moving("Unsqueeze", "with more axes of size 1"),
-    _moving("Transpose", "the axes in another order"),
+    replace(_moving("Reshape", "the same elements under another shape"), reshaping=_RESHAPING),
+    replace(_moving("Flatten", "the same elements as a matrix"), reshaping=_RESHAPING),
+    replace(_moving("Squeeze", "without axes of size 1"), reshaping=_RESHAPING),
+    replace(_moving("Unsqueeze", "with more axes of size 1"), reshaping=_RESHAPING),
+    replace(
+        _moving("Transpose", "the axes in another order"), permuting=Permuting(_transposed_order, _become_transpose)
+    ),
     _moving("DepthToSpace", "channels become pixels"),
     _moving("SpaceToDepth", "pixels become channels"),
     _moving("Split", "the parts of a value along an axis"),
