@@ -17,8 +17,9 @@ class Emission:
     `policy_sha256` is the SHA-256 of the policy's text in UTF-8, in hexadecimal: that of its file, a byte order mark
     left out. It is None for a policy that was made in Python, and where there is none, as a record gave the scales.
     `tool` is the program and its version, as `amctc 1.2.3`. `pipeline` is the text of the passes that ran, None where
-    it is not known. `prefix` is what the files' names begin with, for one that names another. Equal inputs give an equal
-    `Emission`: it has neither a time nor a folder.
+    it is not known. `prefix` is what the files' names begin with, for one that names another.
+
+    Equal inputs give an equal `Emission`: it has neither a time nor a folder.
     """
 
     policy_sha256: str | None = None

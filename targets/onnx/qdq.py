@@ -1,8 +1,9 @@
 """The model of QuantizeLinear and DequantizeLinear pairs, which ONNX Runtime turns into integer kernels.
 
 A kernel is an integer one if a pair stands on each of its inputs and on its output. So a pair is also put before the
-ops that only move or choose elements (the elements are on the grid before as well as behind), and an activation that
-does no more than the grid's own ends is left out. Neither changes a number.
+ops that only move or choose elements, as these are on the grid before as well as behind, and before those that hold
+them between bounds: rounding first gives the same, as both keep the order of numbers. An activation that does no more
+than the grid's own ends is left out. None of this changes a number.
 """
 
 from __future__ import annotations
@@ -61,12 +62,13 @@ def find_pairs(graph: Graph) -> Pairs:
         if not node.outputs or node.dialect == "quant":
             continue
         behind = set[Grid | None]().union(*(grids[value] for value in node.outputs))
-        only = next(iter(behind)) if len(behind) == 1 else None
-        if only is not None and keeps_grid(node):
-            moved.update({Use(node, index): only for index in op_def(node).data_inputs(node)})
         bounds = op_def(node).clamps(node)
         if bounds is not None and behind and all(each is not None and _saturates(each, bounds) for each in behind):
             saturated.add(node)
+            continue
+        only = next(iter(behind)) if len(behind) == 1 else None
+        if only is not None and (bounds is not None or keeps_grid(node)):
+            moved.update({Use(node, index): only for index in range(len(node.inputs))})
     return Pairs(moved, frozenset(saturated))
 
 
