@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from amctc.diagnostics import Diagnostic, DiagnosticError
 from amctc.policy.resolved import LayerConfig, Resolved, ResolvedPolicy, Rule
 from amctc.policy.rules import Policy
-from amctc.policy.settings import ADA, ARQ, HFMG, IFMR_NAME
+from amctc.policy.settings import ADA, ARQ
 from amctc.source import Span
 
 _NARROWEST_DATA = 8
@@ -54,8 +54,6 @@ def _of_layers(resolved: ResolvedPolicy) -> Iterator[Diagnostic]:
 def _beyond(config: LayerConfig) -> Iterator[tuple[str, Rule, str]]:
     """What of a layer's config is not built: its name, the rule that asks for it, and what to write instead."""
     for entry in config.inputs:
-        if entry.algorithm.value == HFMG:
-            yield f"`{HFMG}_quantize`", entry.algorithm.rule, f"use `{IFMR_NAME}_quantize`"
         if entry.num_bits.value < _NARROWEST_DATA:
             yield f"data of {entry.num_bits.value} bits", entry.num_bits.rule, "take 8 to 16 bits"
     weights = config.weights

@@ -11,6 +11,8 @@ from amctc.dialects.table import op_def
 from amctc.ir import InputQuant, Node, NodeQuant, WeightQuant
 from amctc.policy.rules import PassRule, Policy
 from amctc.policy.settings import ARQ_BITS, BN_UPDATE, SNQ, SNQ_DEFAULTS, ArqSettings, BnUpdate, SnqSettings
+from amctc.quant.activation import ActivationSettings
+from amctc.quant.hfmg import BIN_COUNT, HFMG, HfmgSettings
 from amctc.quant.ifmr import IfmrSettings
 from amctc.source import Span
 from amctc.text.bulk import value_type
@@ -96,7 +98,10 @@ class InputConfig:
     num_of_bins: Resolved[int] | None = None
 
     @property
-    def settings(self) -> IfmrSettings:
+    def settings(self) -> ActivationSettings:
+        if self.algorithm.value == HFMG:
+            bins = self.num_of_bins.value if self.num_of_bins is not None else BIN_COUNT
+            return HfmgSettings(self.num_bits.value, self.with_offset.value, bins)
         return IfmrSettings(
             bits=self.num_bits.value,
             with_offset=self.with_offset.value,
@@ -165,7 +170,7 @@ class LayerConfig:
     lost: tuple[Lost, ...] = field(default=(), compare=False, repr=False)
 
     @property
-    def input_settings(self) -> tuple[IfmrSettings, ...]:
+    def input_settings(self) -> tuple[ActivationSettings, ...]:
         """One for each data input, in the order of the inputs."""
         return tuple(entry.settings for entry in self.inputs)
 

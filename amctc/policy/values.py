@@ -11,13 +11,13 @@ from amctc.policy.names import Candidate
 from amctc.policy.resolved import BnUpdateConfig, InputConfig, Resolved, Rule, WeightConfig
 from amctc.policy.rules import BalancerRule, BnUpdateRule, DataRule, WeightRule
 from amctc.policy.said import Said
-from amctc.policy.settings import ADA, ARQ, ARQ_BITS, BETA_RANGE, BN_UPDATE, HFMG, IFMR, IFMR_NAME, SNQ, SNQ_DEFAULTS
+from amctc.policy.settings import ADA, ARQ, ARQ_BITS, BETA_RANGE, BN_UPDATE, IFMR, IFMR_NAME, SNQ, SNQ_DEFAULTS
+from amctc.quant.hfmg import BIN_COUNT, HFMG
 from amctc.text.bulk import value_type
 
 T = TypeVar("T")
 
 # The defaults of PyTorch's schema.
-_BINS: Final = 4096
 _ADA_ITERATIONS: Final = 10_000
 _ADA_REG_PARAM: Final = 0.01
 _ADA_WARM_START: Final = 0.2
@@ -90,7 +90,7 @@ def _input(
         _or_default(rule.search_range_end, kind, usual.search_range_end),
         _or_default(rule.search_step, kind, usual.search_step),
         algorithm,
-        value_of(rule.num_of_bins, kind, _BINS, default) if algorithm.value == HFMG else None,
+        value_of(rule.num_of_bins, kind, BIN_COUNT, default) if algorithm.value == HFMG else None,
     )
 
 
