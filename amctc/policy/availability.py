@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from amctc.diagnostics import Diagnostic, DiagnosticError
+from amctc.policy.limited import some_layers
 from amctc.policy.resolved import LayerConfig, Resolved, ResolvedPolicy, Rule
 from amctc.policy.rules import Policy
 from amctc.policy.settings import ADA, ARQ
@@ -47,7 +48,7 @@ def _of_layers(resolved: ResolvedPolicy) -> Iterator[Diagnostic]:
             if not layers or layers[-1] != config.name:
                 layers.append(config.name)
     for (what, _, _), (rule, help, names) in asked.items():
-        notes = (f"it holds for {_some(names)}",)
+        notes = (f"it holds for {some_layers(names)}",)
         yield Diagnostic("AM290", _message(what), span=rule.span, notes=notes, help=help)
 
 
@@ -96,8 +97,3 @@ def _whole(name: str, span: Span | None, help: str) -> Diagnostic:
 def _message(what: str) -> str:
     verb = "are" if what.startswith(("data ", "weights ")) else "is"
     return f"{what} {verb} accepted by the language, but not built in this version"
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(f"`{name}`" for name in names[:5])
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more layers"

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Final, TypeVar
 
 from amctc.policy.checks import allows_snq
+from amctc.policy.layer_types import usual_channel_wise
 from amctc.policy.names import Candidate
 from amctc.policy.resolved import BnUpdateConfig, InputConfig, Resolved, Rule, WeightConfig
 from amctc.policy.rules import BalancerRule, BnUpdateRule, DataRule, WeightRule
@@ -120,11 +121,13 @@ def weight_config(candidate: Candidate, choice: Choice, default: Rule, limit: Ru
     """The weight config of a layer with weights; what its type cannot do gives way."""
     rule, kind = choice.weights or _NO_RULE, choice.rule.kind
     quantizable = candidate.quantizable
-    usual = _arq_defaults(default, quantizable.channel_wise)
+    usual = _arq_defaults(default, usual_channel_wise(candidate.node, candidate.row))
     if rule is _NO_RULE:
         return usual
     algorithm = _or_default(rule.algorithm, kind, usual.algorithm)
-    if algorithm.value == SNQ and not allows_snq(candidate.row):
+    limits = candidate.limits
+    unlearned = algorithm.value == ADA and limits is not None and not limits.learned
+    if unlearned or (algorithm.value == SNQ and not allows_snq(candidate.row)):
         rule = _NO_RULE
         algorithm = Resolved(ARQ, limit)
     wise = _or_default(rule.channel_wise, kind, usual.channel_wise)
