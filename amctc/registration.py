@@ -104,6 +104,9 @@ def _row_problem(row: OpDef) -> tuple[str, str] | None:
         problem = wrong_call(function, ("node", "shapes"))
         if problem is not None:
             return f"its `{name}`: {problem}", f"write `{name}(node, shapes)`"
+    problem = wrong_call(row.aliases, ("node",))
+    if problem is not None:
+        return f"its `aliases`: {problem}", "write `aliases(node)`"
     return None
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from amctc.diagnostics import DiagnosticError
-from amctc.dialects.quant import settings_from_plain
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Node
 from amctc.pipeline.context import Context
 from amctc.pipeline.pass_ import Pass
+from amctc.quant.activation import settings_from_plain
 from amctc.quant.ifmr import IfmrResult
 from amctc.quant.observers import USUAL_OBSERVER
 from amctc.records.factors import unseen_state

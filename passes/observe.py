@@ -6,13 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from amctc.dialects.quant import settings_to_plain
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, InputQuant, Node, Provenance, Value
 from amctc.pipeline.context import Context
 from amctc.pipeline.options import option
 from amctc.pipeline.pass_ import Pass
-from amctc.quant.ifmr import IfmrSettings
+from amctc.quant.activation import ActivationSettings, for_observer, settings_to_plain
 from amctc.quant.observers import USUAL_OBSERVER, check_observer
 
 
@@ -27,17 +26,21 @@ class Observe(Pass):
     name: ClassVar[str] = "observe"
     needs_before: ClassVar[tuple[str, ...]] = ("annotate-quant",)
     needs_after: ClassVar[tuple[str, ...]] = ("calibrate",)
-    observer: str = option(USUAL_OBSERVER, help="who chooses scale and offset: ifmr, or a registered observer")
+    observer: str = option(
+        USUAL_OBSERVER,
+        help="who chooses scale and offset: ifmr (hfmg where the policy says so), hfmg, or a registered observer",
+    )
 
     def __post_init__(self) -> None:
         check_observer(self.observer)
 
     def run(self, graph: Graph, context: Context) -> bool:
-        groups: dict[tuple[Value, IfmrSettings], list[tuple[Node, int]]] = {}
+        groups: dict[tuple[Value, str, ActivationSettings], list[tuple[Node, int]]] = {}
         for node in graph.nodes:
             for value, quant in _observed(node):
-                groups.setdefault((value, quant.settings), []).append((node, quant.index))
-        for (value, settings), readers in groups.items():
+                name, settings = for_observer(self.observer, USUAL_OBSERVER, quant.settings)
+                groups.setdefault((value, name, settings), []).append((node, quant.index))
+        for (value, name, settings), readers in groups.items():
             first, index = readers[0]
             observer = graph.add(
                 graph.unused_name(f"{first.name}.observe.{index}"),
@@ -48,7 +51,7 @@ class Observe(Pass):
                     "settings": settings_to_plain(settings),
                     "layers": tuple(node.name for node, _ in readers),
                     "inputs": tuple(into for _, into in readers),
-                    "observer": self.observer,
+                    "observer": name,
                 },
                 provenance=Provenance(inserted=True),
                 beside=value.producer,

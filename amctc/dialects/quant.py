@@ -9,14 +9,11 @@ int32, its output int32 (or, in a fake-quant file, the same integers held in flo
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 
 from amctc.dialects.op import ONE, Arity, OpDef
 from amctc.ir import Node
 from amctc.ir.node import Shape
-from amctc.quant.ifmr import IfmrSettings
-from amctc.text.plain import Plain
 
 
 def _same(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
@@ -89,15 +86,3 @@ QUANT_OPS: tuple[OpDef, ...] = (
         ),
     ),
 )
-
-
-def settings_to_plain(settings: IfmrSettings) -> dict[str, Plain]:
-    """The settings as attributes of an Observe node."""
-    return dataclasses.asdict(settings)
-
-
-def settings_from_plain(plain: Plain) -> IfmrSettings:
-    """The settings of an Observe node."""
-    if not isinstance(plain, dict):
-        raise ValueError("an Observe node without settings")
-    return IfmrSettings(**plain)  # type: ignore[arg-type]  # written by settings_to_plain

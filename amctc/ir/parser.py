@@ -20,7 +20,7 @@ from amctc.ir.graph import Graph
 from amctc.ir.node import Array, Node, Shape, Value
 from amctc.ir.provenance import Change, Origin, Provenance
 from amctc.ir.quantization import InputQuant, NodeQuant, WeightQuant
-from amctc.quant.ifmr import IfmrSettings
+from amctc.quant.activation import settings_from_plain
 from amctc.quant.snq import SnqSettings
 from amctc.source import SourceFile
 from amctc.text.plain import Plain, Symbol
@@ -240,10 +240,10 @@ def _quant(plain: dict[str, Plain]) -> NodeQuant:
 
 
 def _input_quant(plain: Plain) -> InputQuant:
-    if not isinstance(plain, dict) or not isinstance(settings := plain["settings"], dict):
+    if not isinstance(plain, dict):
         raise TypeError
     fields = {key: item for key, item in plain.items() if key != "settings"}
-    return InputQuant(settings=IfmrSettings(**settings), **fields)  # type: ignore[arg-type]  # checked by use
+    return InputQuant(settings=settings_from_plain(plain["settings"]), **fields)  # type: ignore[arg-type]  # checked by use
 
 
 def _weight_quant(plain: dict[str, Plain]) -> WeightQuant:

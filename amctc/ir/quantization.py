@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.quant.ifmr import IfmrSettings
+from amctc.quant.activation import ActivationSettings
 from amctc.quant.snq import SnqSettings
 
 
@@ -21,7 +21,7 @@ class InputQuant:
     """
 
     index: int
-    settings: IfmrSettings
+    settings: ActivationSettings
     scale: float | None = None
     offset: int | None = None
 

@@ -12,6 +12,7 @@ from amctc.lsp.cursor import Place, look, place_at
 from amctc.lsp.fields import Field, comments, field_at, fields_at, flavour_of, open_fields
 from amctc.lsp.near_model import NearModel
 from amctc.policy.flavours import Flavour
+from amctc.policy.layer_types import TYPE_LIMITS
 from amctc.quant.snq import INIT_ALGOS
 from amctc.registry import current_registry
 from amctc.text.literals import quote
@@ -101,7 +102,7 @@ def _values(flavour: Flavour, field: Field, place: Place, model: NearModel | Non
         if not field.words and field.default and not place.quoted and place.start == place.end:
             yield Suggestion(field.default, "value", place.start, place.end, field.default, "", "default")
         return
-    for word, kind, what in _strings(field, place, model):
+    for word, kind, what in _strings(flavour, field, place, model):
         literal = quote(word.encode())
         if place.quoted:
             literal = literal[1:] if not place.closed else literal[1:-1]
@@ -113,12 +114,12 @@ def _values(flavour: Flavour, field: Field, place: Place, model: NearModel | Non
             yield Suggestion(prefix, "value", place.start, place.end, text, snippet, what)
 
 
-def _strings(field: Field, place: Place, model: NearModel | None) -> Iterable[tuple[str, Kind, str]]:
+def _strings(flavour: Flavour, field: Field, place: Place, model: NearModel | None) -> Iterable[tuple[str, Kind, str]]:
     """Strings that a field may have, what they are, and a word about each."""
     if field.name in LAYER_NAMES:
         return ((name, "layer", kind) for name, kind in (model.layers.items() if model is not None else ()))
     if field.name in LAYER_TYPES:
-        return _types(model)
+        return _types(model, TYPE_LIMITS.get(flavour.name, ()))
     if field.name == "init_algo":
         return ((name, "value", "default" if name == field.default else "") for name in INIT_ALGOS)
     if field.name == "name" and place.message.path == ("pass",):
@@ -133,7 +134,7 @@ def takes_selectors(flavour: Flavour, field: Field, place: Place) -> bool:
     return flavour.kind == "ptq" and (named or (*path, field.name) == ("override_layer_configs", "layer_name"))
 
 
-def _types(model: NearModel | None) -> Iterator[tuple[str, Kind, str]]:
+def _types(model: NearModel | None, others: Iterable[str]) -> Iterator[tuple[str, Kind, str]]:
     """Those of the model first, with how many layers have them; then the others that can be quantized."""
     there: dict[str, int] = {}
     for kind in model.layers.values() if model is not None else ():
@@ -145,6 +146,9 @@ def _types(model: NearModel | None) -> Iterator[tuple[str, Kind, str]]:
     for kind, row in known.items():
         if kind not in there:
             yield kind, "type", row.summary
+    for kind in others:
+        if kind not in known:
+            yield kind, "type", "of PyTorch"
 
 
 def detail(field: Field) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from amctc.diagnostics import Collector, Diagnostic, Label, Level
 from amctc.ir import Graph
 from amctc.policy.advice_bn import advise_bn_update, clustered_by
+from amctc.policy.flavours import CAFFE, CAFFE_QAT
 from amctc.policy.resolved import LayerConfig, Rule
 from amctc.policy.rules import DataRule, Policy
 from amctc.policy.rules_qat import TrainingDataRule
@@ -20,6 +21,9 @@ WIDEST_SAFE_BITS = 12
 MANY_SEARCH_STEPS = 500
 """The default search has 60."""
 
+_WIDTHS_IN_BITS = (CAFFE, CAFFE_QAT)
+"""Flavours that know widths between 8 and 16 bits."""
+
 _MOST_TOLD = 10
 """Of one kind: a layer config may have the same number for each of a thousand layers."""
 
@@ -28,6 +32,8 @@ def advise(policy: Policy, collector: Collector) -> None:
     """Warn of data too wide (AM270), of long searches (AM271) and of what has no effect (AM225, AM274)."""
     rules = list(_data_rules(policy))
     wide: list[DataRule | TrainingDataRule] = [*rules, *_training_rules(policy)]
+    if policy.flavour not in _WIDTHS_IN_BITS:
+        wide = []
     collector.extend(_first_ones(found for rule in wide for found in _too_wide(rule)))
     collector.extend(_first_ones(found for rule in rules for found in _long_search(rule)))
     collector.extend(in_vain(policy))

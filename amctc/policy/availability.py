@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from amctc.diagnostics import Diagnostic, DiagnosticError
+from amctc.policy.limited import some_layers
 from amctc.policy.resolved import LayerConfig, Resolved, ResolvedPolicy, Rule
 from amctc.policy.rules import Policy
-from amctc.policy.settings import ADA, ARQ, HFMG, IFMR_NAME
+from amctc.policy.settings import ADA, ARQ
 from amctc.source import Span
 
 _NARROWEST_DATA = 8
@@ -47,15 +48,13 @@ def _of_layers(resolved: ResolvedPolicy) -> Iterator[Diagnostic]:
             if not layers or layers[-1] != config.name:
                 layers.append(config.name)
     for (what, _, _), (rule, help, names) in asked.items():
-        notes = (f"it holds for {_some(names)}",)
+        notes = (f"it holds for {some_layers(names)}",)
         yield Diagnostic("AM290", _message(what), span=rule.span, notes=notes, help=help)
 
 
 def _beyond(config: LayerConfig) -> Iterator[tuple[str, Rule, str]]:
     """What of a layer's config is not built: its name, the rule that asks for it, and what to write instead."""
     for entry in config.inputs:
-        if entry.algorithm.value == HFMG:
-            yield f"`{HFMG}_quantize`", entry.algorithm.rule, f"use `{IFMR_NAME}_quantize`"
         if entry.num_bits.value < _NARROWEST_DATA:
             yield f"data of {entry.num_bits.value} bits", entry.num_bits.rule, "take 8 to 16 bits"
     weights = config.weights
@@ -98,8 +97,3 @@ def _whole(name: str, span: Span | None, help: str) -> Diagnostic:
 def _message(what: str) -> str:
     verb = "are" if what.startswith(("data ", "weights ")) else "is"
     return f"{what} {verb} accepted by the language, but not built in this version"
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(f"`{name}`" for name in names[:5])
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more layers"

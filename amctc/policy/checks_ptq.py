@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from amctc.diagnostics import Collector, Diagnostic, Label
 from amctc.dialects.table import op_table
 from amctc.policy.checks import (
@@ -14,12 +12,12 @@ from amctc.policy.checks import (
     check_repeats,
     check_weights,
 )
+from amctc.policy.checks_types import beyond_type, channel_wise_of_type
 from amctc.policy.flavours import CAFFE
-from amctc.policy.layer_types import TYPE_LIMITS, TypeLimits
+from amctc.policy.layer_types import TYPE_LIMITS
 from amctc.policy.limits import FLAVOUR_LIMITS, check_range
-from amctc.policy.rules import CalibrationRule, Override, Policy, TensorRule
+from amctc.policy.rules import Override, Policy, TensorRule
 from amctc.policy.selectors import check_selectors
-from amctc.policy.settings import ADA
 
 
 def check_ptq(policy: Policy, collector: Collector) -> None:
@@ -89,26 +87,6 @@ def _check_type(policy: Policy, override: Override, collector: Collector) -> Non
         return
     limits = TYPE_LIMITS.get(policy.flavour.name, {}).get(kind)
     if limits is not None:
-        collector.extend(_beyond_type(kind, limits, override.config))
-
-
-def _beyond_type(kind: str, limits: TypeLimits, config: CalibrationRule) -> Iterator[Diagnostic]:
-    data, weights = config.ifmr, config.weights
-    if weights is not None and weights.algorithm is not None:
-        if weights.algorithm.value == ADA and not limits.learned:
-            message = f"the weights of layers of type `{kind}` cannot be quantized by `{ADA}`"
-            yield Diagnostic("AM226", message, span=weights.algorithm.span, help="use `arq_quantize`")
-        wise = weights.channel_wise
-        if weights.algorithm.value != ADA and wise is not None and wise.value and not limits.channel_wise:
-            message = f"layers of type `{kind}` have one scale for all their weights, not one for each channel"
-            yield Diagnostic("AM227", message, span=wise.span, help="write `channel_wise: false`")
-        bits = weights.num_bits
-        if bits is not None and bits.value in (6, 7) and not limits.narrow:
-            message = f"the weights of layers of type `{kind}` cannot have {bits.value} bits"
-            yield Diagnostic("AM226", message, span=bits.span, help="only those of `Conv2d` can; take 8")
-    if data is not None and data.num_bits is not None and data.num_bits.value == 16 and not limits.wide:
-        message = f"the data of layers of type `{kind}` cannot have 16 bits"
-        yield Diagnostic("AM244", message, span=data.num_bits.span, help="write `dst_type: INT8`")
-    if data is not None and data.asymmetric is not None and data.asymmetric.value and not limits.offset:
-        message = f"the data of layers of type `{kind}` cannot have an offset"
-        yield Diagnostic("AM244", message, span=data.asymmetric.span, help="write `asymmetric: false`")
+        data, weights = override.config.ifmr, override.config.weights
+        collector.extend(channel_wise_of_type(limits, weights))
+        collector.extend(beyond_type(limits, (data,) if data is not None else (), weights))

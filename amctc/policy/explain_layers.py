@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from amctc.diagnostics import error
-from amctc.policy.resolved import LayerConfig, Lost, ResolvedPolicy, Rule
+from amctc.policy.resolved import GaveWay, LayerConfig, Lost, ResolvedPolicy, Rule
 from amctc.policy.said import nearest
 from amctc.policy.settings import IFMR_NAME
 
@@ -22,7 +22,8 @@ class LayerRow:
     and `scale` (`channel`: one for each output channel, `layer`: one for all) are None for a layer
     without weights, `data_bits` empty for one that is not quantized at all; a skipped layer has what it
     would get. `rule` gave the layer its config, or left it out; `location` is its `file:line`, or
-    None for what no file says. `lost` are the other rules about this layer.
+    None for what no file says. `lost` are the other rules about this layer, `gave_way` the widths that its rule asks
+    for and its type cannot have.
     """
 
     layer: str
@@ -37,6 +38,7 @@ class LayerRow:
     rule: str
     location: str | None
     lost: tuple[Lost, ...] = ()
+    gave_way: tuple[GaveWay, ...] = ()
 
     @property
     def rule_text(self) -> str:
@@ -58,7 +60,7 @@ class LayerRow:
     def story(self) -> tuple[str, ...]:
         """In sentences: whether it is quantized, and the rules that lost."""
         end = "is quantized" if self.quantized else f"is not quantized: {self.reason}"
-        return (f"`{self.layer}` {end}", *map(str, self.lost))
+        return (f"`{self.layer}` {end}", *map(str, self.lost), *map(str, self.gave_way))
 
 
 def explain_layers(resolved: ResolvedPolicy, layer: str | None = None) -> list[LayerRow]:
@@ -77,7 +79,7 @@ def explain_layers(resolved: ResolvedPolicy, layer: str | None = None) -> list[L
 
 def layer_row_to_json(row: LayerRow) -> dict[str, object]:
     """The row as plain data."""
-    data = {key: value for key, value in vars(row).items() if key != "lost"}
+    data = {key: value for key, value in vars(row).items() if key not in ("lost", "gave_way")}
     lost = [
         {
             "rule": entry.rule.kind,
@@ -110,6 +112,7 @@ def _row(resolved: ResolvedPolicy, name: str, kind: str) -> LayerRow:
         rule.kind,
         rule.place,
         config.lost,
+        config.gave_way,
     )
 
 

@@ -8,36 +8,76 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Final
+
+from amctc.dialects.op import OpDef
+from amctc.ir import Node
+
+NARROW_BITS: Final = (6, 7)
+USUAL_BITS: Final = 8
 
 
 @dataclass(frozen=True)
 class TypeLimits:
-    """`channel_wise`: a scale for each channel; `wide`: data of 16 bits; `offset`: data with an offset.
+    """`type` is the name of the type. `weights`: it has some; `channel_wise`: AMCT gives each channel a scale.
 
-    `learned`: the algorithm `ada_quantize`; `narrow`: weights of 6 and 7 bits.
+    `wide`: data of more than 8 bits; `offset`: data with an offset; `learned`: the algorithm `ada_quantize`; `narrow`:
+    weights of 6 and 7 bits. That AMCT gives a type one scale is its default here; where the op allows a scale for each
+    channel, a policy may ask for it.
     """
 
+    type: str
     channel_wise: bool = True
     wide: bool = True
     offset: bool = True
     learned: bool = False
     narrow: bool = False
+    weights: bool = True
 
 
-_PYTORCH = {
-    "Conv1d": TypeLimits(),
-    "Conv2d": TypeLimits(learned=True, narrow=True),
-    "Conv3d": TypeLimits(wide=False, offset=False),
-    "Linear": TypeLimits(channel_wise=False, learned=True),
-    "ConvTranspose1d": TypeLimits(),
-    "ConvTranspose2d": TypeLimits(learned=True),
-    "AvgPool2d": TypeLimits(channel_wise=False, wide=False),
-    "GRU": TypeLimits(),
-    "LSTM": TypeLimits(),
-}
+_PYTORCH = (
+    TypeLimits("Conv1d"),
+    TypeLimits("Conv2d", learned=True, narrow=True),
+    TypeLimits("Conv3d", wide=False, offset=False),
+    TypeLimits("Linear", channel_wise=False, learned=True),
+    TypeLimits("ConvTranspose1d"),
+    TypeLimits("ConvTranspose2d", learned=True),
+    TypeLimits("AvgPool2d", channel_wise=False, wide=False, weights=False),
+    TypeLimits("GRU"),
+    TypeLimits("LSTM"),
+)
 
-TYPE_LIMITS: Mapping[str, Mapping[str, TypeLimits]] = MappingProxyType({"pytorch": _PYTORCH})
+TORCH_LIMITS: Mapping[str, TypeLimits] = MappingProxyType({limits.type: limits for limits in _PYTORCH})
+"""By the name that PyTorch has for the type."""
+
+TYPE_LIMITS: Mapping[str, Mapping[str, TypeLimits]] = MappingProxyType({"pytorch": TORCH_LIMITS})
 """By the name of the flavour and of the type."""
 
 ONE_SCALE_IN_TRAINING = frozenset({"Linear", "MatMul", "InnerProduct", "Pooling", "AvgPool"})
 """Types whose weights have one scale in quantization-aware training."""
+
+_CAFFE: Final = "caffe"
+
+
+def has_torch_types(dialects: frozenset[str]) -> bool:
+    """Whether PyTorch's types may be named for a graph of these dialects, even those that no layer of it has."""
+    return bool(dialects - {_CAFFE})
+
+
+def types_of(node: Node, row: OpDef) -> tuple[str, ...]:
+    """Every name that a policy may call the type of a layer by, its own first."""
+    return tuple(dict.fromkeys((node.type, *row.aliases(node))))
+
+
+def limits_of(node: Node, row: OpDef) -> TypeLimits | None:
+    """What holds for a layer beyond its row of the op table, under any of its type's names; None for Caffe's."""
+    if node.dialect == _CAFFE:
+        return None
+    return next((TORCH_LIMITS[name] for name in types_of(node, row) if name in TORCH_LIMITS), None)
+
+
+def usual_channel_wise(node: Node, row: OpDef) -> bool:
+    """Whether the weights have a scale for each output channel where nothing is said of it."""
+    limits = limits_of(node, row)
+    wise = row.quantizable is not None and row.quantizable.channel_wise
+    return wise and (limits is None or limits.channel_wise)

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from amctc.diagnostics import Collector, Diagnostic
 from amctc.policy.said import Number, Said, as_used, as_written, number_of
+from amctc.quant.hfmg import BIN_COUNTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +102,7 @@ FLAVOUR_LIMITS: Mapping[str, Mapping[str, Limits]] = MappingProxyType(
             "version": _limits("1", "1"),
             "batch_num": _limits("1"),
             **_SEARCH,
-            "hfmg_quantize.num_of_bins": _one_of(1024, 2048, 4096, 8192),
+            "hfmg_quantize.num_of_bins": _one_of(*BIN_COUNTS),
             "arq_quantize.quant_bits": _one_of(4, 6, 7, 8),
             "ada_quantize.num_iteration": _limits("0"),
             "ada_quantize.reg_param": _limits("0", "1", above=True, below=True),
@@ -127,7 +128,7 @@ FLAVOUR_LIMITS: Mapping[str, Mapping[str, Limits]] = MappingProxyType(
         "kv-cache": {
             "batch_num": _limits("1"),
             **_SEARCH,
-            "hfmg_quantize.num_of_bins": _one_of(1024, 2048, 4096, 8192),
+            "hfmg_quantize.num_of_bins": _one_of(*BIN_COUNTS),
         },
     }
 )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 from amctc.diagnostics import Collector, Diagnostic
+from amctc.dialects.onnx.generic import ONNX, is_known_type
 from amctc.dialects.op import OpDef, Quantizable
 from amctc.dialects.table import op_def, op_table
 from amctc.ir import Graph, Node
 from amctc.policy.json_schema import parameter_names
+from amctc.policy.layer_types import TORCH_LIMITS, TypeLimits, has_torch_types, limits_of, types_of
 from amctc.policy.rules import LayerRule, Override, Policy
 from amctc.policy.said import Said, nearest
 from amctc.policy.selectors import Entry, Selection, select
@@ -21,11 +23,18 @@ _MOST_SUGGESTIONS = 50  # finding the nearest name is slow in a file where every
 
 
 class Candidate(NamedTuple):
-    """A layer that can be quantized."""
+    """A layer that can be quantized; `types` are all names of its type, `limits` what its type cannot have."""
 
     node: Node
     row: OpDef
     quantizable: Quantizable
+    types: tuple[str, ...]
+    limits: TypeLimits | None
+
+    @property
+    def limited_type(self) -> str:
+        """The name of the type in a rule that says what it cannot have."""
+        return self.limits.type if self.limits is not None else self.node.type
 
 
 class Names:
@@ -42,7 +51,27 @@ class Names:
         for node in self._graph.nodes:
             row = op_def(node)
             if row.quantizable is not None:
-                found[node.name] = Candidate(node, row, row.quantizable)
+                found[node.name] = Candidate(node, row, row.quantizable, types_of(node, row), limits_of(node, row))
+        return found
+
+    @cached_property
+    def by_types(self) -> Mapping[tuple[str, ...], list[Candidate]]:
+        """The layers that can be quantized by all the names of their types."""
+        found: dict[tuple[str, ...], list[Candidate]] = {}
+        for candidate in self.quantizable.values():
+            found.setdefault(candidate.types, []).append(candidate)
+        return found
+
+    def kinds(self, types: Iterable[str]) -> list[tuple[str, ...]]:
+        """All names that layers of these types have for theirs, each once; a type that no layer has stands alone."""
+        return list(dict.fromkeys(names for kind in types for names in self._kinds.get(kind, [(kind,)])))
+
+    @cached_property
+    def _kinds(self) -> Mapping[str, list[tuple[str, ...]]]:
+        found: dict[str, list[tuple[str, ...]]] = {}
+        for types in self.by_types:
+            for kind in types:
+                found.setdefault(kind, []).append(types)
         return found
 
     @cached_property
@@ -55,10 +84,21 @@ class Names:
         return {name: row for name, row in rows if _takes_part_in_fusion(row)}
 
     @cached_property
-    def types(self) -> Mapping[str, OpDef]:
-        """The ops of the graph's dialects by layer type."""
-        dialects = {node.dialect for node in self._graph.nodes} - {"quant"}
-        return {row.type: row for row in op_table().values() if row.dialect in dialects}
+    def types(self) -> Mapping[str, OpDef | None]:
+        """The ops of the graph's dialects and layers by type, under all the names that a layer has for its own.
+
+        Of several for one type it is one that can be quantized. None for PyTorch's types that no layer has.
+        """
+        rows = op_table().values()
+        found: dict[str, OpDef | None] = {row.type: row for row in rows if row.dialect in self._dialects}
+        for node in self._graph.nodes:
+            row = op_def(node)
+            for name in types_of(node, row):
+                if (known := found.get(name)) is None or known.quantizable is None:
+                    found[name] = row
+        if has_torch_types(self._dialects):
+            found = {**dict.fromkeys(TORCH_LIMITS), **found}
+        return found
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:
@@ -66,8 +106,16 @@ class Names:
         return parameter_names(self._policy.flavour.json_schema)
 
     @cached_property
-    def quantizable_types(self) -> Mapping[str, OpDef]:
-        return {kind: row for kind, row in self.types.items() if row.quantizable is not None}
+    def quantizable_types(self) -> Collection[str]:
+        return dict.fromkeys(kind for kind, row in self.types.items() if row is None or row.quantizable is not None)
+
+    def is_type(self, name: str) -> bool:
+        """Whether a layer of such a graph could be of this type, quantized or not."""
+        return name in self.types or (ONNX in self._dialects and is_known_type(name))
+
+    @cached_property
+    def _dialects(self) -> frozenset[str]:
+        return frozenset(node.dialect for node in self._graph.nodes) - {"quant"}
 
     @cached_property
     def layer_names(self) -> frozenset[str]:
@@ -172,7 +220,7 @@ class _NameChecker:
         if entry.pattern:
             if not entry.matched:
                 self._report("AM222", f"no layer type that can be quantized matches `{name.value}`", name, help)
-        elif name.value not in self._names.types:
+        elif not self._names.is_type(name.value):
             known = self._nearest(name, self._names.quantizable_types)
             self._report("AM222", f"there is no layer type `{name.value}`", name, known)
         elif name.value not in self._names.quantizable_types:

@@ -6,7 +6,8 @@ from typing import TypeVar
 
 from amctc.policy.rules_data import DataRule
 from amctc.policy.said import Said
-from amctc.policy.settings import BITS_OF_TYPE, HFMG, IFMR_NAME
+from amctc.policy.settings import BITS_OF_TYPE, IFMR_NAME
+from amctc.quant.hfmg import HFMG
 from amctc.source import Span
 from amctc.text.checked import CheckedMessage
 

@@ -25,10 +25,11 @@ from __future__ import annotations
 from functools import cache
 
 from amctc.diagnostics import Collector, Diagnostic
-from amctc.ir import Graph, Node
+from amctc.ir import Graph
 from amctc.policy.advice import advise_layers
 from amctc.policy.advice_bn import advise_statistics
 from amctc.policy.in_vain import overrides_in_vain
+from amctc.policy.limited import advise_limits, within_limits
 from amctc.policy.names import Candidate, Names, check_names, first_skip
 from amctc.policy.resolve_fit import check_fits
 from amctc.policy.resolved import GeneralConfig, LayerConfig, Lost, Resolved, ResolvedPolicy, Rule
@@ -60,7 +61,7 @@ def resolve(policy: Policy, graph: Graph) -> ResolvedPolicy:
     the layer has data inputs, AM220 to AM223 and AM228 wrong names, AM224 nothing left to quantize,
     AM226 and AM227 a weight algorithm that the type does not have, AM234 a wrong pattern. Its
     warnings: those of the policy, AM225 an override in vain, AM272 clustered weights where they harm most,
-    AM273 and AM275 BatchNorm statistics that cannot be renewed or should be.
+    AM276 widths that a type cannot have, AM273 and AM275 BatchNorm statistics that cannot be renewed or should be.
     """
     with building():
         return _resolve(policy, graph)
@@ -78,6 +79,7 @@ def _resolve(policy: Policy, graph: Graph) -> ResolvedPolicy:
         collector.add(_nothing_left(policy, len(layers)))
     collector.raise_errors()
     collector.extend(overrides_in_vain(names, layers))
+    collector.extend(advise_limits(layers))
     advise_layers(layers, graph, collector)
     collector.extend(advise_statistics(policy, layers, graph))
     warnings = tuple(dict.fromkeys(collector.warnings))
@@ -101,25 +103,29 @@ class _Resolver:
         return {name: self._layer(candidate) for name, candidate in self._names.quantizable.items()}
 
     def _layer(self, candidate: Candidate) -> LayerConfig:
-        node, row, quantizable = candidate
-        default = _default_of(node.type)
+        node, row, quantizable = candidate.node, candidate.row, candidate.quantizable
+        default, limit = _default_of(node.type), _limit_of(candidate.limited_type)
         if self._policy.layers is not None:
             choice, enabled, lost = self._json_choice(candidate, default)
         else:
-            choice, lost = self._choose(node, default)
+            choice, lost = self._choose(candidate, default)
             enabled, skipped = self._enabled(candidate, choice, default)
             lost = (*lost, *skipped)
         kind = choice.rule.kind
+        inputs = input_configs(row.data_inputs(node), choice, self._offset, self._common_data, default)
+        weights = weight_config(candidate, choice, default, limit) if quantizable.weights else None
+        inputs, weights, gave_way = within_limits(inputs, weights, candidate.limits, limit)
         return LayerConfig(
             node.name,
             node.type,
             enabled,
-            input_configs(row.data_inputs(node), choice, self._offset, self._common_data, default),
-            weight_config(candidate, choice, default, _limit_of(node.type)) if quantizable.weights else None,
+            inputs,
+            weights,
             choice.rule,
             migration_strength(choice),
             value_if_said(choice.weight_compress_only, kind),
             lost,
+            gave_way,
         )
 
     def _json_choice(self, candidate: Candidate, default: Rule) -> tuple[Choice, Resolved[bool], tuple[Lost, ...]]:
@@ -137,10 +143,10 @@ class _Resolver:
             enabled = Resolved(True, rule)
         return choices[0], enabled, tuple(Lost(choice.rule, rule) for choice in choices[1:])
 
-    def _choose(self, node: Node, default: Rule) -> tuple[Choice, tuple[Lost, ...]]:
+    def _choose(self, candidate: Candidate, default: Rule) -> tuple[Choice, tuple[Lost, ...]]:
         """The config that holds for a layer, and those that do not."""
-        named = self._names.by_name.of(node.name)
-        typed = self._names.by_type.of(node.type)
+        named = self._names.by_name.of(candidate.node.name)
+        typed = self._names.by_type.of(*candidate.types)
         rules = [Rule("override_layer_configs", entry.name.span) for entry in named]
         rules += [Rule("override_layer_types", entry.name.span) for entry in typed]
         if not rules:
@@ -153,18 +159,18 @@ class _Resolver:
 
     def _enabled(self, candidate: Candidate, choice: Choice, default: Rule) -> tuple[Resolved[bool], tuple[Lost, ...]]:
         """Whether a layer is quantized, and which rules about that do not count."""
-        node, _, quantizable = candidate
+        node, quantizable = candidate.node, candidate.quantizable
         rules = [Rule("skip_layers", entry.name.span) for entry in self._names.skip_layers.of(node.name)]
-        rules += [Rule("skip_layer_types", entry.name.span) for entry in self._names.skip_types.of(node.type)]
+        rules += [Rule("skip_layer_types", entry.name.span) for entry in self._names.skip_types.of(*candidate.types)]
         if rules:
             if choice.override:
                 rules.append(choice.rule)
             return Resolved(False, rules[0]), tuple(Lost(rule, rules[0]) for rule in rules[1:])
         if choice.override and not quantizable.on_by_default:
-            named, typed = self._names.by_name.exact.get(node.name), self._names.by_type.exact.get(node.type)
-            if named is not None:
+            typed = self._names.by_type.first(*candidate.types)
+            if node.name in self._names.by_name.exact:
                 return Resolved(True, choice.rule), ()
-            if typed is not None:
+            if typed is not None and not typed.pattern:
                 return Resolved(True, Rule("override_layer_types", typed.name.span)), ()
         return Resolved(quantizable.on_by_default, default), ()
 

@@ -2,48 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from amctc.diagnostics import Collector, Diagnostic
 from amctc.dialects.op import OpDef
 from amctc.policy.checks import check_fit
-from amctc.policy.names import Names
-from amctc.policy.rules import LayerRule, Policy, WeightRule
+from amctc.policy.checks_types import beyond_type
+from amctc.policy.layer_types import TypeLimits
+from amctc.policy.names import Candidate, Names
+from amctc.policy.rules import CalibrationRule, DataRule, LayerRule, Policy, WeightRule
 from amctc.policy.selectors import Entry
 
 
-def check_fits(names: Names, policy: Policy, collector: Collector) -> None:
-    """Report weight rules that a layer or type cannot follow (AM226, AM227) and lists of a wrong length (AM215).
+class _Kind(NamedTuple):
+    """Layers that can do the same."""
 
-    A pattern is told of only where nothing that it stands for can follow it.
+    row: OpDef
+    limits: TypeLimits | None
+
+
+def check_fits(names: Names, policy: Policy, collector: Collector) -> None:
+    """Report rules that a layer or type cannot follow (AM226, AM227, AM244) and lists of a wrong length (AM215).
+
+    A pattern, and a type that stands for several of PyTorch's, is told of only where nothing that it stands for can
+    follow it.
     """
     for override in names.by_type.entries:
-        _check_entry(override.item.config.weights, override.pattern, _type_rows(names, override.matched), collector)
+        _check_entry(*_rules(override.item.config), override.pattern, _type_kinds(names, override.matched), collector)
     for override in names.by_name.entries:
-        _check_entry(override.item.config.weights, override.pattern, _layer_rows(names, override.matched), collector)
+        _check_entry(*_rules(override.item.config), override.pattern, _layer_kinds(names, override.matched), collector)
     for layer in names.json_layers.entries:
-        _check_entry(layer.item.weights, layer.pattern, _layer_rows(names, layer.matched), collector)
+        kinds = _layer_kinds(names, layer.matched)
+        _check_entry(layer.item.inputs, layer.item.weights, layer.pattern, kinds, collector)
     for layer in names.json_layers.entries:
         _check_length(names, layer, collector)
 
 
-def _type_rows(names: Names, types: Iterable[str]) -> list[OpDef]:
-    return [names.types[kind] for kind in types if kind in names.types]
+def _rules(config: CalibrationRule) -> tuple[tuple[DataRule, ...], WeightRule | None]:
+    return (config.ifmr,) if config.ifmr is not None else (), config.weights
 
 
-def _layer_rows(names: Names, layers: Iterable[str]) -> list[OpDef]:
-    rows = {found.row.name: found.row for found in map(names.quantizable.get, layers) if found is not None}
-    return list(rows.values())
+def _type_kinds(names: Names, types: Iterable[str]) -> list[_Kind]:
+    """Of the layers that are of one of these types, and for types that no layer has what their op says."""
+    found: list[_Kind] = []
+    for kind in names.kinds(types):
+        layers, row = names.by_types.get(kind), names.types.get(kind[0])
+        if layers is not None:
+            found += map(_kind, layers)
+        elif row is not None:
+            found.append(_Kind(row, None))
+    return _distinct(found)
 
 
-def _check_entry(weights: WeightRule | None, pattern: bool, rows: list[OpDef], collector: Collector) -> None:
-    if weights is None:
-        return
+def _layer_kinds(names: Names, layers: Iterable[str]) -> list[_Kind]:
+    return _distinct(_kind(found) for found in map(names.quantizable.get, layers) if found is not None)
+
+
+def _kind(candidate: Candidate) -> _Kind:
+    return _Kind(candidate.row, candidate.limits)
+
+
+def _distinct(kinds: Iterable[_Kind]) -> list[_Kind]:
+    return list({(id(kind.row), kind.limits): kind for kind in kinds}.values())
+
+
+def _check_entry(
+    data: Sequence[DataRule],
+    weights: WeightRule | None,
+    pattern: bool,
+    kinds: Sequence[_Kind],
+    collector: Collector,
+) -> None:
     problems: list[Diagnostic] = []
-    for row in rows:
+    for kind in kinds:
         found = Collector()
-        check_fit(weights, row, found)
-        if pattern and not found.has_errors:
+        check_fit(weights, kind.row, found)
+        if kind.limits is not None:
+            found.extend(beyond_type(kind.limits, data, weights if kind.limits.weights else None))
+        if not found.has_errors and (pattern or len(kinds) > 1):
             return
         problems = problems or found.diagnostics
     collector.extend(problems)

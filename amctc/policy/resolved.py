@@ -9,8 +9,11 @@ from typing import Generic, TypeVar
 from amctc.diagnostics import Diagnostic
 from amctc.dialects.table import op_def
 from amctc.ir import InputQuant, Node, NodeQuant, WeightQuant
+from amctc.policy.layer_types import usual_channel_wise
 from amctc.policy.rules import PassRule, Policy
 from amctc.policy.settings import ARQ_BITS, BN_UPDATE, SNQ, SNQ_DEFAULTS, ArqSettings, BnUpdate, SnqSettings
+from amctc.quant.activation import ActivationSettings
+from amctc.quant.hfmg import BIN_COUNT, HFMG, HfmgSettings
 from amctc.quant.ifmr import IfmrSettings
 from amctc.source import Span
 from amctc.text.bulk import value_type
@@ -72,6 +75,19 @@ class Lost:
         return f"{_words(self.rule.kind, rule)} lost to {_words(self.winner.kind, winner)}"
 
 
+@value_type
+class GaveWay:
+    """A width in bits of `what` (`data`, `weights`) that a rule asks for, and that the layer type's limit changes."""
+
+    what: str
+    asked: Resolved[int]
+    given: Resolved[int]
+
+    def __str__(self) -> str:
+        asked, given = self.asked, self.given
+        return f"{self.what} of {asked.value} bits ({asked.rule.words}) became {given.value} ({given.rule.words})"
+
+
 def _words(kind: str, place: str | None) -> str:
     return f"{kind} {place}" if place is not None else kind
 
@@ -96,7 +112,10 @@ class InputConfig:
     num_of_bins: Resolved[int] | None = None
 
     @property
-    def settings(self) -> IfmrSettings:
+    def settings(self) -> ActivationSettings:
+        if self.algorithm.value == HFMG:
+            bins = self.num_of_bins.value if self.num_of_bins is not None else BIN_COUNT
+            return HfmgSettings(self.num_bits.value, self.with_offset.value, bins)
         return IfmrSettings(
             bits=self.num_bits.value,
             with_offset=self.with_offset.value,
@@ -150,8 +169,9 @@ class WeightConfig:
 class LayerConfig:
     """What one layer gets. `type` is the layer type, `rule` the config that applies to it as a whole.
 
-    `lost` are the rules that are about this layer and do not hold for it. `migration_strength` (of
-    `dmq_balancer`) and `weight_compress_only` are None where nothing is said of them.
+    `lost` are the rules that are about this layer and do not hold for it, `gave_way` the widths that the one that
+    holds asks for and the type cannot have. `migration_strength` (of `dmq_balancer`) and `weight_compress_only` are
+    None where nothing is said of them.
     """
 
     name: str
@@ -163,9 +183,10 @@ class LayerConfig:
     migration_strength: Resolved[float] | None = None
     weight_compress_only: Resolved[bool] | None = None
     lost: tuple[Lost, ...] = field(default=(), compare=False, repr=False)
+    gave_way: tuple[GaveWay, ...] = field(default=(), compare=False, repr=False)
 
     @property
-    def input_settings(self) -> tuple[IfmrSettings, ...]:
+    def input_settings(self) -> tuple[ActivationSettings, ...]:
         """One for each data input, in the order of the inputs."""
         return tuple(entry.settings for entry in self.inputs)
 
@@ -297,8 +318,8 @@ class ResolvedPolicy:
 
 
 def _default_weight(node: Node) -> WeightQuant | None:
-    quantizable = op_def(node).quantizable
-    if quantizable is None or not quantizable.weights:
+    row = op_def(node)
+    if row.quantizable is None or not row.quantizable.weights:
         return None
-    settings = ArqSettings(quantizable.channel_wise, ARQ_BITS)
+    settings = ArqSettings(usual_channel_wise(node, row), ARQ_BITS)
     return WeightQuant(settings.algorithm, settings.bits, settings.channel_wise)

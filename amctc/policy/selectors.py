@@ -58,12 +58,13 @@ def check_selectors(names: Iterable[Said[str]], where: str, collector: Collector
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """What a list says under one name or pattern, and the names that it stands for."""
+    """What a list says under one name or pattern, and the names that it stands for; `order` is where in the list."""
 
     name: Said[str]
     item: T
     pattern: bool
     matched: tuple[str, ...]
+    order: int
 
 
 @dataclass(frozen=True)
@@ -79,20 +80,16 @@ class Selection(Generic[T]):
     patterns: Mapping[str, list[Entry[T]]]
     problems: tuple[Diagnostic, ...]
 
-    def of(self, name: str) -> list[Entry[T]]:
-        """Everything that is said of a name, the strongest first."""
-        exact = self.exact.get(name)
-        found = [exact] if exact is not None else []
-        patterns = self.patterns.get(name)
-        return found if patterns is None else [*found, *reversed(patterns)]
+    def of(self, *names: str) -> list[Entry[T]]:
+        """Everything that is said of what has these names, the strongest first; of several exact names the last."""
+        exact = {entry.order: entry for name in names if (entry := self.exact.get(name)) is not None}
+        patterns = {entry.order: entry for name in names for entry in self.patterns.get(name, ())}
+        return [found[order] for found in (exact, patterns) for order in sorted(found, reverse=True)]
 
-    def first(self, name: str) -> Entry[T] | None:
-        """What holds for a name."""
-        exact = self.exact.get(name)
-        if exact is not None:
-            return exact
-        patterns = self.patterns.get(name)
-        return patterns[-1] if patterns else None
+    def first(self, *names: str) -> Entry[T] | None:
+        """What holds for what has these names."""
+        found = self.of(*names)
+        return found[0] if found else None
 
 
 def select(
@@ -107,9 +104,9 @@ def select(
     patterns: dict[str, list[Entry[T]]] = {}
     problems: list[Diagnostic] = []
     count = 0
-    for name, item in items:
+    for order, (name, item) in enumerate(items):
         if name.value in all_names or not is_selector(name.value):
-            exact[name.value] = Entry(name, item, False, (name.value,))
+            exact[name.value] = Entry(name, item, False, (name.value,), order)
             entries.append(exact[name.value])
             continue
         count += 1
@@ -122,7 +119,7 @@ def select(
             problems.append(_wrong(name, problem))
             continue
         matched = tuple(other for other in names if pattern is not None and pattern.matches(other))
-        entry = Entry(name, item, True, matched)
+        entry = Entry(name, item, True, matched, order)
         entries.append(entry)
         for other in matched:
             patterns.setdefault(other, []).append(entry)

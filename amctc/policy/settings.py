@@ -16,7 +16,6 @@ SNQ: Final = "snq_quantize"
 ADA: Final = "ada_quantize"
 WEIGHT_ALGORITHMS: Final = (ARQ, SNQ)
 IFMR_NAME: Final = "ifmr"
-HFMG: Final = "hfmg"
 
 ULQ: Final = "ulq_quantize"
 ARQ_RETRAIN: Final = "arq_retrain"

@@ -7,17 +7,18 @@ from functools import cache
 from typing import Final, TypeVar
 
 from amctc.policy.checks import allows_snq
+from amctc.policy.layer_types import usual_channel_wise
 from amctc.policy.names import Candidate
 from amctc.policy.resolved import BnUpdateConfig, InputConfig, Resolved, Rule, WeightConfig
 from amctc.policy.rules import BalancerRule, BnUpdateRule, DataRule, WeightRule
 from amctc.policy.said import Said
-from amctc.policy.settings import ADA, ARQ, ARQ_BITS, BETA_RANGE, BN_UPDATE, HFMG, IFMR, IFMR_NAME, SNQ, SNQ_DEFAULTS
+from amctc.policy.settings import ADA, ARQ, ARQ_BITS, BETA_RANGE, BN_UPDATE, IFMR, IFMR_NAME, SNQ, SNQ_DEFAULTS
+from amctc.quant.hfmg import BIN_COUNT, HFMG
 from amctc.text.bulk import value_type
 
 T = TypeVar("T")
 
 # The defaults of PyTorch's schema.
-_BINS: Final = 4096
 _ADA_ITERATIONS: Final = 10_000
 _ADA_REG_PARAM: Final = 0.01
 _ADA_WARM_START: Final = 0.2
@@ -90,7 +91,7 @@ def _input(
         _or_default(rule.search_range_end, kind, usual.search_range_end),
         _or_default(rule.search_step, kind, usual.search_step),
         algorithm,
-        value_of(rule.num_of_bins, kind, _BINS, default) if algorithm.value == HFMG else None,
+        value_of(rule.num_of_bins, kind, BIN_COUNT, default) if algorithm.value == HFMG else None,
     )
 
 
@@ -120,11 +121,13 @@ def weight_config(candidate: Candidate, choice: Choice, default: Rule, limit: Ru
     """The weight config of a layer with weights; what its type cannot do gives way."""
     rule, kind = choice.weights or _NO_RULE, choice.rule.kind
     quantizable = candidate.quantizable
-    usual = _arq_defaults(default, quantizable.channel_wise)
+    usual = _arq_defaults(default, usual_channel_wise(candidate.node, candidate.row))
     if rule is _NO_RULE:
         return usual
     algorithm = _or_default(rule.algorithm, kind, usual.algorithm)
-    if algorithm.value == SNQ and not allows_snq(candidate.row):
+    limits = candidate.limits
+    unlearned = algorithm.value == ADA and limits is not None and not limits.learned
+    if unlearned or (algorithm.value == SNQ and not allows_snq(candidate.row)):
         rule = _NO_RULE
         algorithm = Resolved(ARQ, limit)
     wise = _or_default(rule.channel_wise, kind, usual.channel_wise)

@@ -13,7 +13,8 @@ from amctc.policy.json_schema import parameter_names
 from amctc.policy.resolved import InputConfig, LayerConfig, Resolved, ResolvedPolicy, WeightConfig
 from amctc.policy.rules import DataRule, TensorRule
 from amctc.policy.said import Said
-from amctc.policy.settings import HFMG, IFMR
+from amctc.policy.settings import IFMR
+from amctc.quant.hfmg import HFMG
 
 VERSION = 1
 

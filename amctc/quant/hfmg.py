@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,10 @@ from amctc.quant.grid import FLT_EPSILON, check_scale, grid_limits, scale_offset
 from amctc.quant.hfmg_histogram import RangeHistogram, count_values, counts_on
 from amctc.quant.ifmr import IfmrResult, no_data, not_finite
 
+HFMG: Final = "hfmg"
+
 BIN_COUNTS = (1024, 2048, 4096, 8192)
+BIN_COUNT = 4096
 
 _STEPS = 100_000
 """A candidate sheds one part in so many of all values more than the one before."""
@@ -46,13 +50,15 @@ class HfmgSettings:
     """How activations of one layer are calibrated. Illegal values are an error (AM407).
 
     `bits` is 8 to 16, `num_of_bins` one of `BIN_COUNTS`. `full_range` tries the range of all values too, before the
-    others. AMCT does not: the widest range that it tries has shed at least one bin.
+    others. AMCT does not: the widest range that it tries has shed at least one bin. `algorithm` tells these settings
+    from those of IFMR where both are plain data.
     """
 
     bits: int = 8
     with_offset: bool = True
-    num_of_bins: int = 4096
+    num_of_bins: int = BIN_COUNT
     full_range: bool = False
+    algorithm: Literal["hfmg"] = HFMG
 
     def __post_init__(self) -> None:
         if not 8 <= self.bits <= 16:

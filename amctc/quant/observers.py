@@ -13,10 +13,14 @@ from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError, did_you_mean, error
 from amctc.quant.grid import check_scale, grid_limits
+from amctc.quant.hfmg import HFMG
 from amctc.quant.ifmr import IfmrResult, IfmrSettings
 from amctc.registered import BUILT_IN, Registered, Registration, clash, owner_here, span_of_caller, wrong_call
 
 USUAL_OBSERVER = "ifmr"
+"""The observer of a layer for which nobody asks for another; the policy may say `hfmg` instead."""
+
+BUILT_IN_OBSERVERS = (USUAL_OBSERVER, HFMG)
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -50,14 +54,14 @@ def register_observer(name: str, factory: ObserverFactory) -> Registration:
         message = f"the observer `{name}` of {owner.name} cannot be registered: {problem}"
         help = "`register_observer(name, factory)`: a name such as `my-observer`, and `factory(settings, layer)`"
         raise error("AM523", message, span_of_caller(), help=help)
-    if name == USUAL_OBSERVER:
+    if name in BUILT_IN_OBSERVERS:
         raise clash("observer", name, BUILT_IN, owner.name)
     return OBSERVERS.enter(name, factory, owner)
 
 
 def check_observer(name: str) -> None:
     """Raise `DiagnosticError` AM524 where there is no observer of that name."""
-    known = (USUAL_OBSERVER, *OBSERVERS.rows)
+    known = (*BUILT_IN_OBSERVERS, *OBSERVERS.rows)
     if name not in known:
         help = did_you_mean(name, known) or f"there are: {', '.join(known)}"
         raise error("AM524", f"there is no observer named `{name[:60]}`", help=help)

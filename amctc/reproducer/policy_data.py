@@ -10,7 +10,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from amctc.policy import Resolved, ResolvedPolicy, Rule
 
-_LEFT_OUT = frozenset({"lost", "passes", "policy", "warnings"})
+_LEFT_OUT = frozenset({"gave_way", "lost", "passes", "policy", "warnings"})
 """Fields that only messages and the choice of the passes need."""
 
 

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Value
+from amctc.quant.activation import ActivationSettings
+from amctc.quant.hfmg import HfmgObserver, HfmgSettings
 from amctc.quant.ifmr import IfmrSettings
 from amctc.quant.observer import IfmrObserver
 from amctc.quant.observers import USUAL_OBSERVER, Observer, make_observer
@@ -19,10 +21,13 @@ from amctc.runtime.executor import Executor
 
 @dataclass(frozen=True)
 class Reader:
-    """A value to be observed, with the settings of the observer, the layers' name for messages, and the observer's."""
+    """A value to be observed, with the settings of the observer, the layers' name for messages, and the observer's.
+
+    The settings of HFMG go with the observer of that name, those of IFMR with any other.
+    """
 
     value: Value
-    settings: IfmrSettings
+    settings: ActivationSettings
     name: str
     observer: str = USUAL_OBSERVER
 
@@ -39,28 +44,29 @@ class CalibrationRun:
 
     A value that only holds elements of other values (the output of a Concat or a Reshape) is not looked at itself:
     the observers of those values are merged instead. Registered observers, which cannot be merged, look at each
-    value that is asked for. `batch_num` is the number of batches to come; with the size of the first it decides how
-    much of a sample the searches look at. `values` are what every batch must bring.
+    value that is asked for, and so does HFMG: what its histogram counts depends on the order in which ranges grow (see
+    `amctc.quant.hfmg_histogram`), so that merged ones could choose another grid than AMCT does. `batch_num` is the
+    number of batches to come; with the size of the first it decides how much of a sample the searches of IFMR look at.
+    `values` are what every batch must bring.
     """
 
     def __init__(self, readers: Sequence[Reader], batch_num: int) -> None:
         self._readers = tuple(readers)
         self._batch_num = batch_num
         self._sources = {
-            reader: element_sources(reader.value) for reader in readers if reader.observer == USUAL_OBSERVER
-        }
-        self._others = {
-            reader: make_observer(reader.observer, reader.settings, reader.name)
+            (reader, settings): element_sources(reader.value)
             for reader in readers
-            if reader not in self._sources
+            if reader.observer == USUAL_OBSERVER and isinstance(settings := reader.settings, IfmrSettings)
         }
+        merged = {reader for reader, _ in self._sources}
+        self._others = {reader: _own_observer(reader) for reader in readers if reader not in merged}
         self._names = {
-            (source, reader.settings): reader.name
-            for reader in reversed(self._sources)
-            for source in self._sources[reader]
+            (source, settings): reader.name
+            for (reader, settings), sources in reversed(self._sources.items())
+            for source in sources
         }
         self._wanted = dict.fromkeys(
-            (source, reader.settings) for reader in self._sources for source in self._sources[reader]
+            (source, settings) for (_, settings), sources in self._sources.items() for source in sources
         )
         self._observers: dict[tuple[Value, IfmrSettings], IfmrObserver] = {}
         self._per_sample = LEAST_OF_A_SAMPLE
@@ -89,9 +95,9 @@ class CalibrationRun:
     def finish(self) -> list[Observer]:
         """One fed observer for each reader, in their order."""
         found: dict[Reader, Observer] = dict(self._others)
-        for reader, parts in self._sources.items():
-            whole = IfmrObserver(reader.settings, reader.name, per_sample=self._per_sample)
-            seen = [self._observers[key] for source in parts if (key := (source, reader.settings)) in self._observers]
+        for (reader, settings), parts in self._sources.items():
+            whole = IfmrObserver(settings, reader.name, per_sample=self._per_sample)
+            seen = [self._observers[key] for source in parts if (key := (source, settings)) in self._observers]
             found[reader] = _merged(whole, seen)
         return [found[reader] for reader in self._readers]
 
@@ -126,6 +132,12 @@ def element_sources(value: Value) -> tuple[Value, ...]:
     if not row.moves_data or len(node.outputs) != 1:
         return (value,)
     return tuple(source for given in node.inputs for source in element_sources(given))
+
+
+def _own_observer(reader: Reader) -> Observer:
+    if isinstance(reader.settings, HfmgSettings):
+        return HfmgObserver(reader.settings, reader.name)
+    return make_observer(reader.observer, reader.settings, reader.name)
 
 
 def _merged(whole: IfmrObserver, parts: Sequence[IfmrObserver]) -> IfmrObserver:

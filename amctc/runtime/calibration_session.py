@@ -9,9 +9,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from amctc.diagnostics import Collector, DiagnosticError, did_you_mean
-from amctc.dialects.quant import settings_from_plain
 from amctc.dialects.shapes import node_error
 from amctc.ir import Graph, Node, Value
+from amctc.quant.activation import settings_from_plain
 from amctc.quant.ifmr import IfmrResult
 from amctc.quant.observers import USUAL_OBSERVER, check_observer
 from amctc.records.read_record import merge_into

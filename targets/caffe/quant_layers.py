@@ -12,10 +12,11 @@ from types import MappingProxyType
 
 import numpy as np
 
-from amctc.dialects.quant import settings_from_plain
 from amctc.ir import Node
 from amctc.ir.node import Array
+from amctc.quant.activation import ActivationSettings, settings_from_plain
 from amctc.quant.deq_scale import pack_deq_scale
+from amctc.quant.hfmg import HfmgSettings
 from amctc.quant.observers import USUAL_OBSERVER
 from amctc.targets.caffe.lookup_tables import LookupBlob
 from amctc.text.plain import Plain
@@ -59,14 +60,9 @@ def quant_layer(node: Node, *, fake: bool) -> CaffeLayer:
 def observer_layer(node: Node, batch_num: int, record_file: str) -> CaffeLayer:
     """The IFMR layer of an Observe node, which puts its factors into `record_file` after `batch_num` batches."""
     settings = settings_from_plain(node.attrs["settings"])
-    start, end = settings.search_range
     parameter: dict[str, Plain] = {
         "with_offset": settings.with_offset,
-        "search_range_start": start,
-        "search_range_end": end,
-        "search_step": settings.search_step,
-        "max_percentile": settings.max_percentile,
-        "min_percentile": settings.min_percentile,
+        **_search(settings),
         "object_layer": node.attrs["layers"],
         "batch_num": batch_num,
         "record_file_path": record_file,
@@ -77,6 +73,19 @@ def observer_layer(node: Node, batch_num: int, record_file: str) -> CaffeLayer:
     if observer != USUAL_OBSERVER:
         parameter["observer"] = observer
     return CaffeLayer("IFMR", {"ifmr_param": parameter}, ())
+
+
+def _search(settings: ActivationSettings) -> dict[str, Plain]:
+    if isinstance(settings, HfmgSettings):
+        return {"num_of_bins": settings.num_of_bins}
+    start, end = settings.search_range
+    return {
+        "search_range_start": start,
+        "search_range_end": end,
+        "search_step": settings.search_step,
+        "max_percentile": settings.max_percentile,
+        "min_percentile": settings.min_percentile,
+    }
 
 
 def _retrain_data(node: Node) -> CaffeLayer:

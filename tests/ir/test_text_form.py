@@ -12,6 +12,7 @@ from amctc.diagnostics import DiagnosticError
 from amctc.ir import Graph, InputQuant, NodeQuant, Origin, Provenance, Value, WeightQuant
 from amctc.ir.parser import parse_graph
 from amctc.ir.printer import plain_text, print_graph
+from amctc.quant.hfmg import HfmgSettings
 from amctc.quant.ifmr import IfmrSettings
 from amctc.quant.snq import SnqSettings
 from amctc.source import SourceFile
@@ -42,7 +43,8 @@ ARRAYS = st.builds(
 SHAPES: st.SearchStrategy[tuple[int, ...]] = st.lists(st.integers(0, 9), max_size=4).map(tuple)
 QUANTS = st.builds(
     NodeQuant,
-    inputs=st.just((InputQuant(0, IfmrSettings(bits=12, search_range=(0.5, 1.5)), 0.125, -3),)),
+    inputs=st.just((InputQuant(0, IfmrSettings(bits=12, search_range=(0.5, 1.5)), 0.125, -3),))
+    | st.just((InputQuant(0, HfmgSettings(16, False, 1024), 0.125, -3), InputQuant(1, HfmgSettings()))),
     weight=st.none()
     | st.just(WeightQuant("arq_quantize", 8, True))
     | st.just(WeightQuant("arq_quantize", 8, True, {"w": np.array([0.1, 0.3], np.float32)}))

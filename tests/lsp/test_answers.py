@@ -106,6 +106,9 @@ def test_types_of_the_model_come_before_all_others() -> None:
     assert found[:2] == ["Convolution", "InnerProduct"] or set(found[:3]) == {"Convolution", "InnerProduct", "ReLU"}
     assert "Pooling" in found
     assert "Pooling" in offered('override_layer_types { layer_type: "|" }', None)
+    assert "Conv2d" not in offered('override_layer_types { layer_type: "|" }', None)
+    torch = 'common_config { hfmg_quantize { } } override_layer_types { layer_type: "|" }'
+    assert {"Conv2d", "Linear", "LSTM"} <= offered(torch, None).keys()
 
 
 def test_without_a_model_no_layer_is_offered() -> None:

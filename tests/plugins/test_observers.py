@@ -46,10 +46,10 @@ NET = data() + conv("a", "data", 4, kernel=1) + layer("joined", "Concat", "a dat
 OBSERVING = "annotate-quant,quantize-weights,observe{{observer={}}},calibrate,quantize-bias,insert-quant"
 
 
-def calibrated(folder: Path, observer: str) -> tuple[Graph, Mapping[str, NDArray[np.float32]]]:
+def calibrated(folder: Path, observer: str, policy: str = "") -> tuple[Graph, Mapping[str, NDArray[np.float32]]]:
     graph = make_net(folder, NET)
     feeds = random_feeds(graph, 0)
-    resolved = resolve(Policy.from_text(SourceFile("policy.cfg", "")), graph)
+    resolved = resolve(Policy.from_text(SourceFile("policy.cfg", policy)), graph)
     context = amctc.Context(resolved, Calibration(lambda: iter(feeds), 1))
     parse_pipeline(SourceFile("pipeline", OBSERVING.format(observer)), current_registry()).run(graph, context)
     return graph, feeds[0]
@@ -74,6 +74,24 @@ def test_an_unknown_observer_is_refused_at_its_place() -> None:
     (found,) = caught.value.diagnostics
     assert (found.code, found.help) == ("AM524", "did you mean `ifmr`?")
     assert found.span is not None and found.span.text == "ifrm"
+
+
+def test_a_registered_observer_is_asked_in_place_of_the_algorithm_of_the_policy(tmp_path: Path) -> None:
+    asked: list[IfmrSettings] = []
+
+    def whole(settings: IfmrSettings, layer: str) -> WholeRange:
+        asked.append(settings)
+        return WholeRange(settings, layer)
+
+    with amctc.register_observer("whole", whole):
+        calibrated(tmp_path, "whole", "common_config { hfmg_quantize { dst_type: INT16 asymmetric: false } }")
+    assert asked == [IfmrSettings(16, False)] * 3
+
+
+def test_the_names_of_the_built_in_observers_are_taken() -> None:
+    for name in ("ifmr", "hfmg"):
+        with pytest.raises(DiagnosticError, match="AM520"):
+            amctc.register_observer(name, WholeRange)
 
 
 class Failing(WholeRange):

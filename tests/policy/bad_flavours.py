@@ -55,7 +55,7 @@ PYTORCH = (
     bad(common("ada_quantize { }\n▸arq_quantize { }"), "AM230", "overrules `ada_quantize`"),
     bad(by_type('"GRU"', "▸ada_quantize { }"), "AM226", "use `arq_quantize`"),
     bad(by_type('"Linear"', "arq_quantize { quant_bits: ▸6 }"), "AM226", "only those of `Conv2d` can"),
-    bad(by_type('"Linear"', "arq_quantize { channel_wise: ▸true quant_bits: 8 }"), "AM227", "`channel_wise: false`"),
+    bad(by_type('"Linear"', "arq_quantize { channel_wise: ▸true quant_bits: 8 }"), "AM277", "`channel_wise: false`"),
     bad(by_type('"Conv3d"', "ifmr_quantize { dst_type: ▸INT16 }"), "AM244", "cannot have 16 bits"),
     bad(by_type('"Conv3d"', "ifmr_quantize { asymmetric: ▸true }"), "AM244", "cannot have an offset"),
     bad(by_name('"a"', "hfmg_quantize { }") + by_name('▸"a"', ""), "AM211", "`override_layer_configs`"),

@@ -13,7 +13,7 @@ from tests.policy.bad_policies import BAD_CFGS, MARK, Bad
 from tests.policy.texts import places, small_graph
 
 TABLE = (*BAD_CFGS, *BAD_LAYER_CONFIGS, *BAD_FLAVOURS)
-WARNINGS = {"AM205", "AM225", "AM230", "AM232", "AM235", "AM270", "AM271", "AM272", "AM274", "AM275"}
+WARNINGS = {"AM205", "AM225", "AM230", "AM232", "AM235", "AM270", "AM271", "AM272", "AM274", "AM275", "AM277"}
 
 
 def told(row: Bad) -> tuple[Diagnostic, ...]:

@@ -100,8 +100,8 @@ def test_names_are_checked_against_a_model(tmp_path: Path) -> None:
 
 
 def test_what_is_not_built_is_a_warning_where_a_model_would_need_it(tmp_path: Path) -> None:
-    path = tmp_path / "bins.cfg"
-    path.write_text("common_config { hfmg_quantize { } }\n", encoding="utf-8")
+    path = tmp_path / "bits.cfg"
+    path.write_text("common_config { arq_quantize { quant_bits: 6 } }\n", encoding="utf-8")
     assert check(path).stdout == f"{path}: ok\n"
     done = check(path, "--model", MODEL)
     assert (done.exit_code, done.stdout) == (0, f"{path}: ok, 1 warning\n")

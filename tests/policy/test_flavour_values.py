@@ -37,8 +37,8 @@ def in_json(text: str, flavour: str | None = None) -> list[tuple[str, int, int]]
         ("override_layer_types { layer_type: 'GRU' calibration_config { ada_quantize { } } }", "AM226", 63),
         ("override_layer_types { layer_type: 'GRU' calibration_config { arq_quantize { quant_bits: 6 } } }",
          "AM226", 90),
-        ("override_layer_types { layer_type: 'Linear' calibration_config { arq_quantize { channel_wise: true "
-         "quant_bits: 8 } } }", "AM227", 95),
+        ("override_layer_types { layer_type: 'AvgPool2d' calibration_config { arq_quantize { channel_wise: true "
+         "quant_bits: 8 } } }", "AM227", 98),
         ("override_layer_types { layer_type: 'Conv3d' calibration_config { ifmr_quantize { dst_type: INT16 } } }",
          "AM244", 92),
         ("override_layer_types { layer_type: 'Conv3d' calibration_config { ifmr_quantize { asymmetric: true } } }",

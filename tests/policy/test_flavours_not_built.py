@@ -12,7 +12,6 @@ from tests.policy.texts import cfg, layer_config, small_graph
 @pytest.mark.parametrize(
     ("text", "words", "place"),
     [
-        ("common_config { hfmg_quantize { } }", "`hfmg_quantize`", "1:17"),
         ("common_config { ada_quantize { } }", "`ada_quantize`", "1:17"),
         ("common_config { dmq_balancer { } }", "`dmq_balancer`", "1:17"),
         ("common_config { arq_quantize { quant_bits: 6 } }", "weights of 6 bits", "1:44"),
@@ -34,6 +33,13 @@ def test_data_of_4_bits_in_a_layer_config_are_refused_when_compiling() -> None:
     policy = layer_config('{"conv1":{"quant_enable":true,"activation_quant_params":{"num_bits":4,"act_algo":"ifmr"}}}')
     (found,) = not_yet_available(resolve(policy, small_graph()))
     assert found.message.startswith("data of 4 bits are accepted")
+
+
+@pytest.mark.parametrize("algorithm", ["hfmg_quantize", "ifmr_quantize"])
+def test_either_algorithm_of_data_is_built_in_both_widths(algorithm: str) -> None:
+    for dst_type in ("INT8", "INT16"):
+        text = f"common_config {{ {algorithm} {{ dst_type: {dst_type} asymmetric: true }} }}"
+        assert not_yet_available(resolve(cfg(text), small_graph())) == []
 
 
 def test_what_is_switched_off_is_not_refused() -> None:

@@ -138,7 +138,8 @@ def test_the_sample_of_the_manual_resolves() -> None:
     assert resolved.layers["pool1"].quant_enable.rule.kind == "skip_layers"
     assert resolved.layers["prob"].quant_enable.rule.kind == "skip_layer_types"
     assert resolved.layers["conv1"].weight_settings == ArqSettings(channel_wise=True)
-    assert resolved.layers["conv1"].input_settings[0].search_range == (0.8, 1.2)
+    (settings,) = resolved.layers["conv1"].input_settings
+    assert isinstance(settings, IfmrSettings) and settings.search_range == (0.8, 1.2)
     assert resolved.layers["conv2"].weight_settings == SnqSettings(True, 4, 1000, 1e-10, "gaussian")
     assert resolved.layers["fc"].weight_settings == ArqSettings(channel_wise=False)
     assert resolved.skip_fusion_layers == {"conv1"}
@@ -288,7 +289,7 @@ def test_a_node_that_stands_for_a_quantized_layer_takes_its_settings() -> None:
 
 def test_what_is_not_built_is_told_at_its_rule() -> None:
     text = "fakequant_precision_mode: FORCE_FP16_QUANT\n"
-    text += "override_layer_configs { layer_name: 'conv2' calibration_config { hfmg_quantize { } } }"
+    text += "override_layer_configs { layer_name: 'conv2' calibration_config { dmq_balancer { } } }"
     found = not_yet_available(resolved_cfg(text))
     assert places(tuple(found)) == [("AM290", 2, 67), ("AM290", 1, 27)]
     assert found[0].notes == ("it holds for `conv2`",)

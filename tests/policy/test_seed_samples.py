@@ -12,6 +12,7 @@ from amctc.ir import Graph
 from amctc.policy import ArqSettings, BnUpdate, Policy, ResolvedPolicy, Said, SnqSettings, not_yet_available, resolve
 from amctc.policy.read import is_json
 from amctc.policy.rules_qat import TrainingDataRule, TrainingWeightRule
+from amctc.quant.activation import ActivationSettings
 from amctc.quant.ifmr import IfmrSettings
 from amctc.source import SourceFile
 from tests.policy.texts import places, small_graph
@@ -66,7 +67,7 @@ def only_mistake(line: int) -> Diagnostic:
     return found
 
 
-def settings(resolved: ResolvedPolicy, layer: str) -> tuple[IfmrSettings, ArqSettings | SnqSettings | None]:
+def settings(resolved: ResolvedPolicy, layer: str) -> tuple[ActivationSettings, ArqSettings | SnqSettings | None]:
     """What a layer with one data input gets."""
     config = resolved.layers[layer]
     assert config.quant_enable.value

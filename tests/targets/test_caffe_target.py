@@ -38,6 +38,7 @@ POLICIES = {
     "defaults": "",
     "symmetric": "activation_offset: false",
     "12 bits": "common_config { ifmr_quantize { num_bits: 12 } }",
+    "histogram": "common_config { hfmg_quantize { num_of_bins: 1024 asymmetric: false } }",
     "one scale": "common_config { arq_quantize { channel_wise: false } }",
     "ReLU in place is quantized": (
         "override_layer_types { layer_type: 'ReLU' calibration_config { ifmr_quantize { } } }"

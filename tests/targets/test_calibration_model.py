@@ -18,6 +18,8 @@ from amctc.ir import Graph, Node
 from amctc.pipeline.context import Context
 from amctc.pipeline.pipeline_text import parse_pipeline
 from amctc.policy import Policy, resolve
+from amctc.quant.activation import settings_from_plain
+from amctc.quant.hfmg import HfmgSettings
 from amctc.records.read_record import merge_into, read_record
 from amctc.records.scale_offset import scale_offset_record, weight_records
 from amctc.registry import builtin_registry
@@ -182,6 +184,26 @@ def test_the_text_of_an_ifmr_layer(tmp_path: Path) -> None:
     )
 
 
+def test_a_layer_of_hfmg_has_the_bins_in_place_of_the_search(tmp_path: Path) -> None:
+    rules = "common_config { hfmg_quantize { num_of_bins: 2048 dst_type: INT16 } }"
+    graph = observed(make_net(tmp_path, data("1 1 4 4") + conv("c", "data", 2)), rules)
+    text = calibration_model(graph, batch_num=7, record_file="tmp/record.txt").prototxt
+    assert [line.strip() for line in text[text.index("ifmr_param") :].splitlines()][:10] == [
+        "ifmr_param {",
+        "with_offset: true",
+        "num_of_bins: 2048",
+        'object_layer: "c"',
+        "batch_num: 7",
+        'record_file_path: "tmp/record.txt"',
+        "num_bits: 16",
+        "index: 0",
+        'observer: "hfmg"',
+        "}",
+    ]
+    (back,) = observers(written(graph, tmp_path)).values()
+    assert settings_from_plain(back.attrs["settings"]) == HfmgSettings(16, True, 2048)
+
+
 def test_a_calibration_model_can_be_written_without_layers_in_place(tmp_path: Path) -> None:
     back = written(observed(make_net(tmp_path, ALL)), tmp_path)
     assert prototxt(back, in_place=False).count('type: "IFMR"') == len(observers(back))
@@ -203,6 +225,7 @@ WHOLE = 'object_layer: "data" record_file_path: "r.txt"'
         (f"{WHOLE} search_range_start: 2", "`search_range` cannot be (2.0, 1.3)"),
         (f"{WHOLE} search_step: 1e-300", "`search_step` cannot be 1e-300: there are at most 100000 candidates"),
         (f"{WHOLE} search_step: 0", "`search_step` cannot be 0.0"),
+        (f"{WHOLE} observer: 'hfmg' num_of_bins: 1000", "`num_of_bins` cannot be 1000: the number of bins is one of"),
     ],
 )
 def test_a_wrong_ifmr_layer_is_refused(parameter: str, words: str, tmp_path: Path) -> None:

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from amctc.diagnostics import Diagnostic, DiagnosticError
 from amctc.dialects.caffe.params import params
 from amctc.dialects.op import OpError
-from amctc.dialects.quant import settings_to_plain
 from amctc.dialects.retrain import DATA_OP
 from amctc.dialects.shapes import node_error
 from amctc.dialects.table import is_custom, op_def
 from amctc.ir import Graph, Node
 from amctc.ir.node import Array
+from amctc.quant.activation import ActivationSettings, settings_to_plain
 from amctc.quant.deq_scale import unpack_deq_scale
 from amctc.quant.grid import FEWEST_BITS, MOST_BITS, grid_limits
+from amctc.quant.hfmg import HFMG, HfmgSettings
 from amctc.quant.ifmr import IfmrSettings
 from amctc.text.plain import Plain
 
@@ -96,14 +98,7 @@ def _observed(node: Node) -> dict[str, Plain]:
     if not param.record_file_path:
         raise OpError("its `ifmr_param` has no `record_file_path`, so there is no place for the factors")
     try:
-        settings = IfmrSettings(
-            bits=param.num_bits,
-            with_offset=param.with_offset,
-            max_percentile=param.max_percentile,
-            min_percentile=param.min_percentile,
-            search_range=(param.search_range_start, param.search_range_end),
-            search_step=param.search_step,
-        )
+        settings = _settings(param)
     except DiagnosticError as refusal:
         told = refusal.diagnostics[0]
         raise OpError(f"in its `ifmr_param` {told.message}: {told.help}") from None
@@ -115,6 +110,19 @@ def _observed(node: Node) -> dict[str, Plain]:
         "batch_num": int(param.batch_num),
         "record_file": str(param.record_file_path),
     }
+
+
+def _settings(param: Any) -> ActivationSettings:
+    if param.observer == HFMG:
+        return HfmgSettings(param.num_bits, param.with_offset, param.num_of_bins)
+    return IfmrSettings(
+        bits=param.num_bits,
+        with_offset=param.with_offset,
+        max_percentile=param.max_percentile,
+        min_percentile=param.min_percentile,
+        search_range=(param.search_range_start, param.search_range_end),
+        search_step=param.search_step,
+    )
 
 
 def _retrained(node: Node) -> dict[str, Plain]:
