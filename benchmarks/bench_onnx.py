@@ -46,7 +46,8 @@ PREPROCESS = "resize-short=256,center-crop=224,mean=127,std=128"
 STRIDE = 6
 BATCH = 8
 WARM_UP = 3  # rounds of the timing that do not count
-POLICIES = {"amctc": f"batch_num: {CALIBRATION // BATCH}\n"}
+POLICY = f"batch_num: {CALIBRATION // BATCH}\n"
+PIPELINES = {"amctc": None, "amctc-equalized": "ptq-equalized"}
 BASELINE = "ort-minmax"
 
 FloatArray = NDArray[np.float32]
@@ -132,9 +133,17 @@ def run_peer(python: str, method: str, model: Path, samples: Path, result: Path)
     return last if done.returncode == NOT_INSTALLED else f"failed: {last}"
 
 
-def run_amctc(model: Path, policy: Path, images: FloatArray, prefix: Path) -> Path:
+def run_amctc(model: Path, policy: Path, pipeline: str | None, images: FloatArray, prefix: Path) -> Path:
     name, _ = input_of(model)
-    amctc.compile(model, policy=policy, data={name: images}, target="onnx", output=prefix, batch_size=BATCH)
+    amctc.compile(
+        model,
+        policy=policy,
+        data={name: images},
+        target="onnx",
+        output=prefix,
+        pipeline=pipeline,
+        batch_size=BATCH,
+    )
     return prefix.with_name(f"{prefix.name}_qdq_model.onnx")
 
 
@@ -144,9 +153,9 @@ def quantize_all(options: argparse.Namespace, images: Images, model: Path, folde
     arrays: dict[str, Any] = {input_of(model)[0]: images.calibration}
     np.savez(samples, **arrays)
     peers = dict(pair.split("=", 1) for pair in options.peer)
-    policies = {name: folder / f"{name}.cfg" for name in POLICIES}
-    for name, path in policies.items():
-        path.write_text(POLICIES[name])
+    usual = folder / "policy.cfg"
+    usual.write_text(POLICY)
+    policies = dict.fromkeys(PIPELINES, usual)
     policies.update((name, Path(path)) for name, path in (pair.split("=", 1) for pair in options.policy))
     folded = folder / "folded.onnx"
     if (reason := run_peer(sys.executable, "fold", model, samples, folded)) is not None:
@@ -158,7 +167,8 @@ def quantize_all(options: argparse.Namespace, images: Images, model: Path, folde
         start = time.perf_counter()
         result = folder / f"{row}.onnx"
         if row in policies:
-            result, reason = run_amctc(model, policies[row], images.calibration, folder / row), None
+            pipeline = PIPELINES.get(row)
+            result, reason = run_amctc(model, policies[row], pipeline, images.calibration, folder / row), None
         else:
             python = str(Path(peers.get(row, sys.executable)).expanduser())
             reason = run_peer(python, row, folded, samples, result)
