@@ -12,7 +12,6 @@ from amctc.diagnostics import Collector, Diagnostic, Level, did_you_mean
 from amctc.dialects.onnx.attribute_proto import plain_attribute
 from amctc.dialects.onnx.element_types import OPAQUE, type_name
 from amctc.dialects.onnx.generic import ONNX, is_known_type
-from amctc.dialects.onnx.inference import infer_dtypes
 from amctc.dialects.onnx.operands import ABSENT, CAPTURES, INITIALIZERS, RESULTS, capture_role, joined_type, role_at
 from amctc.dialects.shapes import annotate_shapes
 from amctc.dialects.table import op_def
@@ -219,7 +218,9 @@ class _Builder:
         if stored:
             attrs[INITIALIZERS] = stored
         if type in ASCEND_OPS:
-            return ascend_node(self.graph, proto, inputs, weights, attrs, self._origin(number + 1))
+            node = ascend_node(self.graph, proto, inputs, weights, attrs, self._origin(number + 1))
+            self._take_types(node, proto)
+            return node
         op = f"{ONNX}.{type}"
         name = self.graph.unused_name(proto.name)
         origin = self._origin(number + 1)
@@ -241,9 +242,9 @@ class _Builder:
 
     def _take_types(self, node: Node, proto: NodeProto) -> None:
         """Note the element types that the file gives where the node alone does not tell them."""
-        if not is_known_type(node.type):
+        if node.dialect == ONNX and not is_known_type(node.type):
             self._unknown.setdefault(node.type, []).append(node.name)
-        found = infer_dtypes(node)
+        found = op_def(node).output_dtypes(node)
         if OPAQUE in found:
             said = tuple(self._declared.dtype(name) for name in proto.output)
             foreign = "float32" if not is_known_type(node.type) else OPAQUE
