@@ -10,7 +10,7 @@ from typing import Unpack
 from amctc.diagnostics import Collector, error
 from amctc.driver.passes import NONUNIFORM, UPDATE, Again, build_pipeline, run_pipeline, usual_pipeline
 from amctc.driver.quantize import require_weights
-from amctc.frontends import Reading, load_model
+from amctc.frontends import Reading, format_of, load_model
 from amctc.ir import Graph
 from amctc.pipeline.context import Context, Refusal
 from amctc.pipeline.order import with_pass
@@ -20,6 +20,7 @@ from amctc.pipeline.pipeline_text import parse_pipeline
 from amctc.plugins import load_plugins
 from amctc.policy import Policy, ResolvedPolicy, resolve
 from amctc.policy.availability import require_post_training
+from amctc.policy.flavours import flavour_of_format
 from amctc.registry import current_registry
 from amctc.source import SourceFile
 
@@ -81,7 +82,8 @@ def explain_pass(
     """
     load_plugins(plugins)
     step = _one_pass(text)
-    rules = Policy.from_file(policy) if policy is not None else None
+    usual = flavour_of_format(format_of(model))
+    rules = Policy.from_file(policy, usual=usual) if policy is not None else None
     if rules is not None:
         require_post_training(rules)
 

@@ -14,7 +14,7 @@ from amctc.plugins import load_plugins
 from amctc.policy import Explanation, Policy, explanation, resolve, to_json
 from amctc.policy.availability import require_post_training
 from amctc.policy.check import FileReport, check_files
-from amctc.policy.flavours import flavour_named
+from amctc.policy.flavours import flavour_named, usual_flavour
 
 
 def check(
@@ -51,7 +51,7 @@ def explain(
     """What every layer (or one) gets from a policy, and the rule behind each value. Warnings go to `collector`."""
     load_plugins(plugins)
     graph = load_model(model, weights, collector, **reading)
-    rules = Policy.from_file(policy)
+    rules = Policy.from_file(policy, usual=usual_flavour(graph))
     require_post_training(rules)
     resolved = resolve(rules, graph)
     if collector is not None:
@@ -73,7 +73,8 @@ def write_config(
     Warnings go to `collector`.
     """
     graph = load_model(model, weights, collector, **reading)
-    rules = Policy.from_file(policy) if policy is not None else Policy()
+    usual = usual_flavour(graph)
+    rules = Policy.from_file(policy, usual=usual) if policy is not None else Policy(flavour=usual)
     require_post_training(rules)
     resolved = resolve(rules, graph)
     if collector is not None:

@@ -24,7 +24,7 @@ from amctc.driver.passes import (
 )
 from amctc.driver.run import declared_batch, open_dataset
 from amctc.driver.statistics import statistics_file
-from amctc.frontends import Reading, load_model
+from amctc.frontends import Reading, format_of, load_model
 from amctc.ir import Graph
 from amctc.output import write_files
 from amctc.pipeline.context import Calibration, Context, Feeds, Refusal
@@ -34,6 +34,7 @@ from amctc.pipeline.pipeline import Pipeline
 from amctc.plugins import load_plugins
 from amctc.policy import Policy, ResolvedPolicy, not_yet_available, resolve
 from amctc.policy.dump_dir import check_dump_dir
+from amctc.policy.flavours import flavour_of_format
 from amctc.progress import Progress, Silent
 from amctc.reproducer import DataReference
 from amctc.runtime.datasets import Dataset, require_batches
@@ -81,7 +82,8 @@ def compile(
     collector = Collector()
     load_plugins(plugins)
     emitters = find_targets(target)
-    rules = policy if isinstance(policy, Policy) else Policy.from_file(policy)
+    usual = flavour_of_format(format_of(model))
+    rules = policy if isinstance(policy, Policy) else Policy.from_file(policy, usual=usual)
     steps = build_pipeline(pipeline_of_rules(rules) if pipeline is None else pipeline, rules.passes)
     check_needs(steps, calibration=True, record=False)
 

@@ -22,7 +22,19 @@ class Reading(TypedDict, total=False):
     """Files that declare the messages of the user's own Caffe layers."""
 
 
+CAFFE, ONNX = "caffe", "onnx"
 _CAFFE_ENDINGS = (".prototxt", ".txt", ".pbtxt", ".caffemodel", ".binaryproto", ".pb")
+
+
+def format_of(model: str | Path) -> str:
+    """The format of a model file, `caffe` or `onnx`, by the ending of its name; else `DiagnosticError` (AM331)."""
+    ending = Path(model).suffix.lower()
+    if ending in _CAFFE_ENDINGS:
+        return CAFFE
+    if ending == ".onnx":
+        return ONNX
+    help = "this version reads Caffe models, a `.prototxt` and its `.caffemodel`, and `.onnx` files"
+    raise error("AM331", f"`{ending or model}` is not a model format that is read", file=str(model), help=help)
 
 
 def load_model(
@@ -39,19 +51,15 @@ def load_model(
     `state`, `keep_training` and `custom_protos` are Caffe's: see `load_caffe`. Warnings go to `collector`. Raises
     `DiagnosticError` (AM3xx) with every mistake found.
     """
-    ending = Path(model).suffix.lower()
-    if ending in _CAFFE_ENDINGS:
+    if format_of(model) == CAFFE:
         from amctc.frontends.caffe import load_caffe
 
         return load_caffe(
             model, weights, collector, state=state, keep_training=keep_training, custom_protos=custom_protos
         )
-    if ending == ".onnx":
-        if weights is not None:
-            help = "an ONNX model has its weights in its own file, or names the files that they lie in"
-            raise error("AM331", "an ONNX model takes no weights file", file=str(weights), help=help)
-        from amctc.frontends.onnx import load_onnx
+    if weights is not None:
+        help = "an ONNX model has its weights in its own file, or names the files that they lie in"
+        raise error("AM331", "an ONNX model takes no weights file", file=str(weights), help=help)
+    from amctc.frontends.onnx import load_onnx
 
-        return load_onnx(model, collector)
-    help = "this version reads Caffe models, a `.prototxt` and its `.caffemodel`, and `.onnx` files"
-    raise error("AM331", f"`{ending or model}` is not a model format that is read", file=str(model), help=help)
+    return load_onnx(model, collector)

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level, to_json
 from amctc.ir import Graph
 from amctc.policy.availability import not_yet_available
+from amctc.policy.flavours import usual_flavour
 from amctc.policy.read import MAX_POLICY_BYTES, read_policy
 from amctc.policy.resolve import resolve
 from amctc.policy.rules import Policy
@@ -66,7 +67,7 @@ def check_text(
     (AM231) is told without a place.
     """
     try:
-        policy = read_policy(source, flavour)
+        policy = read_policy(source, flavour, usual_flavour(graph))
         if graph is None:
             return _in_order((*policy.warnings, *_wrong_patterns(policy), *more(policy)))
         resolved = resolve(policy, graph)

@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeAlias
 from google.protobuf.descriptor import Descriptor
 
 from amctc.diagnostics import error
+from amctc.ir import Graph
 from amctc.policy.json_schema import has_key, known_keys
 from amctc.policy.said import nearest
 from amctc.text.json_tree import JsonArray, JsonNode, JsonObject, JsonScalar
@@ -75,8 +76,19 @@ def flavour_named(name: str) -> Flavour:
     return found
 
 
-def recognise(tree: TextMessage | JsonNode, stated: str | None = None) -> Flavour:
-    """The flavour of a file: the stated one, or the first that knows all its fields.
+def flavour_of_format(format: str) -> Flavour:
+    """The flavour that policies for models of a format (`caffe`, `onnx`, `ge`) are written in."""
+    return {"onnx": PYTORCH, "ge": GE}.get(format, CAFFE)
+
+
+def usual_flavour(graph: Graph | None) -> Flavour:
+    """The flavour that policies for a graph are written in; Caffe's without one."""
+    dialects = {node.dialect for node in graph.nodes} if graph is not None else set[str]()
+    return next((flavour_of_format(dialect) for dialect in sorted(dialects) if dialect != "quant"), CAFFE)
+
+
+def recognise(tree: TextMessage | JsonNode, stated: str | None = None, usual: Flavour = CAFFE) -> Flavour:
+    """The flavour of a file: the stated one, or the first that knows all its fields, before others the usual one.
 
     Where none does, it is the one for which the fewest fields are unknown, of several the one that
     knows the most, and of these the first. Raises `DiagnosticError` AM231 for a stated name that no
@@ -84,8 +96,8 @@ def recognise(tree: TextMessage | JsonNode, stated: str | None = None) -> Flavou
     """
     if stated is not None:
         return flavour_named(stated)
-    best, best_score = CAFFE, (sys.maxsize, 0)
-    for flavour in FLAVOURS.values():
+    best, best_score = usual, (sys.maxsize, 0)
+    for flavour in sorted(FLAVOURS.values(), key=lambda flavour: flavour != usual):
         unknown, known = _knows(tree, flavour)
         score = unknown, -known
         if not unknown:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from amctc.policy.flavours import CAFFE, Flavour
 from amctc.policy.rules import Policy
 from amctc.source import SourceFile
 from amctc.text.bulk import building
@@ -13,19 +14,19 @@ MAX_POLICY_BYTES = 8 * 1024 * 1024
 """A layer config of ten thousand layers has about five megabytes, which take two seconds to read."""
 
 
-def read_policy_file(path: str | Path, flavour: str | None = None) -> Policy:
+def read_policy_file(path: str | Path, flavour: str | None = None, usual: Flavour = CAFFE) -> Policy:
     """See `Policy.from_file`."""
-    return read_policy(read_text(path, MAX_POLICY_BYTES), flavour)
+    return read_policy(read_text(path, MAX_POLICY_BYTES), flavour, usual)
 
 
-def read_policy(source: SourceFile, flavour: str | None = None) -> Policy:
+def read_policy(source: SourceFile, flavour: str | None = None, usual: Flavour = CAFFE) -> Policy:
     """See `Policy.from_text`."""
     if is_json(source):
         from amctc.policy.read_json import read_json_config as reader
     else:
         from amctc.policy.read_cfg import read_cfg as reader
     with building():
-        return reader(source, flavour)
+        return reader(source, flavour, usual)
 
 
 def is_json(source: SourceFile) -> bool:

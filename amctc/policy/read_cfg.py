@@ -31,8 +31,8 @@ _READERS: Mapping[str, Callable[[CheckedMessage, Flavour], Policy]] = MappingPro
 )
 
 
-def read_cfg(source: SourceFile, stated: str | None = None) -> Policy:
-    """The policy of a .cfg text, of the stated flavour or of the one its fields are of.
+def read_cfg(source: SourceFile, stated: str | None = None, usual: Flavour = CAFFE) -> Policy:
+    """The policy of a .cfg text, of the stated flavour or of the one its fields are of, in doubt the usual one.
 
     Raises `DiagnosticError` with everything that is wrong: AM101 to AM104 from the syntax, AM200 to
     AM204 where a field does not fit the schema, AM210 to AM227 and AM240 to AM244 where a value is
@@ -40,7 +40,7 @@ def read_cfg(source: SourceFile, stated: str | None = None) -> Policy:
     """
     collector = Collector()
     tree = parse_prototext(source)
-    flavour = recognise(tree, stated)
+    flavour = recognise(tree, stated, usual)
     root = check_message(
         tree,
         flavour.descriptor,

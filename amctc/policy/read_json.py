@@ -9,7 +9,7 @@ from types import MappingProxyType
 from amctc.diagnostics import Collector
 from amctc.policy.advice import advise
 from amctc.policy.checks import raise_in_order
-from amctc.policy.flavours import Flavour, recognise
+from amctc.policy.flavours import CAFFE, Flavour, recognise
 from amctc.policy.json_findings import validate
 from amctc.policy.read_json_kv import read_json_kv
 from amctc.policy.read_json_ptq import read_json_ptq
@@ -24,8 +24,8 @@ _READERS: Mapping[str, Callable[[JsonNode, Flavour, Collector], Policy]] = Mappi
 )
 
 
-def read_json_config(source: SourceFile, stated: str | None = None) -> Policy:
-    """The policy of a JSON layer config, of the stated flavour or of the one its keys are of.
+def read_json_config(source: SourceFile, stated: str | None = None, usual: Flavour = CAFFE) -> Policy:
+    """The policy of a JSON layer config, of the stated flavour or of the one its keys are of, in doubt the usual one.
 
     Raises `DiagnosticError` with everything that is wrong: AM101 to AM130 from the syntax, AM231 for a
     stated flavour that does not exist, then what `json_findings.validate` finds, names and options
@@ -34,7 +34,7 @@ def read_json_config(source: SourceFile, stated: str | None = None) -> Policy:
     """
     root = parse_json(source)
     collector = Collector()
-    flavour = recognise(root, stated)
+    flavour = recognise(root, stated, usual)
     validate(root, flavour, collector)
     policy = replace(_READERS[flavour.kind](root, flavour, collector), flavour=flavour, source=source)
     advise(policy, collector)

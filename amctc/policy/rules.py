@@ -168,14 +168,16 @@ class Policy:
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)
 
     @classmethod
-    def from_file(cls, path: str | Path, flavour: str | None = None) -> Policy:
+    def from_file(cls, path: str | Path, flavour: str | None = None, usual: Flavour = CAFFE) -> Policy:
         """The policy of a .cfg file or a JSON layer config, of the stated flavour or of the one its fields are of.
+
+        Where they are of several, it is the usual one.
 
         Raises `DiagnosticError`: AM100 to AM130 from reading, AM2xx for every mistake in it.
         """
         from amctc.policy.read import read_policy_file
 
-        return read_policy_file(path, flavour)
+        return read_policy_file(path, flavour, usual)
 
     @classmethod
     def from_text(cls, source: SourceFile, flavour: str | None = None) -> Policy:

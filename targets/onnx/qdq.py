@@ -177,9 +177,9 @@ class QdqWriter:
         self, low: Lowering, array: NDArray[np.generic], scale: NDArray[np.float32], axis: int, name: str
     ) -> str:
         factors = scale.astype(np.float32).reshape(()) if scale.size == 1 else scale.astype(np.float32)
-        integers = low.constant(array, f"{name}_quantized")
-        zero = low.constant(np.zeros(factors.shape, array.dtype), f"{name}_zero_point")
-        inputs = [integers, low.constant(factors, f"{name}_scale"), zero]
+        inputs = [low.constant(array, f"{name}_quantized"), low.constant(factors, f"{name}_scale")]
+        if array.dtype == np.int8:  # kernels ask for that of weights; that of a bias is 0 by definition
+            inputs.append(low.constant(np.zeros(factors.shape, np.int8), f"{name}_zero_point"))
         # For one scale the axis means nothing.
         return low.emit("DequantizeLinear", inputs, low.fresh(name), axis=axis)
 

@@ -90,7 +90,8 @@ def test_the_deploy_model_is_spelled_as_amct_does(tmp_path: Path) -> None:
     assert constants[conv.input[1]].dtype == np.int8
     assert constants[conv.input[2]].dtype == np.int32
     words = constants[dequant.input[1]]
-    assert (words.dtype, words.shape) == (np.uint64, (4,))
+    assert words.dtype == np.uint64
+    assert words.shape == (4,)
     assert not (words >> np.uint64(32)).any()
 
 
