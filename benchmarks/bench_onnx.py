@@ -46,8 +46,16 @@ PREPROCESS = "resize-short=256,center-crop=224,mean=127,std=128"
 STRIDE = 6
 BATCH = 8
 WARM_UP = 3  # rounds of the timing that do not count
-POLICY = f"batch_num: {CALIBRATION // BATCH}\n"
-PIPELINES = {"amctc": None, "amctc-equalized": "ptq-equalized"}
+WHOLE = f"""batch_num: {CALIBRATION // BATCH}
+override_layer_types {{ layer_type: "Add" calibration_config {{ ifmr_quantize {{ }} }} }}
+override_layer_types {{ layer_type: "GlobalAveragePool" calibration_config {{ ifmr_quantize {{ }} }} }}
+override_layer_types {{ layer_type: "Linear" calibration_config {{ arq_quantize {{ channel_wise: true }} }} }}
+"""
+CORRECTED = """pass { name: "observe-means" }
+pass { name: "correct-bias" }
+"""
+POLICIES = {"amctc": WHOLE, "amctc-corrected": WHOLE + CORRECTED}
+"""Everything in integers, as the peers have it, and biases corrected; see docs/onnx-runtime.md."""
 BASELINE = "ort-minmax"
 
 FloatArray = NDArray[np.float32]
@@ -133,7 +141,7 @@ def run_peer(python: str, method: str, model: Path, samples: Path, result: Path)
     return last if done.returncode == NOT_INSTALLED else f"failed: {last}"
 
 
-def run_amctc(model: Path, policy: Path, pipeline: str | None, images: FloatArray, prefix: Path) -> Path:
+def run_amctc(model: Path, policy: Path, images: FloatArray, prefix: Path) -> Path:
     name, _ = input_of(model)
     amctc.compile(
         model,
@@ -141,7 +149,6 @@ def run_amctc(model: Path, policy: Path, pipeline: str | None, images: FloatArra
         data={name: images},
         target="onnx",
         output=prefix,
-        pipeline=pipeline,
         batch_size=BATCH,
     )
     return prefix.with_name(f"{prefix.name}_qdq_model.onnx")
@@ -153,9 +160,10 @@ def quantize_all(options: argparse.Namespace, images: Images, model: Path, folde
     arrays: dict[str, Any] = {input_of(model)[0]: images.calibration}
     np.savez(samples, **arrays)
     peers = dict(pair.split("=", 1) for pair in options.peer)
-    usual = folder / "policy.cfg"
-    usual.write_text(POLICY)
-    policies = dict.fromkeys(PIPELINES, usual)
+    policies: dict[str, Path] = {}
+    for row, text in POLICIES.items():
+        policies[row] = folder / f"{row}.cfg"
+        policies[row].write_text(text)
     policies.update((name, Path(path)) for name, path in (pair.split("=", 1) for pair in options.policy))
     folded = folder / "folded.onnx"
     if (reason := run_peer(sys.executable, "fold", model, samples, folded)) is not None:
@@ -167,8 +175,7 @@ def quantize_all(options: argparse.Namespace, images: Images, model: Path, folde
         start = time.perf_counter()
         result = folder / f"{row}.onnx"
         if row in policies:
-            pipeline = PIPELINES.get(row)
-            result, reason = run_amctc(model, policies[row], pipeline, images.calibration, folder / row), None
+            result, reason = run_amctc(model, policies[row], images.calibration, folder / row), None
         else:
             python = str(Path(peers.get(row, sys.executable)).expanduser())
             reason = run_peer(python, row, folded, samples, result)
