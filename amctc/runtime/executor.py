@@ -128,7 +128,7 @@ class Executor:
     def _step(self, number: int, values: dict[Value, NDArray[Any]]) -> None:
         """Add what a step computes."""
         step = self.steps[number]
-        known = {value: array.shape for value in step.inputs if isinstance(array := values[value], np.ndarray)}
+        known = {value: values[value].shape for value in step.inputs}
         try:
             # Infinity and NaN are results, for numpy as they are for ONNX Runtime.
             with np.errstate(all="ignore"):

@@ -110,20 +110,25 @@ class Session:
 @contextmanager
 def _told_errors() -> Generator[None, None, None]:
     """What ONNX Runtime raises: MemoryError where memory does not suffice, else `CannotRun`."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as failures
-
     try:
         yield
-    except (
-        failures.Fail,
-        failures.InvalidArgument,
-        failures.InvalidGraph,
-        failures.NotImplemented,
-        failures.RuntimeException,
-    ) as failure:
+    except library_errors() as failure:
         if "Failed to allocate memory" in str(failure) or "bad_alloc" in str(failure):
             raise MemoryError(str(failure)) from failure
         raise CannotRun(_reason(str(failure))) from failure
+
+
+def library_errors() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises where it cannot build or run a session."""
+    from onnxruntime.capi.onnxruntime_pybind11_state import (
+        Fail,
+        InvalidArgument,
+        InvalidGraph,
+        NotImplemented,
+        RuntimeException,
+    )
+
+    return (Fail, InvalidArgument, InvalidGraph, NotImplemented, RuntimeException)
 
 
 def _reason(text: str) -> str:
