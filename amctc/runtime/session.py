@@ -128,7 +128,7 @@ def library_errors() -> tuple[type[Exception], ...]:
         RuntimeException,
     )
 
-    return (Fail, InvalidArgument, InvalidGraph, NotImplemented, RuntimeException)
+    return (Fail, InvalidArgument, InvalidGraph, NotImplemented, RuntimeException, RuntimeError, ValueError)
 
 
 def _reason(text: str) -> str:

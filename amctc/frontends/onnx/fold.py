@@ -65,6 +65,6 @@ def _computed(proto: NodeProto, feeds: Mapping[str, Array], opsets: Mapping[str,
     try:
         session: Any = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         found: Sequence[Any] = session.run(names, {})
-    except (*library_errors(), RuntimeError, ValueError):
+    except library_errors():
         return None
     return list(found) if all(isinstance(array, np.ndarray) and array.dtype.kind != "O" for array in found) else None
