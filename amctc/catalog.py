@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 
 from amctc.dialects.caffe.parameters import Parameter, parameters_of
 from amctc.dialects.custom import CAFFE, OPS, registered
-from amctc.dialects.op import OpDef
+from amctc.dialects.onnx.generic import ONNX, is_known_type
+from amctc.dialects.onnx.parameters import attributes_of, operands_of
+from amctc.dialects.op import Arity, OpDef
 from amctc.dialects.table import op_table
 from amctc.pipeline.options import Option, options_of
 from amctc.pipeline.pass_ import Pass
@@ -78,7 +80,7 @@ class TargetRow:
 class OpRow:
     """One op: its parameters, whether its data is quantized by default, optionally or never, its weights, what runs it.
 
-    `field` is the message of the source format that holds the parameters.
+    `field` is the message of the source format that holds the parameters; ONNX's attributes are in none.
     """
 
     name: str
@@ -168,26 +170,39 @@ def _op_row(row: OpDef) -> OpRow:
     if how is not None:
         data = "by default" if how.on_by_default else "if asked"
         weights = ("per channel" if how.channel_wise else "per tensor") if how.weights else "no"
+    inputs, outputs = _arities(row)
     return OpRow(
         name=row.name,
         summary=row.summary,
         data=data,
         weights=weights,
-        inputs=str(row.inputs),
-        outputs=str(row.outputs),
+        inputs=str(inputs),
+        outputs=str(outputs),
         notes=row.notes,
         runs=_runs(row),
         field=row.parameter,
-        parameters=parameters_of(row.parameter)
-        if row.parameter is not None and row.dialect == CAFFE and foreign is None
-        else (),
+        parameters=() if foreign is not None else _parameters(row),
         owner=BUILT_IN if foreign is None else foreign.owner.name,
     )
+
+
+def _parameters(row: OpDef) -> tuple[Parameter, ...]:
+    if row.dialect == ONNX:
+        return attributes_of(row.type) if row.inputs.most != 0 else ()  # an ONNX Constant is none of ours
+    return parameters_of(row.parameter) if row.parameter is not None and row.dialect == CAFFE else ()
+
+
+def _arities(row: OpDef) -> tuple[Arity, Arity]:
+    """Where a row of an ONNX op leaves it to ONNX how many inputs it has, what that says."""
+    found = operands_of(row.type) if row.dialect == ONNX and row.inputs.most is None else None
+    return (row.inputs, row.outputs) if found is None else found
 
 
 def _runs(row: OpDef) -> str:
     if row.source:
         return "is fed"
+    if row.dialect == ONNX and is_known_type(row.type):
+        return "ONNX Runtime"
     own = registered(row.type if row.dialect == CAFFE else row.name)
     if own is not None or any(op.name == row.name for op in HOST_OPS):
         return "a host op"

@@ -214,7 +214,9 @@ def _ops() -> Iterator[str]:
     yield (
         "`data`: whether the data of such layers are quantized by default, only if asked (see\n"
         "[policies](policies.md)), or not at all. `weights`: the finest scale that their weights may have.\n"
-        "`parameters`: the fields of the layer's message with their defaults; `[]` may be given several times.\n"
+        "`parameters`: the fields of the layer's message, or the attributes of the ONNX node, with their defaults;\n"
+        "`[]` may be given several times. Of ONNX ops the inputs are counted with the constant ones, but for\n"
+        "those that are quantized with their weights.\n"
         "`runs on`: ONNX Runtime, or a host op, which is numpy.\n"
     )
     for dialect in dialects():
@@ -226,7 +228,8 @@ def _ops() -> Iterator[str]:
 
 
 def _op(op: OpRow) -> tuple[str, ...]:
-    parameters = f"`{op.field}`: {', '.join(f'`{parameter}`' for parameter in op.parameters)}" if op.field else ""
+    parameters = ", ".join(f"`{parameter}`" for parameter in op.parameters)
+    parameters = f"`{op.field}`: {parameters}" if op.field else parameters
     what = f"{op.summary}; {op.notes}" if op.notes else op.summary
     return f"`{op.name}`", op.data, op.weights, op.inputs, op.outputs, parameters, op.runs, what
 

@@ -235,6 +235,8 @@ class OpDef:
     permuting: Permuting | None = None
     source: bool = False
     """An input of the graph."""
+    free_shape: Callable[[Node], Shape | None] = lambda node: None
+    """The shape that an input declares if it leaves axes free, which are 0 here; None where all are said."""
     activation: bool = False
     training_only: bool = False
     """A loss or a score of it: left out of a model that is to be deployed."""

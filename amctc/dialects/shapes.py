@@ -57,9 +57,14 @@ def infer_nodes(nodes: Iterable[Node], known: Mapping[Value, Shape]) -> dict[Val
 
 
 def check_weights(nodes: Iterable[Node], shapes: Mapping[Value, Shape]) -> None:
-    """Raise `DiagnosticError` (AM320) for every weight that does not fit a layer whose inputs have these shapes."""
+    """Raise `DiagnosticError` (AM320) for every weight that does not fit a layer whose inputs have these shapes.
+
+    Layers with an input whose shape is not known are left alone.
+    """
     collector = Collector()
     for node in nodes:
+        if any(value not in shapes for value in node.inputs):
+            continue
         wanted = op_def(node).weight_shapes(node, tuple(shapes[value] for value in node.inputs))
         for role, shape in wanted.items():
             found = node.weights[role].shape if role in node.weights else shape

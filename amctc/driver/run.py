@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.diagnostics import Collector, error
+from amctc.dialects.table import op_def
 from amctc.driver.transformations import untransformed
 from amctc.frontends import Reading, load_model
 from amctc.ir import Graph, Value
@@ -94,8 +95,13 @@ def evaluate(
 
 def open_dataset(graph: Graph, data: Any, preprocess: str | None = None, collector: Collector | None = None) -> Dataset:
     """Data for the inputs of a graph; see docs/data.md for what it may be. Warnings go to `collector`."""
-    inputs = {name: value.shape or () for name, value in read_inputs(graph).items()}
-    dataset = Dataset.open(data, inputs=inputs, preprocess=Preprocess.parse(preprocess) if preprocess else None)
+    read = read_inputs(graph)
+    inputs = {
+        name: value.shape or op_def(value.producer).free_shape(value.producer) or () for name, value in read.items()
+    }
+    steps = Preprocess.parse(preprocess) if preprocess else None
+    dtypes = {name: value.dtype for name, value in read.items()}
+    dataset = Dataset.open(data, inputs=inputs, preprocess=steps, dtypes=dtypes)
     if collector is not None and not preprocess:
         collector.extend(untransformed(graph, images=dataset.names is not None))
     return dataset

@@ -39,6 +39,7 @@ class Dataset:
         inputs: Mapping[str, tuple[int, ...]],
         preprocess: Preprocess | None = None,
         free_shape: bool = False,
+        dtypes: Mapping[str, str] | None = None,
     ) -> Dataset:
         """Data for the inputs of a model.
 
@@ -47,7 +48,8 @@ class Dataset:
         of samples or batches. `inputs` maps each input blob to its declared shape, batch axis
         included: the batch axis need not match, sides of 0 or less are free, and `()` says that the
         shape is not known. Where their first sides differ, one sample is what they declare, and an item
-        of an iterable is a batch. `free_shape` frees all sides and keeps only the rank.
+        of an iterable is a batch. `free_shape` frees all sides and keeps only the rank. `dtypes` has the element
+        types of inputs that are not float32.
 
         Raises `DiagnosticError`: AM400 an input is missing, AM402 a shape, AM440 nothing found,
         AM441 an unreadable file, AM442 a type, AM443 inputs of different length, AM445 Pillow is
@@ -58,7 +60,11 @@ class Dataset:
         if not inputs:
             raise error("AM400", "the model has no inputs to give data to")
         rows = sample_rows(inputs)
-        shapes = {name: SampleShape.of_input(name, sides, free_shape, rows[name]) for name, sides in inputs.items()}
+        types = dtypes or {}
+        shapes = {
+            name: SampleShape.of_input(name, sides, free_shape, rows[name], types.get(name, "float32"))
+            for name, sides in inputs.items()
+        }
         if isinstance(data, str | PathLike):
             return Dataset(open_path(str(data), shapes, preprocess))
         if preprocess is not None:
@@ -123,7 +129,7 @@ class Dataset:
         return Dataset(self.source, self.start + start, min(bounds, default=None))
 
     def batches(self, batch_size: int, limit: int | None = None, *, exact: bool = False) -> Iterator[Batch]:
-        """Batches that map each input to float32 [samples, …]; the arrays belong to the caller.
+        """Batches that map each input to numbers [samples, …], see `Batch`; the arrays belong to the caller.
 
         At most `limit` batches are given. The last may be shorter, unless `exact`: then a shorter one
         is left out, and fewer than `limit` batches are an error (AM403). Only one batch is held.

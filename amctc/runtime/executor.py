@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from amctc.diagnostics import did_you_mean, error
+from amctc.dialects.onnx.generic import ONNX
 from amctc.dialects.shapes import annotate_dtypes, check_weights, infer_nodes, infer_shapes
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Node, Value
@@ -18,9 +19,9 @@ from amctc.runtime.feeds import check_feeds
 from amctc.runtime.hostops import HOST_OPS, HostOp, Run
 from amctc.runtime.lowering import lower_nodes
 from amctc.runtime.lowering.builder import unique_names
-from amctc.runtime.out_of_memory import out_of_memory
+from amctc.runtime.out_of_memory import cannot_run, out_of_memory
 from amctc.runtime.plan import HostStep, Segment, make_plan, needed_nodes
-from amctc.runtime.session import Session
+from amctc.runtime.session import CannotRun, Session
 
 
 class Executor:
@@ -33,8 +34,8 @@ class Executor:
     first met, as some layers' outputs are as large as their data say; those of the last two shapes
     are kept, so a shorter last batch costs one building, not one in every epoch. With `reuse` the
     arrays of a result are overwritten by the next run. `apart` are nodes that `run_together` shows before any
-    other reads what they give. A recurrent layer goes on from the state in which
-    the batch before left it, as in Caffe.
+    other reads what they give. Without `finite` NaN and infinity may be fed. A recurrent layer goes on from the
+    state in which the batch before left it, as in Caffe.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class Executor:
         host_ops: Sequence[HostOp] = (),
         reuse: bool = False,
         apart: Collection[Node] = (),
+        finite: bool = True,
     ) -> None:
         self._reuse = reuse
+        self._finite = finite
         self.graph = graph
         self.fetch = tuple(graph.outputs if fetch is None else fetch)
         self._threads = threads
@@ -67,12 +70,12 @@ class Executor:
     def run(self, feeds: Mapping[str, ArrayLike]) -> dict[Value, NDArray[Any]]:
         """The fetched values for one batch, keyed by value.
 
-        `feeds` holds an array for every input that is needed, by blob name: float32, or numbers that
-        float32 can hold. The batch may have another length than the model declares. Arrays of the
+        `feeds` holds an array for every input that is needed, by blob name: of the input's element type, or
+        numbers that this can hold. The batch may have another length than the model declares. Arrays of the
         result may be those of the feeds, where an input itself is fetched. Raises `DiagnosticError`:
         AM400 to AM404 for the feeds (see `check_feeds`), AM320 where the model does not fit the
         batch, AM420 for missing weights, AM421 where memory does not suffice, AM430 where an integer
-        sum leaves 32 bits.
+        sum leaves 32 bits, AM437 for what ONNX Runtime cannot run.
         """
         values = self._begin(feeds)
         wanted = set(self.fetch)
@@ -120,7 +123,7 @@ class Executor:
         return most
 
     def _begin(self, feeds: Mapping[str, ArrayLike]) -> dict[Value, NDArray[Any]]:
-        return {**check_feeds(feeds, self._inputs, self._declared, self._needed)}
+        return {**check_feeds(feeds, self._inputs, self._declared, self._needed, self._finite)}
 
     def _step(self, number: int, values: dict[Value, NDArray[Any]]) -> None:
         """Add what a step computes."""
@@ -135,6 +138,10 @@ class Executor:
                     values.update(self._session(number, step, known).run(values))
         except MemoryError as failure:
             raise out_of_memory(step.nodes, known) from failure
+        except CannotRun as failure:
+            if not any(node.dialect == ONNX for node in step.nodes):
+                raise  # what our own rules write must run
+            raise cannot_run(step.nodes, str(failure)) from failure
 
     def _host_step(
         self, number: int, step: HostStep, known: Mapping[Value, Shape], values: Mapping[Value, NDArray[Any]]

@@ -12,13 +12,11 @@ from amctc.diagnostics import error
 from amctc.runtime.preprocess import Preprocess
 from amctc.runtime.samples import (
     Batch,
-    Floats,
     SampleShape,
     check_type,
     missing_input,
     prepare,
     shape_text,
-    to_floats,
 )
 
 
@@ -42,7 +40,7 @@ class IterableSource:
         self.count = self._count(items) if isinstance(items, list | tuple) else None
 
     def batches(self, start: int, stop: int | None, size: int) -> Iterator[Batch]:
-        held: list[dict[str, Floats]] = []
+        held: list[Batch] = []
         reached = start
         for number, sample in enumerate(self._samples(start, stop), start=start):
             if held:
@@ -60,12 +58,12 @@ class IterableSource:
         name, array = next(iter(batch.items()))
         return max(1, len(array) // self.shapes[name].rows)
 
-    def _joined(self, held: list[dict[str, Floats]], first: int) -> Batch:
+    def _joined(self, held: list[Batch], first: int) -> Batch:
         join = np.concatenate if self.own_first_axes else np.stack
         batch = {name: join([sample[name] for sample in held]) for name in self.shapes}
         return prepare(batch, self.preprocess, first)
 
-    def _samples(self, start: int, stop: int | None) -> Iterator[dict[str, Floats]]:
+    def _samples(self, start: int, stop: int | None) -> Iterator[Batch]:
         number = 0
         if stop is not None and stop <= start:
             return
@@ -74,11 +72,15 @@ class IterableSource:
             count = self._common_count(arrays, number)
             for row in range(1 if count is None else count):
                 if number >= start:
-                    yield {name: to_floats(a if count is None else a[row]) for name, a in arrays.items()}
+                    yield {name: self._numbers(name, a if count is None else a[row]) for name, a in arrays.items()}
                 number += 1
                 # Asked before the next item is taken, so that an iterator is not read past `stop`.
                 if stop is not None and number >= stop:
                     return
+
+    def _numbers(self, name: str, sample: NDArray[Any]) -> NDArray[Any]:
+        images = self.preprocess is not None and (len(self.shapes) == 1 or sample.ndim == 3)
+        return self.shapes[name].numbers(sample, images)
 
     def _fresh(self) -> Iterator[Any]:
         iterator = iter(self.items)

@@ -1,4 +1,4 @@
-"""What is said when layers need more memory than there is."""
+"""What is said when layers cannot be run: for want of memory, or because ONNX Runtime cannot."""
 
 from __future__ import annotations
 
@@ -30,3 +30,13 @@ def out_of_memory(nodes: Sequence[Node], known: Mapping[Value, Shape]) -> Diagno
         return error("AM421", message, notes=notes, help=HELP)
     alone = node_error("AM421", nodes[0], "not enough memory to run it", HELP)
     return error(alone.code, alone.message, alone.span, file=alone.file, notes=notes, help=alone.help)
+
+
+def cannot_run(nodes: Sequence[Node], reason: str) -> DiagnosticError:
+    """The error (AM437) for ONNX nodes that ONNX Runtime refuses; `reason` is what it says, and mostly names one."""
+    named = next((node for node in nodes if f"'{node.name}'" in reason or f'"{node.name}"' in reason), None)
+    message = f"ONNX Runtime cannot run it: {reason}"
+    help = "newer versions of ONNX Runtime may; its release notes list the ops that it has"
+    if named is not None or len(nodes) == 1:
+        return DiagnosticError(node_error("AM437", named or nodes[0], message, help))
+    return error("AM437", f"the layers `{nodes[0].name}` to `{nodes[-1].name}`: {message}", help=help)

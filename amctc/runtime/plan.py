@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from amctc.dialects.onnx.element_types import OPAQUE
 from amctc.dialects.table import is_foreign, op_def
 from amctc.ir import Graph, Node, Value
 from amctc.runtime.hostops import HostOp
@@ -91,10 +92,33 @@ def make_plan(
     for number in sorted({*onnx, *host}):
         if number in onnx:
             nodes = onnx[number]
-            parts = (nodes[start : start + MOST_NODES] for start in range(0, len(nodes), MOST_NODES))
-            steps.extend(_segment(part, fetched) for part in parts)
+            steps.extend(_segment(part, fetched) for part in _parts(nodes, dtypes))
         steps.extend(HostStep(node, taken[node]) for node in host.get(number, ()))
     return tuple(steps)
+
+
+def _parts(nodes: Sequence[Node], dtypes: Mapping[Value, str]) -> Iterator[list[Node]]:
+    """The nodes of one level in sessions of MOST_NODES, or more where a sequence would have to go from one to the next.
+
+    Sequences and the like have no type that the inputs of a session could be declared with.
+    """
+    part: list[Node] = []
+    waiting: dict[Value, int] = {}
+    for node in nodes:
+        part.append(node)
+        for value in node.inputs:
+            if value in waiting:
+                waiting[value] -= 1
+                if not waiting[value]:
+                    del waiting[value]
+        waiting |= {
+            v: len(v.producer.graph.uses(v)) for v in node.outputs if dtypes[v] == OPAQUE and node.graph.uses(v)
+        }
+        if len(part) >= MOST_NODES and not waiting:
+            yield part
+            part = []
+    if part:
+        yield part
 
 
 def _segment(nodes: list[Node], fetched: set[Value]) -> Segment:

@@ -12,10 +12,16 @@ from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError, error
 from amctc.runtime.arrays import number_type_error
+from amctc.runtime.conversion import Unfit, converted
 from amctc.runtime.preprocess import Preprocess
 
 Floats = NDArray[np.float32]
-Batch = dict[str, Floats]
+Batch = dict[str, NDArray[Any]]
+"""For each input float32, or the input's own type where that is none of float32's numbers."""
+
+
+_WIDER = frozenset({"int32", "uint32", "int64", "uint64", "float64"})
+"""Element types with numbers that float32 does not hold."""
 
 
 @dataclass(frozen=True)
@@ -23,19 +29,35 @@ class SampleShape:
     """The shape of one sample of an input, without the batch axis.
 
     A side of 0 or less is free. `sides` None means that the model states no shape. `rows` is how much
-    of the array's first axis one sample takes, see `sample_rows`.
+    of the array's first axis one sample takes, see `sample_rows`. `dtype` is the element type of the input.
     """
 
     input: str
     sides: tuple[int, ...] | None
     rows: int = 1
+    dtype: str = "float32"
 
     @staticmethod
-    def of_input(name: str, declared: tuple[int, ...], free: bool = False, rows: int = 1) -> SampleShape:
+    def of_input(
+        name: str, declared: tuple[int, ...], free: bool = False, rows: int = 1, dtype: str = "float32"
+    ) -> SampleShape:
         """From the declared shape of an input, batch axis included; `free` keeps only the rank."""
         if not declared:
-            return SampleShape(name, None, rows)
-        return SampleShape(name, tuple(0 if free else side for side in declared[1:]), rows)
+            return SampleShape(name, None, rows, dtype)
+        return SampleShape(name, tuple(0 if free else side for side in declared[1:]), rows, dtype)
+
+    def numbers(self, array: NDArray[Any], images: bool = False) -> NDArray[Any]:
+        """A copy that a batch may hold: of the input's own type where float32 would lose numbers, else of float32.
+
+        Steps for `images` work on float32. What that cannot hold becomes infinite, and `check_finite` tells it. Raises
+        `DiagnosticError` (AM442) for numbers that the input's type does not hold.
+        """
+        if images or self.dtype not in _WIDER:
+            return to_floats(array)
+        try:
+            return np.array(converted(array, self.dtype), order="C")
+        except Unfit as mistake:
+            raise error("AM442", f"the data for the input `{self.input}` {mistake}") from None
 
     @property
     def is_fixed(self) -> bool:
@@ -91,7 +113,7 @@ def check_type(array: NDArray[Any], what: str, file: str | None = None) -> None:
         raise problem
 
 
-def check_finite(batch: Floats, input: str, first: int, file: str | None = None) -> None:
+def check_finite(batch: NDArray[Any], input: str, first: int, file: str | None = None) -> None:
     """Raise `DiagnosticError` (AM404) that names the sample if a batch [samples, …] holds NaN or Inf.
 
     `first` is the number of the batch's first sample in the whole data set, counted from 0.
@@ -108,6 +130,11 @@ def check_finite(batch: Floats, input: str, first: int, file: str | None = None)
     )
 
 
+def is_image(array: NDArray[Any], inputs: int) -> bool:
+    """Whether an array [samples, …] is what preprocessing works on, in a model of so many inputs."""
+    return inputs == 1 or array.ndim == 4
+
+
 def prepare(batch: Batch, preprocess: Preprocess | None, first: int, file: str | None = None) -> Batch:
     """Preprocess a batch of arrays in place and check that it is finite.
 
@@ -115,7 +142,7 @@ def prepare(batch: Batch, preprocess: Preprocess | None, first: int, file: str |
     """
     prepared: Batch = {}
     for name, floats in batch.items():
-        images = len(batch) == 1 or floats.ndim == 4
+        images = is_image(floats, len(batch))
         prepared[name] = preprocess.batch_array(floats) if preprocess is not None and images else floats
         check_finite(prepared[name], name, first, file)
     return prepared

@@ -20,10 +20,10 @@ from amctc.runtime.samples import (
     check_array_shape,
     check_finite,
     common_count,
+    is_image,
     prepare,
     sample_bytes,
     shape_text,
-    to_floats,
 )
 
 
@@ -38,7 +38,7 @@ class Source(Protocol):
     def batches(self, start: int, stop: int | None, size: int) -> Iterator[Batch]:
         """Batches of `size` samples from `start` up to `stop` (excluded); the last may be shorter.
 
-        Each maps every input to float32 [samples, …]; the arrays belong to the caller.
+        Each maps every input to numbers [samples, …], see `Batch`; the arrays belong to the caller.
         """
         ...
 
@@ -56,6 +56,7 @@ class ArraySource:
     preprocess: Preprocess | None = None
     path: Path | None = None
     rows: Mapping[str, int] = field(default_factory=dict)
+    shapes: Mapping[str, SampleShape] = field(default_factory=dict)
 
     @staticmethod
     def open(
@@ -70,7 +71,8 @@ class ArraySource:
             check_array_shape(arrays[name], shape, file)
         lengths = {name: len(array) for name, array in arrays.items()}
         count = common_count(lengths, shapes, file)
-        return ArraySource(arrays, count, preprocess, path, {name: n // count for name, n in lengths.items()})
+        rows = {name: length // count for name, length in lengths.items()}
+        return ArraySource(arrays, count, preprocess, path, rows, shapes)
 
     def batches(self, start: int, stop: int | None, size: int) -> Iterator[Batch]:
         end = self.count if stop is None else min(stop, self.count)
@@ -80,7 +82,9 @@ class ArraySource:
             batch: Batch = {}
             for name, array in self.arrays.items():
                 rows = self.rows.get(name, 1)
-                batch[name] = to_floats(array[first * rows : last * rows])
+                shape = self.shapes.get(name, SampleShape(name, None))
+                images = self.preprocess is not None and is_image(array, len(self.arrays))
+                batch[name] = shape.numbers(array[first * rows : last * rows], images)
             yield prepare(batch, self.preprocess, first, file)
 
     def samples_in(self, batch: Batch) -> int:

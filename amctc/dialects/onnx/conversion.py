@@ -6,9 +6,15 @@ import math
 from collections.abc import Set
 from typing import TYPE_CHECKING, Any
 
+from amctc.dialects.onnx.functions import inlined, is_older, lacking_functions
+from amctc.dialects.onnx.subgraphs import all_nodes
+
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
 
+_STANDARD = ("", "ai.onnx")
+_SCAN_OF_BATCHES = 8
+_DEEPEST = 4
 _SOFTMAX_BY_AXIS = 13
 """From this opset on a softmax is taken along one axis, before it was along all from that one on."""
 _SOFTMAXES = frozenset({"Softmax", "LogSoftmax", "Hardmax"})
@@ -22,24 +28,64 @@ class ConversionFailed(Exception):
 
 
 def converted(model: ModelProto, opset: int) -> ModelProto:
-    """The model in another opset of the standard domain, its functions inlined. Raises `ConversionFailed`."""
-    from onnx import inliner, version_converter
+    """The model in another opset of the standard domain, without functions of its own. Raises `ConversionFailed`.
 
-    version = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=opset)
+    Ops that ONNX Runtime does not have, but that ONNX defines by other ops, are replaced by these.
+    """
+    from onnx import checker
+
+    version = max((entry.version for entry in model.opset_import if entry.domain in _STANDARD), default=opset)
+    if version == _SCAN_OF_BATCHES and any(node.op_type == "Scan" for node in all_nodes(model.graph)):
+        raise ConversionFailed("a Scan of opset 8 goes over batches, as no later one does")
     apart = _Apart(model)
-    small = apart.model
     try:
-        if small.functions:
-            small = inliner.inline_local_functions(small)
-        if version != opset:
-            if version < _SOFTMAX_BY_AXIS <= opset:
-                _keep_softmax(small)
-            small = version_converter.convert_version(small, opset)
-            _take_softmax_back(small)
-    except (RuntimeError, ValueError, IndexError) as failure:  # of the library's C++
-        reason = next((line for line in str(failure).splitlines() if line.strip()), "no reason given")
-        raise ConversionFailed(reason[:200]) from failure
+        small = inlined(apart.model, lacking_functions(model, opset))
+        if version > opset:
+            small = _older(small, opset)
+        elif version < opset:
+            small = _newer(small, version, opset)
+    except (RuntimeError, ValueError, IndexError, checker.ValidationError) as failure:  # of the library's C++
+        raise ConversionFailed(_reason(str(failure))) from failure
     return apart.whole(small)
+
+
+def _reason(text: str) -> str:
+    """The library's words without the place in its own source that they may begin with."""
+    line = next((line for line in text.splitlines() if line.strip()), "no reason given")
+    return line.rpartition("failed: ")[2].strip()[:200]
+
+
+def _newer(model: ModelProto, version: int, opset: int) -> ModelProto:
+    from onnx import version_converter
+
+    if version < _SOFTMAX_BY_AXIS <= opset:
+        _keep_softmax(model)
+    found = version_converter.convert_version(model, opset)
+    _take_softmax_back(found)
+    return found
+
+
+def _older(model: ModelProto, opset: int) -> ModelProto:
+    from onnx import version_converter
+
+    if is_older(model, opset):
+        return _declared_as(model, opset)
+    try:
+        return version_converter.convert_version(model, opset)
+    except RuntimeError:
+        for _ in range(_DEEPEST):  # what a function consists of may be new as well
+            functions = lacking_functions(model, opset, newer=True)
+            if not functions:
+                break
+            model = inlined(model, functions)
+        return _declared_as(model, opset) if is_older(model, opset) else version_converter.convert_version(model, opset)
+
+
+def _declared_as(model: ModelProto, opset: int) -> ModelProto:
+    for entry in model.opset_import:
+        if entry.domain in _STANDARD:
+            entry.version = opset
+    return model
 
 
 def _keep_softmax(model: ModelProto) -> None:

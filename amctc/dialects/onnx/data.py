@@ -6,6 +6,7 @@ from amctc.dialects.onnx.generic import ONNX
 from amctc.dialects.op import ONE, Arity, OpDef, UnknownShape
 from amctc.ir import Node
 from amctc.ir.node import Shape
+from amctc.text.plain import Plain
 
 _NONE = Arity(0, 0)
 
@@ -22,6 +23,17 @@ def _infer_input(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
     if free > 1 or isinstance(declared[0], int):
         raise UnknownShape
     return ((1, *sizes),)
+
+
+def _free_shape(node: Node) -> Shape | None:
+    declared = node.attrs.get("shape")
+    if not isinstance(declared, tuple) or all(isinstance(size, int) for size in declared):
+        return None
+    return tuple(_size(size) for size in declared)
+
+
+def _size(size: Plain) -> int:
+    return size if isinstance(size, int) else 0
 
 
 def _input_dtype(node: Node) -> tuple[str, ...]:
@@ -45,6 +57,7 @@ DATA_OPS: tuple[OpDef, ...] = (
         infer=_infer_input,
         dtypes=_input_dtype,
         source=True,
+        free_shape=_free_shape,
         notes="attrs: dtype, and shape as the file declares it: a size or a name for each axis; no shape: not declared",
     ),
     OpDef(

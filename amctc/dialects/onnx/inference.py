@@ -66,7 +66,7 @@ def infer_node(
     schema = schema_of(node.type, version) if version is not None else None
     if schema is None or any(dtype == OPAQUE for dtype in dtypes):
         return unknown
-    from onnx import defs, helper, shape_inference
+    from onnx import checker, defs, helper, shape_inference
     from onnx.shape_inference import InferenceError
 
     known = {value: (shape, dtype) for value, shape, dtype in zip(node.inputs, shapes, dtypes, strict=True)}
@@ -95,7 +95,7 @@ def infer_node(
         )
     except InferenceError as failure:
         raise OpError(_reason(str(failure))) from failure
-    except (ValueError, RuntimeError, defs.SchemaError):
+    except (ValueError, RuntimeError, defs.SchemaError, checker.ValidationError):
         return unknown
     return tuple(_inferred(found.get(_output(index))) for index in range(len(node.outputs)))
 

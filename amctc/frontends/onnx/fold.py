@@ -15,6 +15,7 @@ from amctc.dialects.op import OpError
 from amctc.dialects.table import op_def
 from amctc.ir import Node
 from amctc.ir.node import Array
+from amctc.runtime.session import library_errors
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -46,7 +47,6 @@ def folded(
 def _computed(proto: NodeProto, feeds: Mapping[str, Array], opsets: Mapping[str, int]) -> list[Array] | None:
     import onnxruntime as ort
     from onnx import ValueInfoProto, helper, numpy_helper
-    from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
     names = [name for name in proto.output if name]
     graph = helper.make_graph(
@@ -65,13 +65,6 @@ def _computed(proto: NodeProto, feeds: Mapping[str, Array], opsets: Mapping[str,
     try:
         session: Any = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         found: Sequence[Any] = session.run(names, {})
-    except (
-        failures.Fail,
-        failures.InvalidArgument,
-        failures.InvalidGraph,
-        failures.NotImplemented,
-        RuntimeError,
-        ValueError,
-    ):
+    except library_errors():
         return None
     return list(found) if all(isinstance(array, np.ndarray) and array.dtype.kind != "O" for array in found) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,10 @@ from amctc.dialects.table import op_def
 from amctc.frontends.onnx.ascend import ASCEND_OPS, ascend_node
 from amctc.frontends.onnx.declared import Declared
 from amctc.frontends.onnx.fold import folded
+from amctc.frontends.onnx.names import NumberedNode, name_nodes, ordered_nodes
 from amctc.frontends.onnx.opset import runnable
 from amctc.frontends.onnx.read_model import read_model
 from amctc.frontends.onnx.shape_values import Sizes, reshape_sizes, sizes_of_node
-from amctc.frontends.onnx.subgraphs import captured_names
 from amctc.frontends.onnx.tensors import Tensors
 from amctc.ir import Graph, Node, Origin, Provenance, Value
 from amctc.ir.node import Array
@@ -42,32 +42,17 @@ def load_onnx(model: str | Path, collector: Collector | None = None) -> Graph:
     """
     own = collector if collector is not None else Collector()
     proto = read_model(model)
-    _name_nodes(proto)
+    name_nodes(proto.graph)
     converted = runnable(proto, str(model))
-    _name_nodes(converted)  # a conversion may have put in some
+    name_nodes(converted.graph)  # a conversion may have put in some
     graph = _Builder(converted, str(model), own).build()
     own.raise_errors()
     annotate_shapes(graph)
     return graph
 
 
-def _name_nodes(model: ModelProto) -> None:
-    """Give every node a name of its own: that of its op and its number in the file where it has none."""
-    taken = {node.name for node in model.graph.node}
-    seen: set[str] = set()
-    for number, node in enumerate(model.graph.node):
-        if not node.name or node.name in seen:
-            node.name = _free(node.name or f"{node.op_type}_{number}", taken)
-            taken.add(node.name)
-        seen.add(node.name)
-
-
-def _free(wanted: str, taken: Iterable[str]) -> str:
-    name, count = wanted, 0
-    while name in taken:
-        count += 1
-        name = f"{wanted}_{count}"
-    return name
+MOST_ERRORS = 20
+"""After so many mistakes the rest of a file is not looked at."""
 
 
 class _Builder:
@@ -85,20 +70,28 @@ class _Builder:
         self._opsets = {entry.domain: entry.version for entry in model.opset_import}
         self._unknown: dict[str, list[str]] = {}
         self._whole: list[str] = []
+        self._mistakes = 0
+        self._node_names = {node.name for node in model.graph.node}
         self.graph = Graph(model.graph.name)
 
     def build(self) -> Graph:
         graph, proto = self.graph, self._model.graph
         graph.attrs = self._graph_attributes()
         for tensor in proto.initializer:
+            self._take_name(tensor.name, "two initializers")
             self._constants[tensor.name] = self._tensors.array(tensor)
         if proto.sparse_initializer:
             self._error("AM343", "this model has sparse tensors, which are not read", "store them as dense ones")
         for value in proto.input:
             if value.name not in self._constants:
+                self._take_name(value.name, "two inputs")
                 self._input(value)
-        for number, node in enumerate(proto.node):
-            self._node(node, number)
+        nodes, circle = ordered_nodes(proto)
+        if circle:
+            message = f"the node `{circle[0].proto.name}` ({circle[0].proto.op_type}) reads what depends on itself"
+            self._error("AM347", message, "the file is damaged")
+        for node in nodes:
+            self._node(node)
         graph.outputs = [found for value in proto.output if (found := self._output(value.name)) is not None]
         self._remove_unread_sizes()
         if not any(op_def(node).source for node in self._read_nodes()):
@@ -124,7 +117,7 @@ class _Builder:
     def _input(self, value: Any) -> None:
         kind = value.type.WhichOneof("value")
         dtype = type_name(value.type.tensor_type.elem_type) if kind == "tensor_type" else OPAQUE
-        if dtype in (OPAQUE, "string") or dtype.startswith(("float8", "float4", "complex")):
+        if dtype in (OPAQUE, "string") or dtype.startswith("complex"):
             what = "texts" if dtype == "string" else (dtype if dtype != OPAQUE else str(kind).replace("_type", "s"))
             message = f"the input `{value.name}` takes {what}, which cannot be fed"
             self._error("AM345", message, "give a model whose inputs are tensors of numbers")
@@ -132,7 +125,9 @@ class _Builder:
         attrs: dict[str, Plain] = {"dtype": dtype}
         if value.type.tensor_type.HasField("shape"):
             attrs["shape"] = self._declared.plain_shape(value)
-        name = self.graph.unused_name(value.name or "input")
+        # Layers keep their names; an input is known by that of its value.
+        wanted = f"{value.name}_input" if value.name in self._node_names else value.name or "input"
+        name = self.graph.unused_name(wanted)
         node = self.graph.add(name, f"{ONNX}.Input", (), [value.name], attrs=attrs, provenance=self._origin(0))
         node.output.dtype = dtype
         self._values[value.name] = node.output
@@ -140,32 +135,40 @@ class _Builder:
     def _origin(self, number: int) -> Provenance:
         return Provenance(Origin(Path(self._file).name, number))
 
-    def _node(self, proto: NodeProto, number: int) -> None:
+    def _take_name(self, name: str, what: str) -> None:
+        """Tell of a name that stands for two values."""
+        if self._is_known(name):
+            self._error("AM347", f"the name `{name}` is given to {what}", "the file is damaged")
+
+    def _node(self, node: NumberedNode) -> None:
+        proto = node.proto
+        while proto.output and not proto.output[-1]:
+            proto.output.pop()
+        for name in proto.output:
+            if name:
+                self._take_name(name, f"a value of the node `{proto.name}`, and to another one")
         if proto.op_type == "Constant" and proto.domain in ("", "ai.onnx"):
             found = self._constant(proto)
             if found is not None:
                 self._constants[proto.output[0]] = found
             return
-        missing = [name for name in (*proto.input, *captured_names(proto)) if name and not self._is_known(name)]
+        missing = [name for name in node.reads if not self._is_known(name)]
         if missing:
-            known = did_you_mean(missing[0], self._values)
-            later = any(missing[0] in other.output for other in self._model.graph.node)
-            what = "comes only later" if later else "nothing gives"
-            message = f"the node `{proto.name}` ({proto.op_type}) reads `{missing[0]}`, which {what}"
-            self._error("AM347", message, known or "the file is damaged, or nodes are not in order")
+            message = f"the node `{proto.name}` ({proto.op_type}) reads `{missing[0]}`, which nothing gives"
+            self._error("AM347", message, did_you_mean(missing[0], self._values) or "the file is damaged")
             for name in proto.output:
                 self._constants.setdefault(name, np.zeros(0, np.float32))
             return
         if self._sizes_alone(proto):
             return
-        node = self._add(proto, number)
-        constant = bool(proto.output) and not node.inputs
-        arrays = folded(node, proto, self._constants, self._opsets) if constant else None
+        made = self._add(node)
+        constant = bool(proto.output) and not made.inputs
+        arrays = folded(made, proto, self._constants, self._opsets) if constant else None
         if arrays is not None:
-            self.graph.remove(node)
+            self.graph.remove(made)
             self._constants.update(zip((name for name in proto.output if name), arrays, strict=True))
             return
-        self._values.update({name: value for name, value in zip(proto.output, node.outputs, strict=True) if name})
+        self._values.update({name: value for name, value in zip(proto.output, made.outputs, strict=True) if name})
         sizes = sizes_of_node(proto, self._sizes, self._constants)
         if sizes is not None:
             self._sizes[proto.output[0]] = sizes
@@ -187,7 +190,8 @@ class _Builder:
         self._constants[proto.output[0]] = np.array(sizes, np.int64)
         return True
 
-    def _add(self, proto: NodeProto, number: int) -> Node:
+    def _add(self, numbered: NumberedNode) -> Node:
+        proto, captured = numbered.proto, numbered.captured
         type = joined_type(proto.domain, proto.op_type)
         attrs = {each.name: plain_attribute(each) for each in proto.attribute}
         weights: dict[str, Array] = {}
@@ -206,7 +210,6 @@ class _Builder:
             self._plain_sizes(proto, inputs, weights, attrs)
         if absent and inputs and any(name in self._values for name in proto.input[int(str(absent[0])) :]):
             attrs[ABSENT] = tuple(absent)
-        captured = captured_names(proto)
         if captured:
             attrs[CAPTURES] = captured
             self._whole.append(proto.name)
@@ -218,13 +221,14 @@ class _Builder:
         if stored:
             attrs[INITIALIZERS] = stored
         if type in ASCEND_OPS:
-            node = ascend_node(self.graph, proto, inputs, weights, attrs, self._origin(number + 1))
+            node = ascend_node(self.graph, proto, inputs, weights, attrs, self._origin(numbered.number + 1))
             self._take_types(node, proto)
             return node
         op = f"{ONNX}.{type}"
         name = self.graph.unused_name(proto.name)
-        origin = self._origin(number + 1)
-        node = self.graph.add(name, op, inputs, list(proto.output), attrs=attrs, weights=weights, provenance=origin)
+        origin = self._origin(numbered.number + 1)
+        blobs = [blob or f"{name}:{index}" for index, blob in enumerate(proto.output)]
+        node = self.graph.add(name, op, inputs, blobs, attrs=attrs, weights=weights, provenance=origin)
         self._take_types(node, proto)
         return node
 
@@ -320,6 +324,9 @@ class _Builder:
 
     def _error(self, code: str, message: str, help: str | None = None) -> None:
         self._collector.add(Diagnostic(code, message, file=self._file, help=help))
+        self._mistakes += 1
+        if self._mistakes >= MOST_ERRORS:
+            self._collector.raise_errors()
 
 
 def _numbers(sizes: Sizes) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from amctc.diagnostics import error
 from amctc.dialects.onnx.conversion import ConversionFailed, converted
+from amctc.dialects.onnx.functions import lacking_functions
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -58,11 +59,12 @@ def newest_version() -> int:
 def runnable(model: ModelProto, file: str) -> ModelProto:
     """The model without functions, and in an opset that graphs are held in.
 
-    Raises `DiagnosticError` (AM344) where the conversion fails.
+    Ops that ONNX Runtime does not have, but that ONNX defines by other ops, are replaced by these. Raises
+    `DiagnosticError` (AM344) where the conversion fails.
     """
     version = standard_version(model, file)
     wanted = min(max(version, OLDEST), newest_version())
-    if version == wanted and not model.functions:
+    if version == wanted and not model.functions and not lacking_functions(model, wanted):
         return model
     try:
         return converted(model, wanted)

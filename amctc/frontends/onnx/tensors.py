@@ -17,7 +17,7 @@ from amctc.ir.node import Array
 if TYPE_CHECKING:
     from onnx import TensorProto
 
-_PACKED = {"uint4": 2, "int4": 2, "float4e2m1": 2, "uint2": 4, "int2": 4}
+_PACKED = {"uint4": 2, "int4": 2, "float4_e2m1fn": 2, "uint2": 4, "int2": 4}
 """How many elements lie in a byte."""
 _DAMAGED = "the file is damaged, or cut off"
 

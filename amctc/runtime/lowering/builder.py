@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError
-from amctc.dialects.onnx.element_types import ONNX_TYPES
+from amctc.dialects.onnx.element_types import CARRIERS, ONNX_TYPES
 from amctc.dialects.shapes import node_error
 from amctc.ir import Graph, Node, Value
 from amctc.ir.node import Array, Shape
@@ -79,6 +79,14 @@ class Lowering:
     def dtype(self, value: Value) -> str:
         """The element type of a value, by numpy's name."""
         return self.dtypes[value]
+
+    def carrier(self, value: Value) -> str | None:
+        """The element type in which a value comes into a session and out of it, where that is another than its own."""
+        return CARRIERS.get(self.dtype(value))
+
+    def carried_name(self, value: Value) -> str:
+        """The ONNX name of an input or output of the session."""
+        return self.name(value) if self.carrier(value) is None else f"{self.name(value)}.carried"
 
     def inputs(self, node: Node) -> tuple[str, ...]:
         """The ONNX names of a node's inputs."""
@@ -154,8 +162,10 @@ class Lowering:
         from onnx import helper
 
         apart = self.external_constants() if external else {}
+        unpacked = [self._cast(self.carried_name(v), self.name(v), self.dtype(v)) for v in inputs if self.carrier(v)]
+        packed = [self._cast(self.name(v), self.carried_name(v), self.carrier(v)) for v in outputs if self.carrier(v)]
         graph = helper.make_graph(
-            self.nodes,
+            [*unpacked, *self.nodes, *packed],
             "segment",
             [self._declaration(value) for value in inputs],
             [self._declaration(value) for value in outputs],
@@ -179,10 +189,15 @@ class Lowering:
     def _declaration(self, value: Value) -> ValueInfoProto:
         from onnx import ValueInfoProto, helper
 
-        dtype = self.dtype(value)
+        name, dtype = self.carried_name(value), self.carrier(value) or self.dtype(value)
         if dtype not in ONNX_TYPES:  # ONNX Runtime finds out itself
-            return ValueInfoProto(name=self.name(value))
-        return helper.make_tensor_value_info(self.name(value), ONNX_TYPES[dtype], self.shapes.get(value))
+            return ValueInfoProto(name=name)
+        return helper.make_tensor_value_info(name, ONNX_TYPES[dtype], self.shapes.get(value))
+
+    def _cast(self, source: str, target: str, dtype: str | None) -> NodeProto:
+        from onnx import helper
+
+        return helper.make_node("Cast", [source], [target], to=ONNX_TYPES[dtype or "float32"])
 
 
 Rule: TypeAlias = Callable[[Lowering, Node], None]

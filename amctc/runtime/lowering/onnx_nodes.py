@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from amctc.dialects.onnx.attribute_proto import attribute_protos
 from amctc.dialects.onnx.operands import CAPTURES, OWN_ATTRIBUTES, Operand, captured_values, operands, split_type
+from amctc.dialects.onnx.subgraphs import inner_graphs
 from amctc.dialects.table import op_def
 from amctc.ir import Node, Value
 from amctc.runtime.lowering.builder import Lowering, Rule
@@ -30,9 +31,9 @@ def _write(low: Lowering, node: Node, inputs: Sequence[str]) -> None:
     proto = NodeProto(op_type=op_type, domain=domain, name=node.name, input=inputs, output=outputs)
     proto.attribute.extend(attribute_protos(node.attrs))
     captured = node.attrs.get(CAPTURES)
-    if isinstance(captured, tuple):
-        found = [_operand(low, node, operand) for operand in captured_values(node)]
-        _rename(proto, {str(name): now for name, now in zip(captured, found, strict=True) if name != now})
+    outer = captured if isinstance(captured, tuple) else ()
+    found = [_operand(low, node, operand) for operand in captured_values(node)]
+    _rename(low, proto, {str(name): now for name, now in zip(outer, found, strict=True)})
     low.add(proto)
 
 
@@ -44,22 +45,24 @@ def _operand(low: Lowering, node: Node, operand: Operand) -> str:
     return low.constant(node.weights[operand], f"{node.name}.{operand}")
 
 
-def _rename(node: NodeProto, names: Mapping[str, str]) -> None:
+def _rename(low: Lowering, node: NodeProto, names: Mapping[str, str]) -> None:
     """Let a node's subgraphs read values of the graph around them under other names."""
-    for attribute in node.attribute:
-        for graph in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
-            _rename_in_graph(graph, names)
+    for graph in inner_graphs(node):
+        _rename_in_graph(low, graph, names)
 
 
-def _rename_in_graph(graph: GraphProto, names: Mapping[str, str]) -> None:
+def _rename_in_graph(low: Lowering, graph: GraphProto, outer: Mapping[str, str]) -> None:
+    """The graph's own values get names that nothing else has: ours for outer values may be the same as the file's."""
+    declared: tuple[Any, ...] = (*graph.input, *graph.initializer)
+    own = [*(each.name for each in declared), *(name for node in graph.node for name in node.output if name)]
+    names = {**outer, **{name: low.fresh(name) for name in dict.fromkeys(own)}}
+    del graph.value_info[:]
+    for each in (*declared, *graph.output):
+        each.name = names.get(each.name, each.name)
     for node in graph.node:
-        for index, name in enumerate(node.input):
-            if name in names:
-                node.input[index] = names[name]
-        _rename(node, names)
-    for value in graph.output:
-        if value.name in names:
-            value.name = names[value.name]
+        for fields in (node.input, node.output):
+            fields[:] = [names.get(name, name) for name in fields]
+        _rename(low, node, names)
 
 
 def _lower_convolution(low: Lowering, node: Node) -> None:

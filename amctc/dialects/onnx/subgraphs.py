@@ -17,6 +17,14 @@ def inner_graphs(node: NodeProto) -> Iterator[GraphProto]:
         yield from attribute.graphs
 
 
+def all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    """The nodes of a graph and of all graphs inside them."""
+    for node in graph.node:
+        yield node
+        for inner in inner_graphs(node):
+            yield from all_nodes(inner)
+
+
 def captured_names(node: NodeProto) -> tuple[str, ...]:
     """The values of the graph around it that a node's subgraphs read, each once, in the order of reading."""
     found: dict[str, None] = {}
