@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from amctc.diagnostics import Diagnostic, DiagnosticError
+from amctc.policy.layer_types import NARROW_BITS, PACKED_BITS
 from amctc.policy.limited import some_layers
 from amctc.policy.resolved import LayerConfig, Resolved, ResolvedPolicy, Rule
 from amctc.policy.rules import Policy
@@ -61,7 +62,7 @@ def _beyond(config: LayerConfig) -> Iterator[tuple[str, Rule, str]]:
     if weights is not None:
         if weights.algorithm.value == ADA:
             yield f"`{ADA}`", weights.algorithm.rule, f"use `{ARQ}`"
-        elif not weights.is_clustered and weights.num_bits.value != _UNIFORM_BITS:
+        elif not weights.is_clustered and weights.num_bits.value not in _bits_of(config):
             bits = weights.num_bits
             yield f"weights of {bits.value} bits", bits.rule, f"take {_UNIFORM_BITS} bits"
         if weights.asymmetric is not None and weights.asymmetric.value:
@@ -71,6 +72,11 @@ def _beyond(config: LayerConfig) -> Iterator[tuple[str, Rule, str]]:
     only = config.weight_compress_only
     if only is not None and only.value:
         yield "`weight_compress_only`", only.rule, "write `weight_compress_only: false`"
+
+
+def _bits_of(config: LayerConfig) -> tuple[int, ...]:
+    """The bits that uniform weights may have: a Caffe file has no place for others than 8."""
+    return (_UNIFORM_BITS,) if config.dialect == "caffe" else (*PACKED_BITS, *NARROW_BITS, _UNIFORM_BITS)
 
 
 def _of_the_whole(resolved: ResolvedPolicy) -> Iterator[Diagnostic]:

@@ -6,7 +6,7 @@ Caffe's types are in the op table. A type that is not here is judged with the mo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -14,6 +14,8 @@ from amctc.dialects.op import OpDef
 from amctc.ir import Node
 
 NARROW_BITS: Final = (6, 7)
+PACKED_BITS: Final = (4,)
+"""Two weights of an even number of input channels lie in a byte."""
 USUAL_BITS: Final = 8
 
 
@@ -22,8 +24,8 @@ class TypeLimits:
     """`type` is the name of the type. `weights`: it has some; `channel_wise`: AMCT gives each channel a scale.
 
     `wide`: data of more than 8 bits; `offset`: data with an offset; `learned`: the algorithm `ada_quantize`; `narrow`:
-    weights of 6 and 7 bits. That AMCT gives a type one scale is its default here; where the op allows a scale for each
-    channel, a policy may ask for it.
+    weights of 6 and 7 bits; `packed`: weights of 4 bits. That AMCT gives a type one scale is its default here; where
+    the op allows a scale for each channel, a policy may ask for it.
     """
 
     type: str
@@ -32,6 +34,7 @@ class TypeLimits:
     offset: bool = True
     learned: bool = False
     narrow: bool = False
+    packed: bool = True
     weights: bool = True
 
 
@@ -49,6 +52,9 @@ _PYTORCH = (
 
 TORCH_LIMITS: Mapping[str, TypeLimits] = MappingProxyType({limits.type: limits for limits in _PYTORCH})
 """By the name that PyTorch has for the type."""
+
+_ONNX_LIMITS: Final = MappingProxyType({"MatMul": TypeLimits("MatMul", channel_wise=False, wide=False, learned=True)})
+"""Where AMCT limits an ONNX type more than PyTorch's: a MatMul is a Linear without a bias."""
 
 TYPE_LIMITS: Mapping[str, Mapping[str, TypeLimits]] = MappingProxyType({"pytorch": TORCH_LIMITS})
 """By the name of the flavour and of the type."""
@@ -73,7 +79,18 @@ def limits_of(node: Node, row: OpDef) -> TypeLimits | None:
     """What holds for a layer beyond its row of the op table, under any of its type's names; None for Caffe's."""
     if node.dialect == _CAFFE:
         return None
-    return next((TORCH_LIMITS[name] for name in types_of(node, row) if name in TORCH_LIMITS), None)
+    known = {**TORCH_LIMITS, **_ONNX_LIMITS}
+    found = next((known[name] for name in types_of(node, row) if name in known), None)
+    return found if found is None or _packs(node, row) else replace(found, packed=False)
+
+
+def _packs(node: Node, row: OpDef) -> bool:
+    """Whether two weights of neighbouring input channels can share a byte: these are even in number, in one group."""
+    channels = row.linear.channels if row.linear is not None else None
+    if channels is None or row.linear is None:
+        return False
+    groups, _, inputs, _ = channels.split(node, node.weights[row.linear.weight]).shape
+    return bool(groups == 1 and inputs % 2 == 0)
 
 
 def usual_channel_wise(node: Node, row: OpDef) -> bool:

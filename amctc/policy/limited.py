@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from amctc.diagnostics import Diagnostic, Level
-from amctc.policy.layer_types import NARROW_BITS, USUAL_BITS, TypeLimits
+from amctc.policy.layer_types import NARROW_BITS, PACKED_BITS, USUAL_BITS, TypeLimits
 from amctc.policy.resolved import GaveWay, InputConfig, LayerConfig, Resolved, Rule, WeightConfig
 
 _MOST_NAMED = 5
@@ -30,7 +30,8 @@ def within_limits(
     if not limits.offset:
         symmetric = Resolved(False, limit)
         inputs = tuple(replace(each, with_offset=symmetric) if each.with_offset.value else each for each in inputs)
-    if weights is not None and not limits.narrow and weights.num_bits.value in NARROW_BITS:
+    refused = (() if limits.narrow else NARROW_BITS) + (() if limits.packed else PACKED_BITS)
+    if weights is not None and not weights.is_clustered and weights.num_bits.value in refused:
         gave_way.append(GaveWay("weights", weights.num_bits, given))
         weights = replace(weights, num_bits=given)
     return inputs, weights, tuple(dict.fromkeys(gave_way))

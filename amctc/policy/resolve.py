@@ -126,6 +126,7 @@ class _Resolver:
             value_if_said(choice.weight_compress_only, kind),
             lost,
             gave_way,
+            node.dialect,
         )
 
     def _json_choice(self, candidate: Candidate, default: Rule) -> tuple[Choice, Resolved[bool], tuple[Lost, ...]]:

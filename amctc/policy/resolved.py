@@ -184,6 +184,7 @@ class LayerConfig:
     weight_compress_only: Resolved[bool] | None = None
     lost: tuple[Lost, ...] = field(default=(), compare=False, repr=False)
     gave_way: tuple[GaveWay, ...] = field(default=(), compare=False, repr=False)
+    dialect: str = field(default="caffe", compare=False, repr=False)
 
     @property
     def input_settings(self) -> tuple[ActivationSettings, ...]:

@@ -29,16 +29,6 @@ def is_quantized(node: Node) -> bool:
     return weight_of(node, linear_trait(node).weight).dtype.kind == "i"
 
 
-def integer_operands(low: Lowering, node: Node) -> list[str]:
-    """The integers themselves, int8 and int32; of a layer that is not quantized its floats."""
-    if not is_quantized(node):
-        return float_operands(low, node)
-    trait = linear_trait(node)
-    found = [low.constant(node.weights[trait.weight], f"{node.name}.weight")]
-    bias = node.weights.get(trait.bias)
-    return found if bias is None else [*found, low.constant(bias, f"{node.name}.bias")]
-
-
 def integers_in_float(low: Lowering, node: Node) -> list[str]:
     """The integers, held in float32; of a layer that is not quantized its floats."""
     if not is_quantized(node):

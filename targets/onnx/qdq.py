@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import keeps_grid, linear_trait
-from amctc.ir import Graph, Node, Use, Value
+from amctc.ir import Graph, Node, Use, Value, WeightQuant
 from amctc.quant.grid import grid_limits
+from amctc.quant.nibbles import PACKED
 from amctc.runtime.lowering.builder import Lowering, Rule
 from amctc.runtime.lowering.quantization import grid_of
 from amctc.runtime.lowering.weights import dequantized_weight, float_operands
@@ -162,7 +163,7 @@ class QdqWriter:
         scale = None if quant is None else quant.scales.get(trait.weight)
         if scale is None:
             raise ValueError(f"{node.name!r} has integer weights without scales")
-        weight = node.weights[trait.weight]
+        weight = _stored(node.weights[trait.weight], quant)
         axis = channel_axis(node) if scale.size > 1 else 0
         if axis is None:  # of a transposed convolution in groups
             found = [low.constant(dequantized_weight(node, trait.weight), f"{node.name}.weight")]
@@ -178,10 +179,19 @@ class QdqWriter:
     ) -> str:
         factors = scale.astype(np.float32).reshape(()) if scale.size == 1 else scale.astype(np.float32)
         inputs = [low.constant(array, f"{name}_quantized"), low.constant(factors, f"{name}_scale")]
-        if array.dtype == np.int8:  # kernels ask for that of weights; that of a bias is 0 by definition
-            inputs.append(low.constant(np.zeros(factors.shape, np.int8), f"{name}_zero_point"))
+        if array.dtype != np.int32:  # kernels ask for that of weights; that of a bias is 0 by definition
+            inputs.append(low.constant(np.zeros(factors.shape, array.dtype), f"{name}_zero_point"))
         # For one scale the axis means nothing.
         return low.emit("DequantizeLinear", inputs, low.fresh(name), axis=axis)
+
+
+def _stored(weight: NDArray[np.generic], quant: WeightQuant | None) -> NDArray[np.generic]:
+    """The integers in the type that a file has for so many bits."""
+    if quant is None or quant.bits != PACKED or quant.clustering is not None:
+        return weight
+    import ml_dtypes
+
+    return weight.astype(ml_dtypes.int4)
 
 
 def channel_axis(node: Node) -> int | None:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from amctc.ir import Graph
+from amctc.ir import Graph, Node
 from amctc.pipeline.emission import Emission
 from amctc.pipeline.options import option
 from amctc.pipeline.target import Target
+from amctc.quant.nibbles import PACKED
 from amctc.records.quant_info import quant_info
 from amctc.records.scale_offset import scale_offset_record
 from amctc.targets.onnx.external import model_files
@@ -19,6 +20,9 @@ from amctc.targets.onnx.version import in_opset
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+USUAL = 8
+"""Bits of data that every opset has a type for."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,17 @@ class OnnxTarget(Target):
     def _models(self, graph: Graph) -> dict[str, ModelProto]:
         if not any(node.dialect == "quant" or node.quant is not None for node in graph.nodes):
             return {"model.onnx": in_opset(float_model(graph), self.opset)}
-        wide = any(node.op == "quant.Quantize" and int(str(node.attrs["bits"])) > 8 for node in graph.nodes)
+        wide = any(_has_new_types(node) for node in graph.nodes)
         return {
             "deploy_model.onnx": deploy_model(graph),
             "fake_quant_model.onnx": in_opset(fake_quant_model(graph), self.opset),
             "qdq_model.onnx": in_opset(qdq_model(graph, unsigned=self.unsigned), self.opset, wide=wide),
         }
+
+
+def _has_new_types(node: Node) -> bool:
+    """Whether a layer's data have 16 bits, or its weights 4: types that Q/DQ pairs have had only since opset 21."""
+    if node.op == "quant.Quantize":
+        return int(str(node.attrs["bits"])) > USUAL
+    weight = node.quant.weight if node.quant is not None else None
+    return weight is not None and weight.bits == PACKED and weight.clustering is None

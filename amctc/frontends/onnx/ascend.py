@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from amctc.diagnostics import DiagnosticError, error
-from amctc.ir import Graph, Node, Provenance, Value
+from amctc.dialects.table import op_def
+from amctc.ir import Graph, Node, Provenance, Use, Value
 from amctc.ir.node import Array
 from amctc.quant.deq_scale import unpack_deq_scale
 from amctc.quant.grid import grid_limits
@@ -53,6 +54,26 @@ def ascend_node(
     plain: dict[str, Plain] = {"scale": float(inverse if quantizes else factor), "offset": int(offset), "bits": bits}
     op = "quant.Quantize" if quantizes else "quant.AntiQuantize"
     return graph.add(name, op, inputs, outputs, attrs=plain, provenance=provenance)
+
+
+def pools_in_float(graph: Graph) -> None:
+    """Bring poolings on integers, which AMCT dequantizes behind, into our form: on floats that lie on the grid.
+
+    The average of q times the scale, less the offset, is that of (q - offset) * scale.
+    """
+    for node in graph.nodes:
+        if node.op != "quant.Dequantize":
+            continue
+        pool = node.inputs[0].producer
+        if op_def(pool).linear is not None or not pool.inputs:
+            continue
+        before = pool.inputs[0].producer
+        if before.op != "quant.Quantize" or not graph.has_single_use(pool.output):
+            continue
+        name, use = graph.unused_name(f"{pool.name}.anti_quant"), Use(pool, 0)
+        graph.insert_before([use], name, "quant.AntiQuantize", attrs=before.attrs, provenance=node.provenance)
+        pool.output.blob = node.output.blob
+        graph.bypass(node)
 
 
 def _number(value: Plain | None) -> float:

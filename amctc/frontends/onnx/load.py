@@ -15,7 +15,7 @@ from amctc.dialects.onnx.generic import ONNX, is_known_type
 from amctc.dialects.onnx.operands import ABSENT, CAPTURES, INITIALIZERS, RESULTS, capture_role, joined_type, role_at
 from amctc.dialects.shapes import annotate_shapes
 from amctc.dialects.table import op_def
-from amctc.frontends.onnx.ascend import ASCEND_OPS, ascend_node
+from amctc.frontends.onnx.ascend import ASCEND_OPS, ascend_node, pools_in_float
 from amctc.frontends.onnx.declared import Declared
 from amctc.frontends.onnx.fold import folded
 from amctc.frontends.onnx.names import NumberedNode, name_nodes, ordered_nodes
@@ -47,6 +47,7 @@ def load_onnx(model: str | Path, collector: Collector | None = None) -> Graph:
     name_nodes(converted.graph)  # a conversion may have put in some
     graph = _Builder(converted, str(model), own).build()
     own.raise_errors()
+    pools_in_float(graph)
     annotate_shapes(graph)
     return graph
 
