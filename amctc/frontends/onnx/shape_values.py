@@ -6,7 +6,6 @@ of sizes is held here as numbers and as `Size`s that only the data tell, which a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -90,11 +89,19 @@ def reshaped_sizes(wanted: Sizes, source: Sizes | None, name: str) -> Sizes:
         if size in left:
             left.remove(size)
             rest.remove(size)
-    whole: list[int] = [size for size in left if isinstance(size, int)]
-    parts: list[int] = [size for size in rest if isinstance(size, int)]
-    if len(whole) == len(left) and len(parts) == len(rest) and math.prod(parts):
-        found[wanted.index(-1)] = math.prod(whole) // math.prod(parts)
+    whole, parts = _product(left), _product(rest)
+    if whole is not None and parts:
+        found[wanted.index(-1)] = whole // parts
     return tuple(found)
+
+
+def _product(sizes: Sequence[int | Size]) -> int | None:
+    product = 1
+    for size in sizes:
+        if isinstance(size, Size):
+            return None
+        product *= size
+    return product
 
 
 def _sizes(name: str, known: Mapping[str, Sizes], constants: Mapping[str, Array]) -> Sizes | None:
