@@ -20,8 +20,8 @@ def register_host_op(type: str, run: CustomRun, *, infer: CustomInfer | None = N
     """Let Python run the layers of a type that amctc does not know, in this process from now on.
 
     `run(node, inputs, shapes)` gives the outputs as one array each (a lone array for one output);
-    they are converted to float32, or to what an ONNX file says that they are. `inputs` are float32 arrays, or of an ONNX
-    model's own types. `node.attrs` holds the layer's
+    they are converted to float32, or to what an ONNX file says that they are. `inputs` are float32 arrays, or of the
+    types of an ONNX model. `node.attrs` holds the layer's
     parameters under their names in the prototxt, `node.weights` its blobs as `blob0`, `blob1`, … .
     `infer(node, shapes)` gives the shapes of the outputs for those of the inputs, and raises
     `amctc.dialects.op.OpError` where the layer is wrong. Without it the shapes behind the layer are not known before it
