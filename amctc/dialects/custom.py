@@ -76,13 +76,14 @@ def custom_row(op: str) -> OpDef:
         summary="a custom layer",
         inputs=_ANY,
         outputs=_ANY,
-        infer=_infer,
+        infer=infer_registered,
         effect=True,
     )
     return bounded(row)
 
 
-def _infer(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+def infer_registered(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
+    """`OpDef.infer` of ops that amctc does not know: what a registered host op infers."""
     op = registered_for(node)
     if op is None or op.infer is None:
         raise UnknownShape

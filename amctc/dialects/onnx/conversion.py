@@ -95,7 +95,7 @@ def _keep_softmax(model: ModelProto) -> None:
     """
     from onnx import helper, shape_inference
 
-    inferred = shape_inference.infer_shapes(model, data_prop=True).graph
+    inferred = shape_inference.infer_shapes(model).graph
     ranks = {
         value.name: len(value.type.tensor_type.shape.dim)
         for value in (*inferred.input, *inferred.value_info, *inferred.output)

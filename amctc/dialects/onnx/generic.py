@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from amctc.dialects.custom import infer_registered
 from amctc.dialects.onnx.inference import infer_dtypes, infer_shapes
 from amctc.dialects.onnx.operands import schema_of, split_type
 from amctc.dialects.op import Arity, OpDef
@@ -25,7 +26,7 @@ def generic_row(op: str) -> OpDef:
         summary="an op that passes through as it is",
         inputs=_ANY,
         outputs=_ANY,
-        infer=infer_shapes,
+        infer=infer_shapes if is_known_type(op.partition(".")[2]) else infer_registered,
         dtypes=infer_dtypes,
         effect=domain not in _RUNTIME_DOMAINS or type.startswith(_RANDOM),
     )

@@ -20,16 +20,17 @@ from amctc.runtime.session import library_errors
 if TYPE_CHECKING:
     from onnx import NodeProto
 
-MOST_ELEMENTS = 1 << 24
-"""A constant of more elements is not made: a few bytes of a file can ask for any number of them."""
+MOST_ELEMENTS = 1 << 26
+"""Constants of more elements are not made of one model: a few bytes of a file can ask for any number of them."""
 
 
 def folded(
-    node: Node, proto: NodeProto, constants: Mapping[str, Array], opsets: Mapping[str, int]
+    node: Node, proto: NodeProto, constants: Mapping[str, Array], opsets: Mapping[str, int], most: int = MOST_ELEMENTS
 ) -> list[Array] | None:
     """The outputs of a node whose operands are all constant; None where it stays.
 
-    What may give something else each time stays, and what has graphs inside, is too large, or cannot be computed.
+    What may give something else each time stays, and what has graphs inside, has more than `most` elements, or cannot
+    be computed.
     """
     if op_def(node).effect or not is_known_type(node.type) or any(each.HasField("g") for each in proto.attribute):
         return None
@@ -39,7 +40,7 @@ def folded(
         return None
     if any(each.shape is None or each.dtype in (None, OPAQUE) for each in found):
         return None
-    if any(math.prod(each.shape or ()) > MOST_ELEMENTS for each in found):
+    if sum(math.prod(each.shape or ()) for each in found) > most:
         return None
     return _computed(proto, {name: constants[name] for name in proto.input if name}, opsets)
 

@@ -17,7 +17,7 @@ from amctc.dialects.shapes import annotate_shapes
 from amctc.dialects.table import op_def
 from amctc.frontends.onnx.ascend import ASCEND_OPS, ascend_node, pools_in_float
 from amctc.frontends.onnx.declared import Declared
-from amctc.frontends.onnx.fold import folded
+from amctc.frontends.onnx.fold import MOST_ELEMENTS, folded
 from amctc.frontends.onnx.names import NumberedNode, name_nodes, ordered_nodes
 from amctc.frontends.onnx.opset import runnable
 from amctc.frontends.onnx.read_model import read_model
@@ -67,11 +67,13 @@ class _Builder:
         self._values: dict[str, Value] = {}
         self._constants: dict[str, Array] = {}
         self._sizes: dict[str, Sizes] = {}
-        self._declared = Declared(model)
         self._opsets = {entry.domain: entry.version for entry in model.opset_import}
+        self._declared = Declared(model, self._opsets)
+        self._computes_sizes = any(node.op_type == "Shape" for node in model.graph.node)
         self._unknown: dict[str, list[str]] = {}
         self._whole: list[str] = []
         self._mistakes = 0
+        self._room = MOST_ELEMENTS
         self._node_names = {node.name for node in model.graph.node}
         self.graph = Graph(model.graph.name)
 
@@ -95,7 +97,7 @@ class _Builder:
             self._node(node)
         graph.outputs = [found for value in proto.output if (found := self._output(value.name)) is not None]
         self._remove_unread_sizes()
-        if not any(op_def(node).source for node in self._read_nodes()):
+        if not self._mistakes and not any(op_def(node).source for node in self._read_nodes()):
             message = "no output of this model depends on an input: all of them are constants"
             self._error("AM346", message, "give the model that computes something")
         self._tell()
@@ -160,12 +162,15 @@ class _Builder:
             for name in proto.output:
                 self._constants.setdefault(name, np.zeros(0, np.float32))
             return
+        if self._computes_sizes:
+            self._declared.follow(proto, self._constants, self._sizes)
         if self._sizes_alone(proto):
             return
         made = self._add(node)
         constant = bool(proto.output) and not made.inputs
-        arrays = folded(made, proto, self._constants, self._opsets) if constant else None
+        arrays = folded(made, proto, self._constants, self._opsets, self._room) if constant else None
         if arrays is not None:
+            self._room -= sum(array.size for array in arrays)
             self.graph.remove(made)
             self._constants.update(zip((name for name in proto.output if name), arrays, strict=True))
             return

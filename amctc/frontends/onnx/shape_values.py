@@ -32,6 +32,10 @@ Sizes: TypeAlias = "tuple[int | Size, ...]"
 _CARRIED = frozenset({"Cast", "Identity", "Squeeze", "Unsqueeze"})
 
 
+_MOST_AXES = 64
+"""A longer vector is none of sizes."""
+
+
 def sizes_of_node(node: NodeProto, known: Mapping[str, Sizes], constants: Mapping[str, Array]) -> Sizes | None:
     """What a node computes of known sizes; None for what is none of the ops that such chains are made of."""
     operands = [_sizes(name, known, constants) for name in node.input]
@@ -42,7 +46,8 @@ def sizes_of_node(node: NodeProto, known: Mapping[str, Sizes], constants: Mappin
         return data
     if node.op_type == "Concat":
         parts = [part for part in operands if part is not None]
-        return None if len(parts) < len(operands) else tuple(size for part in parts for size in part)
+        found = tuple(size for part in parts for size in part)
+        return None if len(parts) < len(operands) or len(found) > _MOST_AXES else found
     if node.op_type == "Gather":
         index = constants.get(node.input[1])
         return None if index is None or index.ndim > 1 else _chosen(data, index)
@@ -67,11 +72,43 @@ def reshape_sizes(wanted: Sizes, source: Sequence[int | Size] | None) -> NDArray
     return np.array(found, np.int64) if found.count(-1) <= 1 else None
 
 
+def reshaped_sizes(wanted: Sizes, source: Sizes | None, name: str) -> Sizes:
+    """The sizes of what a Reshape gives, which is the value `name`."""
+    found: list[int | Size] = []
+    for place, size in enumerate(wanted):
+        if size == 0:
+            known = source is not None and place < len(source)
+            found.append(source[place] if known and source is not None else Size(f"{name}#{place}"))
+        else:
+            found.append(size if size != -1 else Size(f"{name}#{place}"))
+    if wanted.count(-1) != 1 or source is None:
+        return tuple(found)
+    # Axes that are on both sides need no number.
+    left, rest = list(source), [size for place, size in enumerate(found) if wanted[place] != -1]
+    for size in [size for size in rest if isinstance(size, Size)]:
+        if size in left:
+            left.remove(size)
+            rest.remove(size)
+    whole, parts = _product(left), _product(rest)
+    if whole is not None and parts:
+        found[wanted.index(-1)] = whole // parts
+    return tuple(found)
+
+
+def _product(sizes: Sequence[int | Size]) -> int | None:
+    product = 1
+    for size in sizes:
+        if isinstance(size, Size):
+            return None
+        product *= size
+    return product
+
+
 def _sizes(name: str, known: Mapping[str, Sizes], constants: Mapping[str, Array]) -> Sizes | None:
     if name in known:
         return known[name]
     array = constants.get(name)
-    if array is None or array.ndim > 1 or array.size > 64 or array.dtype.kind not in "iu":
+    if array is None or array.ndim > 1 or array.size > _MOST_AXES or array.dtype.kind not in "iu":
         return None
     return tuple(int(item) for item in array.reshape(-1))
 

@@ -6,6 +6,8 @@ import numpy as np
 
 from amctc.diagnostics import DiagnosticError, did_you_mean, error
 from amctc.dialects.custom import CAFFE, HOST_OPS, CustomInfer, CustomOp, CustomRun, is_type_name, registered_for
+from amctc.dialects.onnx.element_types import numpy_type
+from amctc.dialects.onnx.generic import ONNX, is_known_type
 from amctc.dialects.shapes import node_error
 from amctc.dialects.table import builtin_ops, is_foreign, op_table
 from amctc.ir import Node
@@ -18,22 +20,24 @@ def register_host_op(type: str, run: CustomRun, *, infer: CustomInfer | None = N
     """Let Python run the layers of a type that amctc does not know, in this process from now on.
 
     `run(node, inputs, shapes)` gives the outputs as one array each (a lone array for one output);
-    they are converted to float32. `inputs` are float32 arrays. `node.attrs` holds the layer's
+    they are converted to float32, or to what an ONNX file says that they are. `inputs` are float32 arrays, or of the
+    types of an ONNX model. `node.attrs` holds the layer's
     parameters under their names in the prototxt, `node.weights` its blobs as `blob0`, `blob1`, … .
     `infer(node, shapes)` gives the shapes of the outputs for those of the inputs, and raises
     `amctc.dialects.op.OpError` where the layer is wrong. Without it the shapes behind the layer are not known before it
     runs, so a layer with weights behind it cannot be quantized. For a type that `register_op` describes, the row's
-    `infer` counts instead; an op of another dialect than Caffe's is given by its full name, `dialect.Type`.
+    `infer` counts instead; an op of another dialect than Caffe's is given by its full name, `dialect.Type`; one of an
+    ONNX model by `onnx.`, its domain, and its type: `onnx.my.domain.Gain`.
 
     Whoever registered a type may do so again, and the later function counts. Raises `DiagnosticError`: AM435 for a
     type that is built in or no name, AM520 for one that another has registered, AM523 for what cannot be called.
     """
     dialect, dot, name = type.rpartition(".")
     full = type if dot else f"{CAFFE}.{type}"
-    if not is_type_name(name) or (dot and (dialect == CAFFE or not is_type_name(dialect))):
+    if not is_type_name(name) or (dot and (dialect == CAFFE or not all(map(is_type_name, dialect.split("."))))):
         help = "letters, digits and `_`, as in a C++ name"
         raise error("AM435", f"`{type}` is not a layer type", span_of_caller(), help=help)
-    if full in builtin_ops():
+    if full in builtin_ops() or (full.startswith(f"{ONNX}.") and is_known_type(full.removeprefix(f"{ONNX}."))):
         help = "give the layer a type of its own"
         message = f"amctc runs layers of type `{type}` itself: `amctc ops` describes them"
         raise error("AM435", message, span_of_caller(), help=help)
@@ -71,12 +75,12 @@ def _run(node: Node, inputs: Arrays, shapes: tuple[Shape, ...]) -> Arrays:
     if len(arrays) != len(node.outputs):
         message = f"its host op gives {len(arrays)} arrays for {len(node.outputs)} tops"
         raise DiagnosticError(node_error("AM434", node, message))
-    return tuple(_as_float32(node, array) for array in arrays)
+    return tuple(_as_array(node, array, value.dtype) for array, value in zip(arrays, node.outputs, strict=True))
 
 
-def _as_float32(node: Node, array: Array) -> Array:
+def _as_array(node: Node, array: Array, dtype: str) -> Array:
     try:
-        return np.ascontiguousarray(array, np.float32).reshape(np.shape(array))
+        return np.asarray(array, numpy_type(dtype), order="C")
     except (TypeError, ValueError):
         message = f"its host op gives {type(array).__name__}, where an array of numbers is expected"
         raise DiagnosticError(node_error("AM434", node, message)) from None
