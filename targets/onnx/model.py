@@ -75,9 +75,10 @@ def _model(graph: Graph, names: Mapping[Value, str], new_form: Callable[[], tupl
             (rule if rule is not None else around(export_rule(node) or rule_of(node)))(low, node)
         return low
 
-    low = write(infer_shapes(graph))
-    free = free_the_batch(graph, low, write)
     sources = [value for node in graph.nodes if op_def(node).source for value in node.outputs]
+    # Sizes that the model leaves open are in the values where data have said them: rules ask for ranks.
+    low = write(infer_shapes(graph, {value.blob: value.shape for value in sources if value.shape is not None}))
+    free = free_the_batch(graph, low, write)
     inputs = [_input(low, value, free) for value in sources]
     outputs = [_output(low, graph, number, free) for number in range(len(graph.outputs))]
     made = helper.make_graph(low.nodes, graph.name or "amctc", inputs, outputs, low.initializers())

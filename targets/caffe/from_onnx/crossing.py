@@ -52,7 +52,7 @@ def in_caffe(graph: Graph) -> Graph:
 
 
 def _known() -> frozenset[str]:
-    return frozenset(f"onnx.{name}" for name in RULES) | {row.name for row in DATA_OPS} | {"quant.Quantize"}
+    return frozenset(f"onnx.{name}" for name in RULES) | {row.name for row in DATA_OPS} | {"onnx.Shape"}
 
 
 def _unknown(node: Node) -> str | None:
