@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from amctc.diagnostics import Diagnostic, DiagnosticError
     from amctc.dialects.op import OpDef
-    from amctc.driver import CompileResult, compile, convert, evaluate
+    from amctc.driver import CompileResult, ExportResult, compile, convert, evaluate, export
     from amctc.frontends import load_model as load
     from amctc.ir import Graph, Node
     from amctc.pipeline.context import Context
@@ -40,6 +40,7 @@ __all__ = [
     "Diagnostic",
     "DiagnosticError",
     "Emission",
+    "ExportResult",
     "Graph",
     "Match",
     "Node",
@@ -52,6 +53,7 @@ __all__ = [
     "compile",
     "convert",
     "evaluate",
+    "export",
     "load",
     "load_plugins",
     "option",
@@ -72,6 +74,7 @@ _PLACES = {
     "Dataset": ("amctc.runtime.datasets", "Dataset"),
     "Diagnostic": ("amctc.diagnostics", "Diagnostic"),
     "DiagnosticError": ("amctc.diagnostics", "DiagnosticError"),
+    "ExportResult": ("amctc.driver", "ExportResult"),
     "Emission": ("amctc.pipeline.emission", "Emission"),
     "Graph": ("amctc.ir", "Graph"),
     "Match": ("amctc.pipeline.pattern", "Match"),
@@ -85,6 +88,7 @@ _PLACES = {
     "compile": ("amctc.driver", "compile"),
     "convert": ("amctc.driver", "convert"),
     "evaluate": ("amctc.driver", "evaluate"),
+    "export": ("amctc.driver", "export"),
     "load": ("amctc.frontends", "load_model"),
     "load_plugins": ("amctc.plugins", "load_plugins"),
     "option": ("amctc.pipeline.options", "option"),

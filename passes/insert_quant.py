@@ -41,7 +41,9 @@ class InsertQuant(Pass):
         for node in outside:
             if node.quant is not None and node.quant.weight is not None:
                 self._dequantize_output(graph, node, node.quant, node.quant.weight)
-        annotate_shapes(graph)
+        # Sizes that the model leaves open stay those of the data.
+        sources = (value for node in graph.nodes if op_def(node).source for value in node.outputs)
+        annotate_shapes(graph, {value.blob: value.shape for value in sources if value.shape is not None})
         return bool(annotated)
 
     def _quantize_inside(self, node: Node) -> bool:

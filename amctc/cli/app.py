@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import typer
 
-from amctc.cli import compat, convert, execute, fmt, listing, lsp, new_pass, quantize, replay, rewrite
+from amctc.cli import compat, convert, execute, export, fmt, listing, lsp, new_pass, quantize, replay, rewrite
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "compile": quantize.compile,
     "convert": convert.convert,
+    "export": export.export,
     "check": quantize.check,
     "explain": quantize.explain,
     "config": quantize.config,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from amctc.driver.caffe_files import merge_proto, uninplace_model
 from amctc.driver.convert import convert
 from amctc.driver.explain_pass import PassExplanation, explain_pass
+from amctc.driver.export import ExportResult, export
 from amctc.driver.policies import check, explain, write_config
 from amctc.driver.quantize import CompileResult, compile
 from amctc.driver.run import (
@@ -19,6 +20,7 @@ from amctc.driver.run import (
 
 __all__ = [
     "CompileResult",
+    "ExportResult",
     "PassExplanation",
     "check",
     "compile",
@@ -28,6 +30,7 @@ __all__ = [
     "evaluate_model",
     "explain",
     "explain_pass",
+    "export",
     "merge_proto",
     "open_dataset",
     "run_batches",

@@ -38,7 +38,7 @@ def find_targets(texts: str | Sequence[str]) -> tuple[Emitter, ...]:
     return tuple(Emitter(target, registry.targets[target.name].owner) for target in targets)
 
 
-def emission_of(policy: Policy | None, pipeline: str) -> Emission:
+def emission_of(policy: Policy | None, pipeline: str | None) -> Emission:
     """What the targets get to know of the policy, None where a record gave the scales, and of the passes that ran."""
     source = policy.source if policy is not None else None
     digest = hashlib.sha256(source.text.encode(errors="surrogatepass")).hexdigest() if source is not None else None

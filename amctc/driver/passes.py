@@ -80,9 +80,12 @@ def build_pipeline(text: str | None, wanted: Sequence[PassRule] = ()) -> Pipelin
     return pipeline
 
 
-def check_needs(pipeline: Pipeline, *, calibration: bool, record: bool) -> None:
-    """Raise `DiagnosticError` (AM509) for a pass that needs calibration data, or a record, where there are none."""
+def check_needs(pipeline: Pipeline, *, calibration: bool, record: bool, policy: bool = True) -> None:
+    """Raise `DiagnosticError` (AM509) for a pass that needs data, a record or a policy, where there are none."""
     for step in pipeline.passes:
+        if step.needs_policy and not policy:
+            help = "quantize with a policy: `amctc compile MODEL WEIGHTS --policy FILE --data DATA`"
+            raise error("AM509", f"`{step.name}` runs only with a policy", help=help)
         if step.needs_record and not record:
             help = "give a record of scales: `amctc convert MODEL WEIGHTS --record FILE`"
             raise error("AM509", f"`{step.name}` runs only with a record", help=help)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
 from amctc.diagnostics import Collector
 from amctc.dialects.onnx.element_types import ONNX_TYPES
 from amctc.dialects.shapes import infer_shapes, node_error
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Value
+from amctc.ir.node import Shape
 from amctc.runtime.lowering.builder import Lowering, Rule, ir_version, opsets_of
-from amctc.runtime.lowering.rules import RULES, rule_of
+from amctc.runtime.lowering.rules import rule_of
 from amctc.runtime.lowering.weights import float_operands
+from amctc.targets.onnx.caffe_layers import AS_LARGE_AS_THE_DATA, export_rule, refusal
 from amctc.targets.onnx.deploy import DEPLOY
 from amctc.targets.onnx.fake_quant import FAKE_QUANT
 from amctc.targets.onnx.form import Form, float_types
+from amctc.targets.onnx.free_batch import free_the_batch
 from amctc.targets.onnx.names import one_name_for_sums, value_names
 from amctc.targets.onnx.qdq import QdqWriter
 
@@ -23,42 +26,61 @@ if TYPE_CHECKING:
     from onnx import ModelProto, ValueInfoProto
 
 _FLOAT = Form({}, float_operands)
+Around: TypeAlias = Callable[[Rule], Rule]
+BATCH = "batch"
+"""The name of the first axis of what holds any number of samples."""
+
+
+def _as_it_is(rule: Rule) -> Rule:
+    return rule
 
 
 def float_model(graph: Graph) -> ModelProto:
     """The model of a graph that is not quantized. Raises `DiagnosticError` (AM710) as all here."""
-    return _model(graph, _FLOAT, value_names(graph))
+    return _model(graph, value_names(graph), lambda: (_FLOAT, _as_it_is))
 
 
 def deploy_model(graph: Graph) -> ModelProto:
     """The model with Ascend's ops."""
-    return _model(graph, DEPLOY, value_names(graph))
+    return _model(graph, value_names(graph), lambda: (DEPLOY, _as_it_is))
 
 
 def fake_quant_model(graph: Graph) -> ModelProto:
     """The model of integers in float32."""
-    return _model(graph, FAKE_QUANT, value_names(graph))
+    return _model(graph, value_names(graph), lambda: (FAKE_QUANT, _as_it_is))
 
 
 def qdq_model(graph: Graph, *, unsigned: bool = True) -> ModelProto:
     """The model of Q/DQ pairs; `unsigned` is for the integers of data."""
-    writer = QdqWriter(graph, unsigned)
-    return _model(graph, writer.form, one_name_for_sums(graph, value_names(graph)), writer.around)
+
+    def form() -> tuple[Form, Around]:
+        writer = QdqWriter(graph, unsigned)
+        return writer.form, writer.around
+
+    return _model(graph, one_name_for_sums(graph, value_names(graph)), form)
 
 
-def _model(
-    graph: Graph, form: Form, names: Mapping[Value, str], around: Callable[[Rule], Rule] = lambda rule: rule
-) -> ModelProto:
+def _model(graph: Graph, names: Mapping[Value, str], new_form: Callable[[], tuple[Form, Around]]) -> ModelProto:
+    """The model of a form; `new_form` makes one that has written nothing yet."""
     from onnx import helper
 
-    _require_rules(graph, form)
+    _require_rules(graph, new_form()[0])
     opsets = opsets_of(graph)
-    low = Lowering(infer_shapes(graph), float_types(graph), dict(names), opsets, form.operands)
-    for node in graph.nodes:
-        rule = form.rules.get(node.op)
-        (rule if rule is not None else around(rule_of(node)))(low, node)
-    inputs = [_input(low, value) for node in graph.nodes if op_def(node).source for value in node.outputs]
-    outputs = [_output(low, graph, number) for number in range(len(graph.outputs))]
+
+    def write(shapes: Mapping[Value, Shape]) -> Lowering:
+        form, around = new_form()
+        low = Lowering(shapes, float_types(graph), dict(names), opsets, form.operands)
+        for node in graph.nodes:
+            rule = form.rules.get(node.op)
+            (rule if rule is not None else around(export_rule(node) or rule_of(node)))(low, node)
+        return low
+
+    sources = [value for node in graph.nodes if op_def(node).source for value in node.outputs]
+    # Sizes that the model leaves open are in the values where data have said them: rules ask for ranks.
+    low = write(infer_shapes(graph, {value.blob: value.shape for value in sources if value.shape is not None}))
+    free = free_the_batch(graph, low, write)
+    inputs = [_input(low, value, free) for value in sources]
+    outputs = [_output(low, graph, number, free) for number in range(len(graph.outputs))]
     made = helper.make_graph(low.nodes, graph.name or "amctc", inputs, outputs, low.initializers())
     imports = [helper.make_opsetid(domain, version) for domain, version in (("", opsets.standard), *opsets.others)]
     return helper.make_model(made, opset_imports=imports, ir_version=ir_version(opsets.standard))
@@ -68,14 +90,13 @@ def _require_rules(graph: Graph, form: Form) -> None:
     """Raise `DiagnosticError` (AM710) for every layer that ONNX has no form of."""
     collector = Collector()
     for node in graph.nodes:
-        if node.op in form.rules or node.dialect == "onnx" or node.op in RULES:
-            continue
-        help = "write it for another target, or leave the layer out of the model"
-        collector.add(node_error("AM710", node, "has no form in ONNX", help))
+        found = None if node.op in form.rules else refusal(node)
+        if found is not None:
+            collector.add(node_error("AM710", node, *found))
     collector.raise_errors()
 
 
-def _input(low: Lowering, value: Value) -> ValueInfoProto:
+def _input(low: Lowering, value: Value, free: Collection[Value]) -> ValueInfoProto:
     """An input as its file declares it, with free axes under their names."""
     from onnx import helper
 
@@ -83,10 +104,10 @@ def _input(low: Lowering, value: Value) -> ValueInfoProto:
     shape = declared if isinstance(declared, tuple) and value.producer.dialect == "onnx" else low.shapes.get(value)
     if value.producer.dialect == "onnx" and declared is None:
         shape = None
-    return helper.make_tensor_value_info(low.name(value), ONNX_TYPES[value.dtype], _dims(shape))
+    return helper.make_tensor_value_info(low.name(value), ONNX_TYPES[value.dtype], _dims(_freed(value, shape, free)))
 
 
-def _output(low: Lowering, graph: Graph, number: int) -> ValueInfoProto:
+def _output(low: Lowering, graph: Graph, number: int, free: Collection[Value]) -> ValueInfoProto:
     from onnx import ValueInfoProto, helper
 
     value = graph.outputs[number]
@@ -94,7 +115,13 @@ def _output(low: Lowering, graph: Graph, number: int) -> ValueInfoProto:
     if dtype not in ONNX_TYPES:
         return ValueInfoProto(name=low.name(value))
     shape = shapes[number] if isinstance(shapes, tuple) and number < len(shapes) else low.shapes.get(value)
-    return helper.make_tensor_value_info(low.name(value), ONNX_TYPES[dtype], _dims(shape))
+    if value.producer.op in AS_LARGE_AS_THE_DATA:
+        shape = None
+    return helper.make_tensor_value_info(low.name(value), ONNX_TYPES[dtype], _dims(_freed(value, shape, free)))
+
+
+def _freed(value: Value, shape: object, free: Collection[Value]) -> object:
+    return (BATCH, *shape[1:]) if value in free and isinstance(shape, tuple) else shape
 
 
 def _dims(shape: object) -> list[int | str | None] | None:

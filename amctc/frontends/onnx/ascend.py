@@ -34,6 +34,8 @@ def ascend_node(
     provenance: Provenance,
 ) -> Node:
     """A node of the quant dialect. Raises `DiagnosticError` (AM349) where an attribute is missing or wrong."""
+    if not inputs:
+        raise _wrong(proto, "has no data")
     name, outputs = graph.unused_name(proto.name), list(proto.output)
     if proto.op_type == "AscendDequant":
         words = next(iter(weights.values()), None)

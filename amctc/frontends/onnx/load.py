@@ -204,6 +204,8 @@ class _Builder:
         stored: dict[str, Plain] = {}
         inputs: list[Value] = []
         absent: list[Plain] = []
+        if type in ASCEND_OPS and proto.input and proto.input[0] in self._constants:
+            self._as_value(proto.input[0])  # what is quantized is data, whether or not it changes
         for position, name in enumerate(proto.input):
             if not name:
                 absent.append(position)
@@ -284,16 +286,20 @@ class _Builder:
         if name in self._values:
             return self._values[name]
         if name in self._constants:
-            weights = {"value": self._constants[name]}
-            taken = self.graph.unused_name(name or "constant")
-            node = self.graph.add(taken, f"{ONNX}.Constant", (), [name], weights=weights, provenance=self._origin(0))
-            node.output.dtype = weights["value"].dtype.name
-            self._values[name] = node.output
-            return node.output
+            return self._as_value(name)
         self._error(
             "AM347", f"the graph has the output `{name}`, which nothing gives", did_you_mean(name, self._values)
         )
         return None
+
+    def _as_value(self, name: str) -> Value:
+        """A constant as a node of its own."""
+        weights = {"value": self._constants[name]}
+        taken = self.graph.unused_name(name or "constant")
+        node = self.graph.add(taken, f"{ONNX}.Constant", (), [name], weights=weights, provenance=self._origin(0))
+        node.output.dtype = weights["value"].dtype.name
+        self._values[name] = node.output
+        return node.output
 
     # -- afterwards ------------------------------------------------------------------------------
 
