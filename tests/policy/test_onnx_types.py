@@ -79,7 +79,7 @@ def test_calibration_follows_the_limits_of_each_type(small: Graph) -> None:
     assert not context.collector.has_errors
     found = {node.name: node.quant for node in small.nodes if node.quant is not None}
     assert {name: quant.inputs[0].bits for name, quant in found.items()} == {
-        "volume": 8, "image": 16, "average": 8, "product": 16
+        "volume": 8, "image": 16, "average": 8, "product": 8
     }  # fmt: skip
     observer = HfmgObserver(HfmgSettings(8, False, 1024))
     for batch in feeds:
