@@ -13,6 +13,7 @@ from amctc.dialects.table import op_def, op_table
 from amctc.dialects.traits import inner_products, linear_trait
 from amctc.ir import Graph, Node
 from amctc.ir.node import Shape
+from amctc.policy.layer_types import NARROW_BITS, PACKED_BITS
 from amctc.policy.names import Names
 from amctc.policy.rules import Policy
 from amctc.policy.said import nearest
@@ -112,6 +113,8 @@ class _Check:
     ) -> None:
         self._layer = layer
         self._type = row.type
+        # A Caffe file has no other weights of 4 bits than those on levels, and none of 6 and 7.
+        self._uniform = (_BITS_W,) if row.dialect == "caffe" else (*PACKED_BITS, *NARROW_BITS, _BITS_W)
         self._may_cluster = row.linear is not None
         self._inputs = inputs
         self._weight_counts = weight_counts
@@ -164,7 +167,7 @@ class _Check:
     def _levels(self) -> Iterator[Diagnostic]:
         """The width of weights, and the levels of those that have 4 bits."""
         layer = self._layer
-        if layer.bits_w == _BITS_W:
+        if layer.bits_w in self._uniform and (layer.bits_w == _BITS_W or not layer.cluster):
             if layer.cluster:
                 message = f"has {len(layer.cluster)} levels in `cluster`, and weights of {_BITS_W} bits have none"
                 help = f"write `num_bits_w: {_CLUSTERED}`, or take `cluster` out"

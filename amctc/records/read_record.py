@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 import numpy as np
@@ -25,6 +26,9 @@ T = TypeVar("T")
 
 MOST_BYTES = 1 << 24
 """A record of more bytes is not read: ten million bytes hold the factors of half a million channels."""
+
+BITS_OF_WORD = MappingProxyType({"INT4": 4, "INT6": 6, "INT7": 7, "INT8": 8, "INT16": 16})
+"""By the word that stands for a type in a record for PyTorch models."""
 
 _FLAT = ("scale_d", "offset_d", "channels", "height", "width")
 """Fields of a data input that the older form has directly in `value`."""
@@ -107,12 +111,13 @@ def _entry(entry: CheckedField, collector: Collector) -> Iterator[LayerRecord]:
         collector.add(Diagnostic("AM601", text, span=entry.name_span))
         return
     _warn_of_repeated(value, collector)
+    _refuse_unbuilt(value, collector)
     yield LayerRecord(
         name=str(key.value),
         inputs=tuple(_inputs(value, collector)),
         scale_w=tuple(_float32(scale) for scale in value.values("scale_w")),
         offset_w=tuple(int(offset) for offset in value.values("offset_w")),
-        bits_w=int(value.value("num_bits_w")),
+        bits_w=_bits(value, "wts_type", collector) or int(value.value("num_bits_w")),
         cluster=tuple(int(level) for level in value.values("cluster")),
         skip_fusion=bool(value.value("skip_fusion")),
         shift_bit=tuple(int(shift) for shift in value.values("shift_bit")),
@@ -122,9 +127,20 @@ def _entry(entry: CheckedField, collector: Collector) -> Iterator[LayerRecord]:
     )
 
 
+def _refuse_unbuilt(value: CheckedMessage, collector: Collector) -> None:
+    """AM608 for what a record of AMCT's may say and nothing here does."""
+    mode = value.value("fakequant_precision_mode") if value.has("fakequant_precision_mode") else "DEFAULT"
+    for field in value.fields:
+        if field.name == "tensor_balance_factor" or (field.name == "fakequant_precision_mode" and mode != "DEFAULT"):
+            text = f"`{field.name}` is part of the language of records, but not built in this version"
+            help = "calibrate again without `dmq_balancer` and without a precision mode"
+            collector.add(Diagnostic("AM608", text, span=field.name_span, help=help))
+            return
+
+
 def _inputs(value: CheckedMessage, collector: Collector) -> Iterator[InputRecord]:
     found: dict[int, InputRecord] = {}
-    for given in (*_flat(value), *(_input(message) for message in value.messages("record_d"))):
+    for given in (*_flat(value, collector), *(_input(message) for message in value.messages("record_d"))):
         first = found.setdefault(given.index, given)
         if first is not given:
             span, told = given.place("index"), first.place("index")
@@ -137,11 +153,29 @@ def _inputs(value: CheckedMessage, collector: Collector) -> Iterator[InputRecord
     yield from found.values()
 
 
-def _flat(value: CheckedMessage) -> Iterator[InputRecord]:
-    """Input 0 of the older form, where the value has it."""
+def _flat(value: CheckedMessage, collector: Collector) -> Iterator[InputRecord]:
+    """Input 0 of the older form, and of that for PyTorch models, where the value has it."""
     fields = tuple(field for field in value.fields if field.name in _FLAT)
     if fields:
-        yield _factors(0, value, _places(fields), fields[0].name_span)
+        factors = _factors(0, value, _places(fields), fields[0].name_span)
+        yield replace(factors, bits=_bits(value, "act_type", collector) or factors.bits)
+
+
+def _bits(value: CheckedMessage, field: str, collector: Collector) -> int | None:
+    """The bits that a type is of, in the words of the records for PyTorch models; None where nothing is said.
+
+    `dst_type` is an older field for data and weights alike.
+    """
+    name = next((name for name in (field, "dst_type") if value.has(name)), None)
+    if name is None:
+        return None
+    word = str(value.value(name))
+    if word in BITS_OF_WORD:
+        return BITS_OF_WORD[word]
+    span = next((each.span for each in value.fields if each.name == name), None)
+    help = f"one of {', '.join(BITS_OF_WORD)}"
+    collector.add(Diagnostic("AM607", f"`{name}` is no type that integers have: `{word[:40]}`", span=span, help=help))
+    return None
 
 
 def _input(message: CheckedMessage) -> InputRecord:

@@ -11,7 +11,7 @@ from amctc.policy.rules_data import DataRule
 from amctc.policy.said import Said
 from amctc.policy.settings import SNQ
 from amctc.records.depthwise import depthwise_chain
-from amctc.records.scale_record import LayerRecord, ScaleRecord
+from amctc.records.scale_record import BITS, LayerRecord, ScaleRecord
 
 
 def policy_of(record: ScaleRecord, graph: Graph) -> Policy:
@@ -43,7 +43,9 @@ def _weights(layer: LayerRecord) -> WeightRule | None:
         # Without a place: what is advised of clustering in a policy does not concern a record.
         bits = Said(layer.bits_w, layer.place("num_bits_w"))
         return WeightRule(algorithm=Said(SNQ), num_bits=bits, channel_wise=Said(several))
-    return WeightRule(channel_wise=Said(True)) if several else None
+    if layer.bits_w == BITS:
+        return WeightRule(channel_wise=Said(True)) if several else None
+    return WeightRule(num_bits=Said(layer.bits_w, layer.place("num_bits_w")), channel_wise=Said(several))
 
 
 def _data(layer: LayerRecord, index: int) -> DataRule:
