@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.resources import files
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from lark import Lark, Token, Tree, UnexpectedInput
@@ -88,7 +88,7 @@ class _Reader:
             raise self.error(name, f"there are two nodes named `{_string(name)}`")
         node = graph.add(
             _string(name),
-            str(op),
+            _string(op) if op.type == "STRING" else str(op),
             [self.value(graph, reference) for reference in _trees(operands)],
             [_string(_tokens(out)[0]) for out in outs],
             provenance=self.provenance(tree),
@@ -127,11 +127,8 @@ class _Reader:
 
     def array(self, tree: _Tree) -> Array:
         dtype_token = _tokens(tree)[1]
-        try:
-            dtype = np.dtype(str(dtype_token))
-        except TypeError:
-            dtype = np.dtype(object)
-        if dtype.kind not in "biuf":
+        dtype = _element_type(str(dtype_token))
+        if dtype is None:
             raise self.error(dtype_token, f"`{dtype_token}` is not an element type")
         shape = _dims(next(_parts(tree, "dims")))
         data = _trees(tree)[-1]
@@ -182,12 +179,27 @@ class _Reader:
         pairs: dict[str, Plain] = {}
         for pair in _trees(tree):
             key, item = pair.children
-            pairs[str(key)] = self.plain(item, depth + 1)
+            quoted = isinstance(key, Token) and key.type == "STRING"
+            pairs[_string(key) if quoted else str(key)] = self.plain(item, depth + 1)
         return pairs
 
     def error(self, token: Token, message: str) -> DiagnosticError:
         start = token.start_pos or 0
         return error("AM150", message, self.source.span(start, start + len(token)))
+
+
+def _element_type(name: str) -> np.dtype[Any] | None:
+    """numpy's element type of numbers of that name, or one of those that `ml_dtypes` adds; None for any other."""
+    try:
+        dtype = np.dtype(name)
+    except TypeError:
+        import ml_dtypes
+
+        kind = getattr(ml_dtypes, name, None)
+        if not isinstance(kind, type) or not issubclass(kind, np.generic):
+            return None
+        return np.dtype(kind)
+    return dtype if dtype.kind in "biufc" or dtype.type.__module__ == "ml_dtypes" else None
 
 
 def _parts(tree: _Tree, kind: str) -> Iterator[_Tree]:

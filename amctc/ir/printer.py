@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -15,6 +16,11 @@ from amctc.ir.node import Array, Node, Value
 from amctc.ir.quantization import NodeQuant
 from amctc.ir.stored_weights import LISTED, StoredWeights
 from amctc.text.plain import Plain, Symbol
+
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OP = re.compile(r"[a-z]+(\.[A-Za-z_][A-Za-z0-9_\-]*)+")
+"""What grammar/graph.lark calls NAME and OP."""
 
 
 def print_graph(graph: Graph, *, elide_weights: bool = False, stored: StoredWeights | None = None) -> str:
@@ -47,7 +53,12 @@ def plain_text(value: Plain) -> str:
         return f'b"{value.hex()}"'
     if isinstance(value, tuple):
         return "[" + ", ".join(plain_text(item) for item in value) + "]"
-    return "{" + ", ".join(f"{key}: {plain_text(item)}" for key, item in value.items()) + "}"
+    return "{" + ", ".join(f"{_word(key, _NAME)}: {plain_text(item)}" for key, item in value.items()) + "}"
+
+
+def _word(text: str, plain: re.Pattern[str]) -> str:
+    """A name as it is, or quoted where the notation would read it as something else."""
+    return text if plain.fullmatch(text) else plain_text(text)
 
 
 def _graph_lines(graph: Graph, elide: bool, stored: StoredWeights | None) -> Iterator[str]:
@@ -64,7 +75,7 @@ def _graph_lines(graph: Graph, elide: bool, stored: StoredWeights | None) -> Ite
 
 def _node_lines(node: Node, elide: bool, stored: StoredWeights | None) -> Iterator[str]:
     inputs = ", ".join(_reference(value) for value in node.inputs)
-    yield f"node {plain_text(node.name)} {node.op} ({inputs}) {{"
+    yield f"node {plain_text(node.name)} {_word(node.op, _OP)} ({inputs}) {{"
     if node.attrs:
         yield f"  attrs {plain_text(node.attrs)}"
     for role, array in node.weights.items():
@@ -133,7 +144,7 @@ def _head(array: Array) -> str:
 
 def _array(array: Array, elide: bool) -> str:
     head = _head(array)
-    if array.size <= LISTED:
+    if array.size <= LISTED and array.dtype.kind != "c":
         numbers = ", ".join(_number(item) for item in array.ravel())
         return f"{head} = [{numbers}]"
     data = np.ascontiguousarray(array).tobytes()
@@ -144,4 +155,4 @@ def _array(array: Array, elide: bool) -> str:
 
 def _number(item: np.generic) -> str:
     # The shortest text that gives back the same number of this type.
-    return str(item)
+    return str(int(item)) if item.dtype.kind == "b" else str(item)

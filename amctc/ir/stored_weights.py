@@ -31,6 +31,8 @@ class StoredWeights:
         keys: dict[int, str] = {}
         for node in graph.nodes:
             for role, array in node.weights.items():
+                if array.dtype.kind == "V":  # an archive would forget what these are: bfloat16 and the like
+                    continue
                 if id(array) not in keys and (array.size > LISTED or holders[id(array)] > 1):
                     key = _free(_key(node.name, role), arrays)
                     arrays[key] = array

@@ -1,7 +1,7 @@
-"""What a model's file says of the types and shapes of its values, and what follows from that node by node.
+"""What a model's file says of the types and shapes of its values, and what follows from that.
 
-ONNX can infer the whole model at once, but to follow sizes that are computed there takes time and memory by the
-lengths of vectors that any small file may claim.
+ONNX infers the whole model at once, but not with sizes that are computed: to follow these it takes time and memory by
+the lengths of vectors that any small file may claim. That is done here node by node.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from amctc.dialects.onnx.conversion import without_large
 from amctc.dialects.onnx.element_types import ONNX_TYPES, OPAQUE, type_name
 from amctc.dialects.onnx.inference import LARGEST_KNOWN
 from amctc.dialects.onnx.operands import joined_type, schema_of
@@ -26,12 +27,12 @@ class Declared:
     """Types and sizes by the names of values: those of the file, and those that `follow` has inferred."""
 
     def __init__(self, model: ModelProto, opsets: Mapping[str, int]) -> None:
-        graph = model.graph
         self._opsets = opsets
         self._types: dict[str, Any] = {}
-        for value in (*graph.value_info, *graph.output, *graph.input):
-            if value.type.WhichOneof("value") == "tensor_type":
-                self._types[value.name] = value.type.tensor_type
+        for graph in (_inferred(model).graph, model.graph):
+            for value in (*graph.value_info, *graph.output, *graph.input):
+                if value.type.WhichOneof("value") == "tensor_type":
+                    self._types.setdefault(value.name, value.type.tensor_type)
         self._followed: dict[str, tuple[str | None, Sizes | None]] = {}
 
     def dtype(self, name: str) -> str | None:
@@ -99,6 +100,16 @@ class Declared:
         except (RuntimeError, ValueError, checker.ValidationError, shape_inference.InferenceError):
             return ()
         return [found[name] if name in found else helper.make_tensor_type_proto(0, None) for name in outputs]
+
+
+def _inferred(model: ModelProto) -> ModelProto:
+    """The model with what ONNX infers of its values; without that where ONNX fails."""
+    from onnx import shape_inference
+
+    try:
+        return shape_inference.infer_shapes(without_large(model))
+    except (RuntimeError, ValueError):
+        return model
 
 
 def _size(dim: Any, otherwise: str) -> int | Size:
