@@ -17,7 +17,6 @@ from amctc.ir.quantization import NodeQuant
 from amctc.ir.stored_weights import LISTED, StoredWeights
 from amctc.text.plain import Plain, Symbol
 
-
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OP = re.compile(r"[a-z]+(\.[A-Za-z_][A-Za-z0-9_\-]*)+")
 """What grammar/graph.lark calls NAME and OP."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from amctc.diagnostics import Collector
 from amctc.dialects.onnx.element_types import ONNX_TYPES
 from amctc.dialects.shapes import infer_shapes, node_error
 from amctc.dialects.table import op_def
-from amctc.ir import Graph, Value
+from amctc.ir import Graph, Node, Value
 from amctc.ir.node import Shape
 from amctc.runtime.lowering.builder import Lowering, Rule, ir_version, opsets_of
 from amctc.runtime.lowering.rules import rule_of
 from amctc.runtime.lowering.weights import float_operands
+from amctc.runtime.plan import needed_nodes
 from amctc.targets.onnx.caffe_layers import AS_LARGE_AS_THE_DATA, export_rule, refusal
 from amctc.targets.onnx.deploy import DEPLOY
 from amctc.targets.onnx.fake_quant import FAKE_QUANT
@@ -40,56 +41,64 @@ def float_model(graph: Graph) -> ModelProto:
     return _model(graph, value_names(graph), lambda: (_FLOAT, _as_it_is))
 
 
-def deploy_model(graph: Graph) -> ModelProto:
-    """The model with Ascend's ops."""
-    return _model(graph, value_names(graph), lambda: (DEPLOY, _as_it_is))
+def deploy_model(graph: Graph, outputs: Sequence[Value] | None = None) -> ModelProto:
+    """The model with Ascend's ops. `outputs` are its outputs, as in all here: by default those of the graph."""
+    return _model(graph, value_names(graph), lambda: (DEPLOY, _as_it_is), outputs)
 
 
-def fake_quant_model(graph: Graph) -> ModelProto:
+def fake_quant_model(graph: Graph, outputs: Sequence[Value] | None = None) -> ModelProto:
     """The model of integers in float32."""
-    return _model(graph, value_names(graph), lambda: (FAKE_QUANT, _as_it_is))
+    return _model(graph, value_names(graph), lambda: (FAKE_QUANT, _as_it_is), outputs)
 
 
-def qdq_model(graph: Graph, *, unsigned: bool = True) -> ModelProto:
+def qdq_model(graph: Graph, outputs: Sequence[Value] | None = None, *, unsigned: bool = True) -> ModelProto:
     """The model of Q/DQ pairs; `unsigned` is for the integers of data."""
+    wanted = graph.outputs if outputs is None else outputs
 
     def form() -> tuple[Form, Around]:
-        writer = QdqWriter(graph, unsigned)
+        writer = QdqWriter(graph, wanted, unsigned)
         return writer.form, writer.around
 
-    return _model(graph, one_name_for_sums(graph, value_names(graph)), form)
+    return _model(graph, one_name_for_sums(graph, value_names(graph)), form, outputs)
 
 
-def _model(graph: Graph, names: Mapping[Value, str], new_form: Callable[[], tuple[Form, Around]]) -> ModelProto:
+def _model(
+    graph: Graph,
+    names: Mapping[Value, str],
+    new_form: Callable[[], tuple[Form, Around]],
+    outputs: Sequence[Value] | None = None,
+) -> ModelProto:
     """The model of a form; `new_form` makes one that has written nothing yet."""
     from onnx import helper
 
-    _require_rules(graph, new_form()[0])
+    # Without outputs that are asked for the whole graph is written, what nobody reads included.
+    nodes = graph.nodes if outputs is None else needed_nodes(graph, outputs)
+    _require_rules(nodes, new_form()[0])
     opsets = opsets_of(graph)
 
     def write(shapes: Mapping[Value, Shape]) -> Lowering:
         form, around = new_form()
         low = Lowering(shapes, float_types(graph), dict(names), opsets, form.operands)
-        for node in graph.nodes:
+        for node in nodes:
             rule = form.rules.get(node.op)
             (rule if rule is not None else around(export_rule(node) or rule_of(node)))(low, node)
         return low
 
-    sources = [value for node in graph.nodes if op_def(node).source for value in node.outputs]
+    sources = [value for node in nodes if op_def(node).source for value in node.outputs]
     # Sizes that the model leaves open are in the values where data have said them: rules ask for ranks.
     low = write(infer_shapes(graph, {value.blob: value.shape for value in sources if value.shape is not None}))
     free = free_the_batch(graph, low, write)
     inputs = [_input(low, value, free) for value in sources]
-    outputs = [_output(low, graph, number, free) for number in range(len(graph.outputs))]
-    made = helper.make_graph(low.nodes, graph.name or "amctc", inputs, outputs, low.initializers())
+    given = [_output(low, graph, value, free) for value in (graph.outputs if outputs is None else outputs)]
+    made = helper.make_graph(low.nodes, graph.name or "amctc", inputs, given, low.initializers())
     imports = [helper.make_opsetid(domain, version) for domain, version in (("", opsets.standard), *opsets.others)]
     return helper.make_model(made, opset_imports=imports, ir_version=ir_version(opsets.standard))
 
 
-def _require_rules(graph: Graph, form: Form) -> None:
+def _require_rules(nodes: Iterable[Node], form: Form) -> None:
     """Raise `DiagnosticError` (AM710) for every layer that ONNX has no form of."""
     collector = Collector()
-    for node in graph.nodes:
+    for node in nodes:
         found = None if node.op in form.rules else refusal(node)
         if found is not None:
             collector.add(node_error("AM710", node, *found))
@@ -107,10 +116,10 @@ def _input(low: Lowering, value: Value, free: Collection[Value]) -> ValueInfoPro
     return helper.make_tensor_value_info(low.name(value), ONNX_TYPES[value.dtype], _dims(_freed(value, shape, free)))
 
 
-def _output(low: Lowering, graph: Graph, number: int, free: Collection[Value]) -> ValueInfoProto:
+def _output(low: Lowering, graph: Graph, value: Value, free: Collection[Value]) -> ValueInfoProto:
     from onnx import ValueInfoProto, helper
 
-    value = graph.outputs[number]
+    number = graph.outputs.index(value) if graph.is_output(value) else len(graph.outputs)
     dtype, shapes = low.dtype(value), graph.attrs.get("output_shapes")
     if dtype not in ONNX_TYPES:
         return ValueInfoProto(name=low.name(value))

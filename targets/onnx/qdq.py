@@ -8,7 +8,7 @@ than the grid's own ends is left out. None of this changes a number.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -50,15 +50,15 @@ class Pairs:
     """Activations whose bounds the grid of every reader has anyway."""
 
 
-def find_pairs(graph: Graph) -> Pairs:
-    """Go through the graph from its end: what stands behind a value decides."""
+def find_pairs(graph: Graph, outputs: Collection[Value]) -> Pairs:
+    """Go through the graph from its end: what stands behind a value decides. `outputs` are given in float."""
     moved: dict[Use, Grid] = {}
     saturated: set[Node] = set()
     grids: dict[Value, set[Grid | None]] = {}
     for node in reversed(graph.nodes):
         for value in node.outputs:
             grids[value] = {_grid_at(use, moved) for use in graph.uses(value)}
-            if graph.is_output(value):
+            if value in outputs:
                 grids[value].add(None)
         if not node.outputs or node.dialect == "quant":
             continue
@@ -90,9 +90,9 @@ class QdqWriter:
     `unsigned`: data of 8 bits are stored as uint8, with a zero point of offset + 128, else as int8.
     """
 
-    def __init__(self, graph: Graph, unsigned: bool) -> None:
-        self._graph = graph
-        self._pairs = find_pairs(graph)
+    def __init__(self, graph: Graph, outputs: Iterable[Value], unsigned: bool) -> None:
+        self._outputs = frozenset(outputs)
+        self._pairs = find_pairs(graph, self._outputs)
         self._unsigned = unsigned
         self._written: dict[tuple[str, Grid], str] = {}
 
@@ -133,7 +133,7 @@ class QdqWriter:
         """The output is the input, under the output's name where the graph gives it to its user."""
         if low.name(node.inputs[0]) == low.name(node.output):
             return
-        if self._graph.is_output(node.output):
+        if node.output in self._outputs:
             low.emit("Identity", [low.name(node.inputs[0])], low.name(node.output), node.name)
         else:
             low.names[node.output] = low.name(node.inputs[0])

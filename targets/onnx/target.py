@@ -16,6 +16,7 @@ from amctc.records.scale_offset import scale_offset_record
 from amctc.targets.onnx.external import model_files
 from amctc.targets.onnx.metadata import describe
 from amctc.targets.onnx.model import deploy_model, fake_quant_model, float_model, qdq_model
+from amctc.targets.onnx.tail import outputs_without_tail
 from amctc.targets.onnx.version import in_opset
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class OnnxTarget(Target):
     name: ClassVar[str] = "onnx"
     opset: int = option(0, help="the opset of the fake-quant and the Q/DQ model; 0: that of the source", least=0)
     external_data: bool = option(False, help="weights in a file of their own beside each model")
+    tail: bool = option(True, help="keep what stands behind the last quantized layers, in float")
     unsigned: bool = option(True, help="data of the Q/DQ model as unsigned integers, which x86 kernels are fastest on")
 
     def emit(self, graph: Graph) -> Mapping[str, bytes]:
@@ -59,10 +61,11 @@ class OnnxTarget(Target):
         if not any(node.dialect == "quant" or node.quant is not None for node in graph.nodes):
             return {"model.onnx": in_opset(float_model(graph), self.opset)}
         wide = any(_has_new_types(node) for node in graph.nodes)
+        outputs = None if self.tail else outputs_without_tail(graph)
         return {
-            "deploy_model.onnx": deploy_model(graph),
-            "fake_quant_model.onnx": in_opset(fake_quant_model(graph), self.opset),
-            "qdq_model.onnx": in_opset(qdq_model(graph, unsigned=self.unsigned), self.opset, wide=wide),
+            "deploy_model.onnx": deploy_model(graph, outputs),
+            "fake_quant_model.onnx": in_opset(fake_quant_model(graph, outputs), self.opset),
+            "qdq_model.onnx": in_opset(qdq_model(graph, outputs, unsigned=self.unsigned), self.opset, wide=wide),
         }
 
 

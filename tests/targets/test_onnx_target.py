@@ -222,3 +222,39 @@ def test_a_float_graph_gives_one_model_with_the_numbers_of_the_source(tmp_path: 
     assert list(files) == ["model.onnx"]
     found = run_model(ModelProto.FromString(files["model.onnx"]), feeds())
     np.testing.assert_array_equal(found["y"], run_model(net(), feeds())["y"])
+
+
+def test_the_float_tail_may_be_left_away(tmp_path: Path) -> None:
+    body = """
+        c = Conv (x, w)
+        r = Relu (c)
+        e = Exp (c)
+        d = Conv (r, v)
+        f = Flatten (d)
+        y = Softmax (f)
+        z = Add (f, f)
+    """
+    weights = {"w": normal((4, 2, 3, 3), 1), "v": normal((4, 4, 1, 1), 2)}
+    signature = "(float[N, 2, 8, 8] x) => (float[N, 144] y, float[N, 144] z, float[N, 4, 6, 6] e)"
+    graph = quantize(load(make_model(signature, body, weights), tmp_path), [{"x": normal((4, 2, 8, 8), 1)}])
+    whole = ModelProto.FromString(OnnxTarget().emit(graph)["fake_quant_model.onnx"])
+    files = OnnxTarget(tail=False).emit(graph)
+    for name in ("deploy_model.onnx", "fake_quant_model.onnx", "qdq_model.onnx"):
+        model = ModelProto.FromString(files[name])
+        assert [value.name for value in model.graph.output] == ["c", "d"]
+        assert {"Softmax", "Flatten", "Exp"}.isdisjoint(node.op_type for node in model.graph.node)
+    for name in ("c", "d"):  # what the tail is computed from
+        whole.graph.output.add(name=name)
+    found, wanted = run_model(ModelProto.FromString(files["fake_quant_model.onnx"]), feeds()), run_model(whole, feeds())
+    np.testing.assert_array_equal(found["c"], wanted["c"])
+    np.testing.assert_array_equal(found["d"], wanted["d"])
+    assert run_model(ModelProto.FromString(files["qdq_model.onnx"]), feeds())["d"].shape == (5, 4, 6, 6)
+
+
+def test_outputs_that_no_quantized_layer_stands_before_stay(tmp_path: Path) -> None:
+    body = "c = Conv (x, w) e = Exp (x) y = Relu (c)"
+    signature = "(float[N, 2, 8, 8] x) => (float[N, 4, 6, 6] y, float[N, 2, 8, 8] e)"
+    model = make_model(signature, body, {"w": normal((4, 2, 3, 3), 1)})
+    graph = quantize(load(model, tmp_path), [{"x": normal((4, 2, 8, 8), 1)}])
+    files = OnnxTarget(tail=False).emit(graph)
+    assert [value.name for value in ModelProto.FromString(files["qdq_model.onnx"]).graph.output] == ["c", "e"]
