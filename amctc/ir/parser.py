@@ -179,8 +179,8 @@ class _Reader:
         pairs: dict[str, Plain] = {}
         for pair in _trees(tree):
             key, item = pair.children
-            quoted = isinstance(key, Token) and key.type == "STRING"
-            pairs[_string(key) if quoted else str(key)] = self.plain(item, depth + 1)
+            name = _string(key) if isinstance(key, Token) and key.type == "STRING" else str(key)
+            pairs[name] = self.plain(item, depth + 1)
         return pairs
 
     def error(self, token: Token, message: str) -> DiagnosticError:
