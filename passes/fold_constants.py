@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError
+from amctc.dialects.onnx.generic import ONNX
 from amctc.dialects.op import OpError, UnknownShape
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import may_be_constant
@@ -35,7 +36,7 @@ _TOGETHER = 256
 
 @dataclass(frozen=True)
 class FoldConstants(Pass):
-    """Compute layers that depend on no input of the network, and put Parameter layers in their place.
+    """Compute layers that depend on no input of the network, and put Parameter layers (of ONNX: Constants) in their place.
 
     No constant of more than `limit` bytes is made: such a layer, and what follows it, stays. So does a layer that
     the policy names to be quantized, and one that may give something else in another batch (recurrent layers, custom
@@ -115,17 +116,16 @@ def _evaluated(graph: Graph, nodes: Sequence[Node], known: Mapping[Value, NDArra
     They are run in a graph of their own, so that it takes no longer in a large network.
     """
     small, inside = Graph(), set(nodes)
+    small.attrs = dict(graph.attrs)
     copies: dict[Value, Value] = {}
     for node in nodes:
         for value in node.inputs:
             if value in copies:
                 continue
             if value in known:
-                attrs, weights = _parameter(known[value])
+                op, attrs, weights = _constant(node.dialect, known[value])
                 name = small.unused_name(f"{value.name} computed")
-                copies[value] = small.add(
-                    name, "caffe.Parameter", (), [value.blob], attrs=attrs, weights=weights
-                ).output
+                copies[value] = small.add(name, op, (), [value.blob], attrs=attrs, weights=weights).output
             else:
                 _copy(small, value.producer, copies)
         _copy(small, node, copies)
@@ -141,10 +141,12 @@ def _copy(small: Graph, node: Node, copies: dict[Value, Value]) -> None:
     copies.update(zip(node.outputs, copy.outputs, strict=True))
 
 
-def _parameter(array: NDArray[Any]) -> tuple[dict[str, Plain], dict[str, NDArray[np.generic]]]:
-    """The attributes and weights of a Parameter layer."""
-    numbers: NDArray[np.generic] = np.ascontiguousarray(array, np.float32)
-    return {"parameter_param": {"shape": {"dim": array.shape}}}, {"weight": numbers}
+def _constant(dialect: str, array: NDArray[Any]) -> tuple[str, dict[str, Plain], dict[str, NDArray[np.generic]]]:
+    """Op, attributes and weights of what holds an array: a Constant in an ONNX graph, else a Parameter layer."""
+    numbers: NDArray[np.generic] = np.asarray(array, np.float32, order="C")
+    if dialect == ONNX:
+        return f"{ONNX}.Constant", {}, {"value": numbers}
+    return "caffe.Parameter", {"parameter_param": {"shape": {"dim": array.shape}}}, {"weight": numbers}
 
 
 def _has_weights(node: Node) -> bool:
@@ -164,10 +166,10 @@ def _put(graph: Graph, value: Value, array: NDArray[Any], by: str) -> None:
     name = graph.unused_name(f"{node.name}_constant")
     # A layer that worked in place would write over the parameter, which the next batch reads again.
     in_place = any(output.blob == value.blob for use in uses for output in use.node.outputs)
-    attrs, weights = _parameter(array)
+    op, attrs, weights = _constant(node.dialect, array)
     new = graph.add(
         name,
-        "caffe.Parameter",
+        op,
         (),
         [name if in_place else value.blob],
         attrs=attrs,
@@ -190,5 +192,5 @@ def _remove_unread(graph: Graph, constant: Sequence[Node], by: str) -> None:
             graph.remove(node)
             continue
         for value in node.outputs:
-            if value in read and value not in wanted:
+            if value in read and value not in wanted and node.dialect != ONNX:
                 silence(graph, value, by)

@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from amctc.ir.parser import parse_graph
+from amctc.ir.printer import print_graph
+from amctc.source import SourceFile
+from amctc.targets.onnx.model import float_model
+from tests.frontends.onnx.models import loaded
 from tests.frontends.onnx.node_cases import (
     OTHER_NUMBERS,
     NodeCase,
@@ -31,6 +36,17 @@ def test_node_models_give_their_outputs_or_are_listed(part: int, tmp_path: Path)
     expected = expected_outcomes()
     found = {case.name: outcome(case, tmp_path) for case in cases}
     assert found == {case.name: expected.get(case.name, "") for case in cases}
+
+
+@pytest.mark.parametrize("part", range(PARTS // 4))
+def test_node_models_give_the_same_when_they_are_written_and_read_again(part: int, tmp_path: Path) -> None:
+    run_at_all = [case for case in node_cases() if case.name not in expected_outcomes()]
+    for case in run_at_all[part::PARTS]:
+        graph = graph_of(case, tmp_path)
+        assert parse_graph(SourceFile("graph", print_graph(graph))) == graph, case.name
+        again = loaded(float_model(graph), tmp_path)
+        for given, wanted in case.batches:
+            assert agree(run(again, case, given), wanted, case.rtol, case.atol), case.name
 
 
 def test_the_list_names_models_that_exist_once_each() -> None:
