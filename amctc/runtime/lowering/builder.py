@@ -43,6 +43,14 @@ def opsets_of(graph: Graph) -> Opsets:
     return Opsets(standard if isinstance(standard, int) else OPSET, others)
 
 
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """An array that is a constant; held, so that no other array gets its identity."""
+
+    array: Array
+    name: str
+
+
 @dataclass
 class Lowering:
     """The ONNX graph of one segment while it is being written.
@@ -62,6 +70,7 @@ class Lowering:
     _taken: set[str] = field(default_factory=set)
     _counts: dict[str, int] = field(default_factory=dict)
     _unsigned: dict[Value, str] = field(default_factory=dict)
+    _arrays: dict[int, _Held] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._taken.update(self.names.values())
@@ -116,8 +125,15 @@ class Lowering:
         self.nodes.append(node)
 
     def constant(self, array: Array, hint: str) -> str:
-        """A constant, kept as the very array where that is contiguous; `hint` becomes its name."""
+        """A constant, kept as the very array where that is contiguous; `hint` becomes its name.
+
+        An array that several layers share is there once, under the name that it was given first.
+        """
+        held = self._arrays.get(id(array))
+        if held is not None:
+            return held.name
         name = self.fresh(hint)
+        self._arrays[id(array)] = _Held(array, name)
         self.constants[name] = np.asarray(array, order="C")
         return name
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from amctc.dialects.onnx.attribute_proto import attribute_protos
-from amctc.dialects.onnx.operands import CAPTURES, OWN_ATTRIBUTES, Operand, captured_values, operands, split_type
+from amctc.dialects.onnx.operands import CAPTURES, INITIALIZERS, OWN_ATTRIBUTES, Operand, captured_values, operands, split_type
 from amctc.dialects.onnx.subgraphs import inner_graphs
 from amctc.dialects.table import op_def
 from amctc.ir import Node, Value
@@ -42,7 +42,14 @@ def _operand(low: Lowering, node: Node, operand: Operand) -> str:
         return ""
     if isinstance(operand, Value):
         return low.name(operand)
-    return low.constant(node.weights[operand], f"{node.name}.{operand}")
+    return low.constant(node.weights[operand], stored_name(node, operand))
+
+
+def stored_name(node: Node, role: str) -> str:
+    """The name that the source's file has for a weight of an ONNX node; one of our own where it has none."""
+    stored = node.attrs.get(INITIALIZERS)
+    found = stored.get(role) if isinstance(stored, dict) else None
+    return found if isinstance(found, str) and found else f"{node.name}.{role}"
 
 
 def _rename(low: Lowering, node: NodeProto, names: Mapping[str, str]) -> None:
