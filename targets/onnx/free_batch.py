@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from amctc.diagnostics import DiagnosticError
-from amctc.dialects.shapes import infer_shapes
+from amctc.dialects.shapes import check_weights, infer_shapes
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Value
 from amctc.ir.node import Array, Shape
@@ -26,29 +26,36 @@ _CONSTANT_LAYERS = frozenset({"caffe.PriorBox", "caffe.Parameter", "caffe.DummyD
 Write = Callable[[Mapping[Value, Shape]], Lowering]
 
 
-def free_the_batch(graph: Graph, low: Lowering, write: Write) -> frozenset[Value]:
-    """Take the number of samples out of the constants of `low`, and give the values that a batch lies in.
+BATCH = "batch"
+UNNAMED = "?"
+
+
+def free_the_batch(graph: Graph, low: Lowering, write: Write) -> Mapping[Value, str]:
+    """Take the number of samples out of the constants of `low`, and name the first axis of the values that have them.
+
+    An axis of a multiple of them has no name, `?`.
 
     Nothing is changed, and there are none, where samples are not alone in the graph: where a layer adds them up, runs
     over time, or cuts the batch. `write` writes the graph for other shapes.
     """
     doubled = _doubled(graph, low.shapes)
     if doubled is None:
-        return frozenset()
+        return {}
     batched = _batched(graph, low.shapes, doubled)
     if batched is None or any(_mixes(node, low.constants) for node in low.nodes):
-        return frozenset()
+        return {}
     try:
         other = write(doubled)
     except DiagnosticError:
-        return frozenset()
+        return {}
     if [node.SerializeToString() for node in low.nodes] != [node.SerializeToString() for node in other.nodes]:
-        return frozenset()
+        return {}
     changed = _changed(low, other)
     if changed is None:
-        return frozenset()
+        return {}
     low.constants.update(changed)
-    return batched
+    samples = next(low.shapes[value][0] for node in graph.nodes if op_def(node).source for value in node.outputs)
+    return {value: BATCH if low.shapes[value][0] == samples else UNNAMED for value in batched}
 
 
 def _doubled(graph: Graph, shapes: Mapping[Value, Shape]) -> Mapping[Value, Shape] | None:
@@ -61,9 +68,12 @@ def _doubled(graph: Graph, shapes: Mapping[Value, Shape]) -> Mapping[Value, Shap
         return None
     try:
         found = infer_shapes(graph, {value.blob: (2 * shapes[value][0], *shapes[value][1:]) for value in sources})
+        if found.keys() != shapes.keys():
+            return None
+        check_weights(graph.nodes, found)
     except DiagnosticError:
         return None
-    return found if found.keys() == shapes.keys() else None
+    return found
 
 
 def _batched(graph: Graph, once: Mapping[Value, Shape], twice: Mapping[Value, Shape]) -> frozenset[Value] | None:

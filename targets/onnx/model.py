@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from amctc.diagnostics import Collector
+from amctc.diagnostics import Collector, error
 from amctc.dialects.onnx.element_types import ONNX_TYPES
 from amctc.dialects.shapes import infer_shapes, node_error
 from amctc.dialects.table import op_def
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 _FLOAT = Form({}, float_operands)
 Around: TypeAlias = Callable[[Rule], Rule]
-BATCH = "batch"
-"""The name of the first axis of what holds any number of samples."""
 
 
 def _as_it_is(rule: Rule) -> Rule:
@@ -71,6 +69,10 @@ def _model(
     """The model of a form; `new_form` makes one that has written nothing yet."""
     from onnx import helper
 
+    wanted = graph.outputs if outputs is None else outputs
+    if not wanted:
+        help = "take out the layers that only swallow what is computed"
+        raise error("AM710", "the model has no outputs, so that in ONNX it would compute nothing", help=help)
     # Without outputs that are asked for the whole graph is written, what nobody reads included.
     nodes = graph.nodes if outputs is None else needed_nodes(graph, outputs)
     _require_rules(nodes, new_form()[0])
@@ -89,7 +91,7 @@ def _model(
     low = write(infer_shapes(graph, {value.blob: value.shape for value in sources if value.shape is not None}))
     free = free_the_batch(graph, low, write)
     inputs = [_input(low, value, free) for value in sources]
-    given = [_output(low, graph, value, free) for value in (graph.outputs if outputs is None else outputs)]
+    given = [_output(low, graph, value, free) for value in wanted]
     made = helper.make_graph(low.nodes, graph.name or "amctc", inputs, given, low.initializers())
     imports = [helper.make_opsetid(domain, version) for domain, version in (("", opsets.standard), *opsets.others)]
     return helper.make_model(made, opset_imports=imports, ir_version=ir_version(opsets.standard))
@@ -105,7 +107,7 @@ def _require_rules(nodes: Iterable[Node], form: Form) -> None:
     collector.raise_errors()
 
 
-def _input(low: Lowering, value: Value, free: Collection[Value]) -> ValueInfoProto:
+def _input(low: Lowering, value: Value, free: Mapping[Value, str]) -> ValueInfoProto:
     """An input as its file declares it, with free axes under their names."""
     from onnx import helper
 
@@ -116,7 +118,7 @@ def _input(low: Lowering, value: Value, free: Collection[Value]) -> ValueInfoPro
     return helper.make_tensor_value_info(low.name(value), ONNX_TYPES[value.dtype], _dims(_freed(value, shape, free)))
 
 
-def _output(low: Lowering, graph: Graph, value: Value, free: Collection[Value]) -> ValueInfoProto:
+def _output(low: Lowering, graph: Graph, value: Value, free: Mapping[Value, str]) -> ValueInfoProto:
     from onnx import ValueInfoProto, helper
 
     number = graph.outputs.index(value) if graph.is_output(value) else len(graph.outputs)
@@ -129,8 +131,8 @@ def _output(low: Lowering, graph: Graph, value: Value, free: Collection[Value]) 
     return helper.make_tensor_value_info(low.name(value), ONNX_TYPES[dtype], _dims(_freed(value, shape, free)))
 
 
-def _freed(value: Value, shape: object, free: Collection[Value]) -> object:
-    return (BATCH, *shape[1:]) if value in free and isinstance(shape, tuple) else shape
+def _freed(value: Value, shape: object, free: Mapping[Value, str]) -> object:
+    return (free[value], *shape[1:]) if value in free and isinstance(shape, tuple) else shape
 
 
 def _dims(shape: object) -> list[int | str | None] | None:

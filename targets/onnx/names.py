@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from amctc.dialects.table import op_def
 from amctc.ir import Graph, Value
 
 
 def value_names(graph: Graph) -> dict[Value, str]:
-    """A name for each value: its blob's, for the last value of that blob, as `amctc run` counts it.
+    """A name for each value: its blob's, for an input of the net, else for the last value of that blob.
 
     The others of a blob (what an in-place layer overwrites, sums before they are dequantized) are numbered.
     """
     names: dict[Value, str] = {}
     taken: set[str] = set()
     values = [value for node in reversed(graph.nodes) for value in reversed(node.outputs)]
-    for value in (*graph.outputs, *values):
+    inputs = [value for node in graph.nodes if op_def(node).source for value in node.outputs]
+    for value in (*inputs, *graph.outputs, *values):
         if value not in names:
             names[value] = _free(value.blob or value.name, taken)
     return names

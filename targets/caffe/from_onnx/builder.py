@@ -150,10 +150,13 @@ class Crossing:
         dims = (0, *shape[1:]) if keeps else shape
         return self.map(node, "Reshape", source, {"shape": {"dim": dims}}, part=part)
 
-    def finish(self, node: Node, *found: Value) -> None:
-        """Say which values the outputs of a source node are. Raises `Unsayable` where their shapes differ from its."""
+    def finish(self, node: Node, *found: Value, checked: bool = True) -> None:
+        """Say which values the outputs of a source node are.
+
+        Raises `Unsayable` where their shapes differ from what ONNX says of the node, if they are `checked`.
+        """
         for index, (old, new) in enumerate(zip(node.outputs, found, strict=False)):
-            wanted = self.wanted_shape(node, index) if node.dialect == "onnx" else None
+            wanted = self.wanted_shape(node, index) if checked else None
             if wanted is not None and new.shape is not None and new.shape != wanted:
                 raise Unsayable(f"gives {list(wanted)}, and Caffe's layer would give {list(new.shape)}")
             self.values[old] = new

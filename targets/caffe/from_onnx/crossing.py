@@ -48,6 +48,7 @@ def in_caffe(graph: Graph) -> Graph:
     collector.raise_errors()
     _outputs(crossing, graph)
     _remove_unread(crossing.graph)
+    _silence(crossing)
     return crossing.graph
 
 
@@ -167,8 +168,17 @@ def _outputs(c: Crossing, graph: Graph) -> None:
 
 
 def _remove_unread(graph: Graph) -> None:
-    """Take out what was written for readers that read another value after all."""
+    """Take out what nobody reads: to Caffe it would be outputs of the net."""
     for node in reversed(graph.nodes):
-        extra = node.op == "quant.Quantize" or node.op == "caffe.Parameter"
-        if extra and not any(graph.uses(value) or graph.is_output(value) for value in node.outputs):
+        kept = node.op in ("caffe.Input", "caffe.Silence")
+        if not kept and not any(graph.uses(value) or graph.is_output(value) for value in node.outputs):
             graph.remove(node)
+
+
+def _silence(c: Crossing) -> None:
+    """Let a Silence read the tops that nobody reads, of layers that have others too, and the inputs."""
+    graph = c.graph
+    tops = (value for node in graph.nodes for value in node.outputs)
+    unread = [value for value in tops if not (graph.uses(value) or graph.is_output(value))]
+    if unread:
+        graph.add(c.free_name("unread"), "caffe.Silence", unread, ())

@@ -76,7 +76,7 @@ def cross_prelu(c: Crossing, node: Node) -> None:
     if slope is None:
         raise Unsayable("has no slope")
     if slope.size == 1:
-        c.finish(node, _slopes(c, node, data, floats(slope).reshape(1), shared=True))
+        c.finish(node, _slopes(c, node, data, floats(slope).reshape(()), shared=True))
         return
     padded = (1,) * (len(shape) - slope.ndim) + slope.shape
     if len(shape) < 2 or slope.size != shape[1] or padded[1:2] != (shape[1],):
@@ -221,7 +221,10 @@ def _many(operation: str) -> Rule:
 def cross_min(c: Crossing, node: Node) -> None:
     """-max(-a, -b)."""
     values = [c.data(node, index) for index in range(len(c.operands(node)))]
-    if len(values) < 2 or len({value.shape for value in values}) > 1:
+    if len(values) == 1:
+        c.finish(node, c.map(node, "Power", values[0]))
+        return
+    if len({value.shape for value in values}) > 1:
         raise Unsayable("has operands of different shapes, which Eltwise does not take")
     negative = [power_layer(c, node, value, scale=-1.0, part="negative") for value in values]
     top = c.layer(node, "Eltwise", negative, {"operation": "MAX"}, part="max").output

@@ -29,7 +29,7 @@ Pads = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class _Pool:
-    """The windows of an ONNX pooling: `pads` before and behind height and width, `out` the shape that ONNX gives."""
+    """The windows of an ONNX pooling: `pads` before and behind height and width, `out` how many there are."""
 
     kernel: Shape
     stride: Shape
@@ -43,7 +43,7 @@ def cross_max_pool(c: Crossing, node: Node) -> None:
         raise Unsayable("gives the indices of its maxima")
     data, pool = _windows(c, node)
     data, _, parameters = _placed(c, node, data, pool, -float(np.finfo(np.float32).max))
-    c.finish(node, c.map(node, "Pooling", data, {"pool": "MAX", **parameters}))
+    c.finish(node, c.map(node, "Pooling", data, {"pool": "MAX", **parameters}), checked=False)
 
 
 def cross_average_pool(c: Crossing, node: Node) -> None:
@@ -61,11 +61,11 @@ def cross_average_pool(c: Crossing, node: Node) -> None:
     if not bool((right == 1).all()):
         weights = {"scale": right.astype(np.float32)}
         mean = c.map(node, "Scale", mean, {"axis": 2, "num_axes": 2}, weights=weights, part="divisor")
-    c.finish(node, mean)
+    c.finish(node, mean, checked=False)
 
 
 def _sides(size: Shape, pool: _Pool, pads: Pads) -> list[tuple[int, int, int, tuple[int, int], int]]:
-    return list(zip(size, pool.kernel, pool.stride, pads, pool.out[2:], strict=True))
+    return list(zip(size, pool.kernel, pool.stride, pads, pool.out, strict=True))
 
 
 def _divisors(
@@ -89,9 +89,16 @@ def _windows(c: Crossing, node: Node) -> tuple[Value, _Pool]:
     kernel, stride = _kernel(node), sizes(node, "strides", (1, 1))
     auto = attribute(node, "auto_pad", "NOTSET")
     if auto in ("SAME_UPPER", "SAME_LOWER"):
-        return data, _Pool(kernel, stride, _same(shape, kernel, stride, auto == "SAME_UPPER"), out)
+        return data, _Pool(kernel, stride, _same(shape, kernel, stride, auto == "SAME_UPPER"), out[2:])
     given = sizes(node, "pads", (0, 0, 0, 0)) if auto == "NOTSET" else (0, 0, 0, 0)
-    return data, _Pool(kernel, stride, ((given[0], given[2]), (given[1], given[3])), out)
+    pads = ((given[0], given[2]), (given[1], given[3]))
+    return data, _Pool(kernel, stride, pads, _inside(shape[2:], stride, pads, out[2:]))
+
+
+def _inside(size: Shape, stride: Shape, pads: Pads, out: Shape) -> Shape:
+    """How many windows begin before the padding behind the image: older opsets count, and no runtime has, the rest."""
+    sides = zip(size, stride, pads, out, strict=True)
+    return tuple(min(count, -(-(n + before) // s)) for n, s, (before, _), count in sides)
 
 
 def _same(shape: Shape, kernel: Shape, stride: Shape, upper: bool) -> Pads:
@@ -124,7 +131,7 @@ def _placed(c: Crossing, node: Node, data: Value, pool: _Pool, padding: float) -
         data = c.map(node, "Pad", data, pads, part="pad")
         fitting = _fitting(need_shape(data), pool, (0, 0))
     if fitting is None:
-        raise Unsayable(f"gives images of {pool.out[2]}x{pool.out[3]}, which Caffe's Pooling does not")
+        raise Unsayable(f"gives images of {pool.out[0]}x{pool.out[1]}, which Caffe's Pooling does not")
     return data, *fitting
 
 
@@ -136,7 +143,7 @@ def _fitting(shape: Shape, pool: _Pool, pad: Shape) -> tuple[Pads, dict[str, Pla
         return None
     roundings: tuple[dict[str, Plain], ...] = ({}, {"round_mode": "FLOOR"})
     for rounding in roundings:
-        if _out_size(shape, pool.kernel, pool.stride, pad, not rounding) == pool.out[2:]:
+        if _out_size(shape, pool.kernel, pool.stride, pad, not rounding) == pool.out:
             return tuple((side, side) for side in pad), {**parameters, **rounding}
     return None
 
