@@ -123,8 +123,8 @@ def test_a_target_that_breaks_is_told_with_its_owner(body: str, words: str, net:
     assert (net / "net_deploy_model.prototxt").read_text(encoding="utf-8") == "earlier"
 
 
-def test_two_targets_do_not_write_one_file(net: Path) -> None:
-    done = compile_with(net, "", "--target", "caffe,caffe")
+def test_two_targets_do_not_write_different_things_into_one_file(net: Path) -> None:
+    done = compile_with(net, "", "--target", "caffe,onnx,onnx{opset=20}")
     assert done.status == 1
     assert "error[AM702]" in done.stderr
     assert (net / "net_deploy_model.prototxt").read_text(encoding="utf-8") == "earlier"

@@ -7,7 +7,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from amctc.dialects.onnx.attribute_proto import attribute_protos
-from amctc.dialects.onnx.operands import CAPTURES, INITIALIZERS, OWN_ATTRIBUTES, Operand, captured_values, operands, split_type
+from amctc.dialects.onnx.operands import (
+    CAPTURES,
+    INITIALIZERS,
+    OWN_ATTRIBUTES,
+    Operand,
+    captured_values,
+    operands,
+    split_type,
+)
 from amctc.dialects.onnx.subgraphs import inner_graphs
 from amctc.dialects.table import op_def
 from amctc.ir import Node, Value
