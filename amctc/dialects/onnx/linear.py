@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from amctc.dialects.onnx.attribute_proto import node_attribute
 from amctc.dialects.onnx.generic import ONNX, generic_row
 from amctc.dialects.onnx.inference import infer_node
 from amctc.dialects.onnx.operands import operands
+from amctc.dialects.onnx.windows import conv_window, groups_of, transposed_window
 from amctc.dialects.op import ONE, Arity, Linear, LinearChannels, OpDef, Quantizable, UnknownShape, Window
 from amctc.ir import Node
 from amctc.ir.node import Shape
@@ -88,23 +89,19 @@ def _from_rows(node: Node, rows: NDArray[np.generic]) -> NDArray[np.generic]:
     return rows.reshape(node.weights[WEIGHT].shape)
 
 
-def _groups(node: Node) -> int:
-    return int(node_attribute(node, "group", 1))
-
-
 def _transposed_outputs(node: Node) -> int:
-    return int(node.weights[WEIGHT].shape[1]) * _groups(node)
+    return int(node.weights[WEIGHT].shape[1]) * groups_of(node)
 
 
 def _transposed_rows(node: Node, weight: NDArray[np.generic]) -> NDArray[np.generic]:
     """[Cin, Cout/g, k...] as [Cout, Cin/g * k...]."""
-    group = _groups(node)
+    group = groups_of(node)
     grouped = weight.reshape(group, weight.shape[0] // group, weight.shape[1], -1)
     return grouped.transpose(0, 2, 1, 3).reshape(group * weight.shape[1], -1)
 
 
 def _from_transposed_rows(node: Node, rows: NDArray[np.generic]) -> NDArray[np.generic]:
-    shape, group = node.weights[WEIGHT].shape, _groups(node)
+    shape, group = node.weights[WEIGHT].shape, groups_of(node)
     grouped = rows.reshape(group, shape[1], shape[0] // group, -1)
     return np.ascontiguousarray(grouped.transpose(0, 2, 1, 3)).reshape(shape)
 
@@ -137,49 +134,13 @@ def _from_matmul_rows(node: Node, rows: NDArray[np.generic]) -> NDArray[np.gener
     return np.ascontiguousarray(rows.T)
 
 
-def _conv_window(node: Node, shape: Shape) -> Window:
-    weight = node.weights[WEIGHT].shape
-    kernel, stride, dilation = _sizes(node, weight[2:])
-    counts = [-(-size // step) for size, step in zip(shape[2:], stride, strict=True)]
-    wanted = [
-        (count - 1) * step + (k - 1) * d + 1 - size
-        for count, step, k, d, size in zip(counts, stride, kernel, dilation, shape[2:], strict=True)
-    ]
-    return Window(1, shape[1], weight[0], _groups(node), kernel, stride, dilation, _pads(node, wanted))
-
-
 def _transposed_window(node: Node, shape: Shape) -> Window:
-    weight = node.weights[WEIGHT].shape
-    kernel, stride, dilation = _sizes(node, weight[2:])
     (out,) = _infer(node, (shape,))
-    more = node_attribute(node, "output_padding", (0,) * len(kernel))
-    whole = [
-        (size - 1) * step + (k - 1) * d + 1
-        for size, step, k, d in zip(shape[2:], stride, kernel, dilation, strict=True)
-    ]
-    cut = [full + extra - size for full, extra, size in zip(whole, more, out[2:], strict=True)]
-    pads = tuple((begin, end - extra) for (begin, end), extra in zip(_pads(node, cut), more, strict=True))
-    return Window(1, shape[1], _transposed_outputs(node), _groups(node), kernel, stride, dilation, pads)
-
-
-def _sizes(node: Node, kernel: Shape) -> tuple[Shape, Shape, Shape]:
-    """Kernel, strides and dilations."""
-    ones = (1,) * len(kernel)
-    return kernel, tuple(node_attribute(node, "strides", ones)), tuple(node_attribute(node, "dilations", ones))
-
-
-def _pads(node: Node, wanted: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """The padding before and behind each axis; `wanted` is that of both together for `auto_pad: SAME_*`."""
-    auto = node_attribute(node, "auto_pad", "NOTSET")
-    if auto in ("SAME_UPPER", "SAME_LOWER"):
-        halves = [(max(size, 0) // 2, max(size, 0) - max(size, 0) // 2) for size in wanted]
-        return tuple((small, large) if auto == "SAME_UPPER" else (large, small) for small, large in halves)
-    given = node_attribute(node, "pads", (0,) * (2 * len(wanted))) if auto == "NOTSET" else (0,) * (2 * len(wanted))
-    return tuple(zip(given[: len(wanted)], given[len(wanted) :], strict=True))
+    return transposed_window(node, shape, out)
 
 
 def _conv_channels(node: Node, weight: NDArray[np.generic]) -> NDArray[np.generic]:
-    return by_channels(weight, _groups(node))
+    return by_channels(weight, groups_of(node))
 
 
 def _from_conv_channels(node: Node, parts: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -187,7 +148,7 @@ def _from_conv_channels(node: Node, parts: NDArray[np.generic]) -> NDArray[np.ge
 
 
 def _transposed_channels(node: Node, weight: NDArray[np.generic]) -> NDArray[np.generic]:
-    return by_channels_transposed(weight, _groups(node))
+    return by_channels_transposed(weight, groups_of(node))
 
 
 def _from_transposed_channels(node: Node, parts: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -218,7 +179,7 @@ _CONV = Linear(
     _rows,
     _from_rows,
     _none,
-    _conv_window,
+    conv_window,
     channels=LinearChannels(_conv_channels, _from_conv_channels, _axis_one),
 )
 _TRANSPOSED = Linear(
