@@ -10,6 +10,7 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
 from tests.frontends.onnx.models import by_onnx_runtime, loaded, model_of, run
 from tests.frontends.onnx.test_whole_models import close, random_data
@@ -35,7 +36,7 @@ STEPS = (
     "MatMul ({0}, square)",
     "Mul ({0}, one)",
 )
-WEIGHTS = {
+WEIGHTS: dict[str, ArrayLike] = {
     "k": NUMBERS.normal(size=(3, 3, 3, 3)).astype(np.float32),
     "c": NUMBERS.normal(size=3).astype(np.float32),
     "scale": NUMBERS.normal(size=3).astype(np.float32),
