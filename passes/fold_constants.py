@@ -36,7 +36,7 @@ _TOGETHER = 256
 
 @dataclass(frozen=True)
 class FoldConstants(Pass):
-    """Compute layers that depend on no input of the network, and put Parameter layers (in ONNX Constants) there.
+    """Compute layers that depend on no input of the network, and put Parameter layers, or Constants, in their place.
 
     No constant of more than `limit` bytes is made: such a layer, and what follows it, stays. So does a layer that
     the policy names to be quantized, and one that may give something else in another batch (recurrent layers, custom

@@ -7,6 +7,7 @@ from collections.abc import Set
 from typing import TYPE_CHECKING, Any
 
 from amctc.dialects.onnx.functions import inlined, is_older, lacking_functions
+from amctc.dialects.onnx.library import onnx_errors
 from amctc.dialects.onnx.subgraphs import all_nodes
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ def converted(model: ModelProto, opset: int) -> ModelProto:
 
     Ops that ONNX Runtime does not have, but that ONNX defines by other ops, are replaced by these.
     """
-    from onnx import checker
-
     version = max((entry.version for entry in model.opset_import if entry.domain in _STANDARD), default=opset)
     if version == _SCAN_OF_BATCHES and any(node.op_type == "Scan" for node in all_nodes(model.graph)):
         raise ConversionFailed("a Scan of opset 8 goes over batches, as no later one does")
@@ -44,7 +43,7 @@ def converted(model: ModelProto, opset: int) -> ModelProto:
             small = _older(small, opset)
         elif version < opset:
             small = _newer(small, version, opset)
-    except (RuntimeError, ValueError, IndexError, checker.ValidationError) as failure:  # of the library's C++
+    except onnx_errors() as failure:
         raise ConversionFailed(_reason(str(failure))) from failure
     return apart.whole(small)
 
@@ -72,7 +71,7 @@ def _older(model: ModelProto, opset: int) -> ModelProto:
         return _declared_as(model, opset)
     try:
         return version_converter.convert_version(model, opset)
-    except RuntimeError:
+    except onnx_errors():
         for _ in range(_DEEPEST):  # what a function consists of may be new as well
             functions = lacking_functions(model, opset, newer=True)
             if not functions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from amctc.dialects.onnx.library import onnx_errors
 from amctc.dialects.onnx.subgraphs import all_nodes
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def lacking_functions(model: ModelProto, opset: int, newer: bool = False) -> set
             continue
         try:
             schema: Any = defs.get_schema(name, versions.get(domain, opset), "" if domain in _STANDARD else domain)
-        except defs.SchemaError:
+        except onnx_errors():
             continue
         if not (schema.has_function or schema.has_context_dependent_function):
             continue
@@ -57,5 +58,5 @@ def is_older(model: ModelProto, opset: int) -> bool:
     names = {node.op_type for node in all_nodes(model.graph) if node.domain in _STANDARD}
     try:
         return all(defs.get_schema(name, version, "").since_version <= opset for name in names)
-    except defs.SchemaError:
+    except onnx_errors():
         return False

@@ -10,6 +10,7 @@ import numpy as np
 
 from amctc.dialects.onnx.attribute_proto import attribute_protos
 from amctc.dialects.onnx.element_types import ONNX_TYPES, OPAQUE, type_name
+from amctc.dialects.onnx.library import onnx_errors
 from amctc.dialects.onnx.operands import RESULTS, operands, schema_of, split_type
 from amctc.dialects.op import OpError, UnknownShape
 from amctc.ir import Node, Value
@@ -66,7 +67,7 @@ def infer_node(
     schema = schema_of(node.type, version) if version is not None else None
     if schema is None or any(dtype == OPAQUE for dtype in dtypes):
         return unknown
-    from onnx import checker, defs, helper, shape_inference
+    from onnx import helper, shape_inference
     from onnx.shape_inference import InferenceError
 
     known = {value: (shape, dtype) for value, shape, dtype in zip(node.inputs, shapes, dtypes, strict=True)}
@@ -95,7 +96,7 @@ def infer_node(
         )
     except InferenceError as failure:
         raise OpError(_reason(str(failure))) from failure
-    except (ValueError, RuntimeError, defs.SchemaError, checker.ValidationError):
+    except onnx_errors():
         return unknown
     return tuple(_inferred(found.get(_output(index))) for index in range(len(node.outputs)))
 

@@ -38,7 +38,12 @@ def sums_dtype(node: Node) -> tuple[str, ...]:
 def _has_constant_weights(node: Node) -> bool:
     """Whether one value comes in, at the first position, and all else is constant; integers are quantized floats."""
     roles = operands(node)
-    if len(node.inputs) != 1 or node.inputs[0].dtype not in (_FLOAT, "int8", "int16") or isinstance(roles[0], str):
+    if (
+        len(node.outputs) != 1
+        or len(node.inputs) != 1
+        or node.inputs[0].dtype not in (_FLOAT, "int8", "int16")
+        or isinstance(roles[0], str)
+    ):
         return False
     weight, bias = node.weights.get(WEIGHT), node.weights.get(BIAS)
     if weight is None or weight.dtype.name not in (_FLOAT, "int8"):

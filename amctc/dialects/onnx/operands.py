@@ -12,6 +12,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
+from amctc.dialects.onnx.library import onnx_errors
 from amctc.ir import Node, Value
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def schema_of(type: str, version: int | None = None) -> OpSchema | None:
     domain, name = split_type(type)
     try:
         return defs.get_schema(name, domain) if version is None else defs.get_schema(name, version, domain)
-    except defs.SchemaError:
+    except onnx_errors():
         return None
 
 

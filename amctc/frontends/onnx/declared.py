@@ -14,6 +14,7 @@ import numpy as np
 from amctc.dialects.onnx.conversion import without_large
 from amctc.dialects.onnx.element_types import ONNX_TYPES, OPAQUE, type_name
 from amctc.dialects.onnx.inference import LARGEST_KNOWN
+from amctc.dialects.onnx.library import onnx_errors
 from amctc.dialects.onnx.operands import joined_type, schema_of
 from amctc.frontends.onnx.shape_values import Size, Sizes, reshaped_sizes
 from amctc.ir.node import Array
@@ -59,7 +60,7 @@ class Declared:
 
     def follow(self, proto: NodeProto, constants: Mapping[str, Array], computed: Mapping[str, Sizes]) -> None:
         """Infer what a node gives. `computed` are vectors of sizes that the file computes from shapes."""
-        if proto.op_type == "Reshape" and not proto.domain and len(proto.input) > 1 and proto.input[1] in computed:
+        if _reshapes(proto) and proto.input[1] in computed:
             source, sizes = self.sizes(proto.input[0]), computed[proto.input[1]]
             self._followed[proto.output[0]] = self.dtype(proto.input[0]), reshaped_sizes(sizes, source, proto.output[0])
             return
@@ -71,7 +72,7 @@ class Declared:
                 self._followed[name] = dtype, tuple(dims) if tensor.HasField("shape") else None
 
     def _inferred(self, proto: NodeProto, constants: Mapping[str, Array]) -> Sequence[TypeProto]:
-        from onnx import NodeProto, checker, helper, numpy_helper, shape_inference
+        from onnx import NodeProto, helper, numpy_helper, shape_inference
 
         domain = "" if proto.domain == "ai.onnx" else proto.domain
         version = self._opsets.get(proto.domain, self._opsets.get(domain))
@@ -97,9 +98,13 @@ class Declared:
         try:
             opset = [helper.make_opsetid(domain, version or 1)]
             found = shape_inference.infer_node_outputs(schema, node, types, data, opset_imports=opset, ir_version=8)
-        except (RuntimeError, ValueError, checker.ValidationError, shape_inference.InferenceError):
+        except onnx_errors():
             return ()
         return [found[name] if name in found else helper.make_tensor_type_proto(0, None) for name in outputs]
+
+
+def _reshapes(proto: NodeProto) -> bool:
+    return proto.op_type == "Reshape" and not proto.domain and len(proto.input) > 1 and len(proto.output) == 1
 
 
 def _inferred(model: ModelProto) -> ModelProto:
@@ -108,7 +113,7 @@ def _inferred(model: ModelProto) -> ModelProto:
 
     try:
         return shape_inference.infer_shapes(without_large(model))
-    except (RuntimeError, ValueError):
+    except onnx_errors():
         return model
 
 

@@ -32,6 +32,8 @@ def folded(
     What may give something else each time stays, and what has graphs inside, has more than `most` elements, or cannot
     be computed.
     """
+    if sum(constants[name].size for name in proto.input if name) > MOST_ELEMENTS:
+        return None
     if op_def(node).effect or not is_known_type(node.type) or any(each.HasField("g") for each in proto.attribute):
         return None
     try:

@@ -12,7 +12,16 @@ from amctc.diagnostics import Collector, Diagnostic, Level, did_you_mean
 from amctc.dialects.onnx.attribute_proto import plain_attribute
 from amctc.dialects.onnx.element_types import OPAQUE, type_name
 from amctc.dialects.onnx.generic import ONNX, is_known_type
-from amctc.dialects.onnx.operands import ABSENT, CAPTURES, INITIALIZERS, RESULTS, capture_role, joined_type, role_at
+from amctc.dialects.onnx.operands import (
+    ABSENT,
+    CAPTURES,
+    INITIALIZERS,
+    OWN_ATTRIBUTES,
+    RESULTS,
+    capture_role,
+    joined_type,
+    role_at,
+)
 from amctc.dialects.shapes import annotate_shapes
 from amctc.dialects.table import op_def
 from amctc.frontends.onnx.ascend import ASCEND_OPS, ascend_node, pools_in_float
@@ -67,7 +76,9 @@ class _Builder:
         self._values: dict[str, Value] = {}
         self._constants: dict[str, Array] = {}
         self._sizes: dict[str, Sizes] = {}
-        self._opsets = {entry.domain: entry.version for entry in model.opset_import}
+        self._opsets: dict[str, int] = {}
+        for entry in model.opset_import:
+            self._opsets[entry.domain] = max(entry.version, self._opsets.get(entry.domain, 0))
         self._declared = Declared(model, self._opsets)
         self._computes_sizes = any(node.op_type == "Shape" for node in model.graph.node)
         self._unknown: dict[str, list[str]] = {}
@@ -147,10 +158,12 @@ class _Builder:
         proto = node.proto
         while proto.output and not proto.output[-1]:
             proto.output.pop()
-        for name in proto.output:
-            if name:
-                self._take_name(name, f"a value of the node `{proto.name}`, and to another one")
-        if proto.op_type == "Constant" and proto.domain in ("", "ai.onnx"):
+        given = [name for name in proto.output if name]
+        for name in given:
+            self._take_name(name, f"a value of the node `{proto.name}`, and to another one")
+        if len(set(given)) < len(given):
+            self._error("AM347", f"two outputs of the node `{proto.name}` have one name", "the file is damaged")
+        if proto.op_type == "Constant" and proto.domain in ("", "ai.onnx") and proto.output:
             found = self._constant(proto)
             if found is not None:
                 self._constants[proto.output[0]] = found
@@ -176,7 +189,7 @@ class _Builder:
             return
         self._values.update({name: value for name, value in zip(proto.output, made.outputs, strict=True) if name})
         sizes = sizes_of_node(proto, self._sizes, self._constants)
-        if sizes is not None:
+        if sizes is not None and proto.output:
             self._sizes[proto.output[0]] = sizes
 
     def _is_known(self, name: str) -> bool:
@@ -184,6 +197,8 @@ class _Builder:
 
     def _sizes_alone(self, proto: NodeProto) -> bool:
         """Take in the shape of a value, and what is computed of shapes; whether the result is a constant."""
+        if not proto.input or not proto.output:
+            return False
         if proto.op_type == "Shape" and not proto.attribute:
             found = self._declared.sizes(proto.input[0])
             if found is not None:
@@ -199,7 +214,8 @@ class _Builder:
     def _add(self, numbered: NumberedNode) -> Node:
         proto, captured = numbered.proto, numbered.captured
         type = joined_type(proto.domain, proto.op_type)
-        attrs = {each.name: plain_attribute(each) for each in proto.attribute}
+        # Ours have names that no op of ONNX or of ONNX Runtime has for its own.
+        attrs = {each.name: plain_attribute(each) for each in proto.attribute if each.name not in OWN_ATTRIBUTES}
         weights: dict[str, Array] = {}
         stored: dict[str, Plain] = {}
         inputs: list[Value] = []

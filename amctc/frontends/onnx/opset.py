@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from amctc.diagnostics import error
 from amctc.dialects.onnx.conversion import ConversionFailed, converted
 from amctc.dialects.onnx.functions import lacking_functions
+from amctc.dialects.onnx.subgraphs import all_nodes
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -20,7 +21,10 @@ OLDEST_READ = 7
 def standard_version(model: ModelProto, file: str) -> int:
     """The version of the standard opset. Raises `DiagnosticError` (AM344) for one that is not read."""
     versions = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
-    if not versions:  # ops of other domains alone
+    if not versions:
+        if any(node.domain in ("", "ai.onnx") for node in all_nodes(model.graph)):
+            message = "this model does not say in which version of the standard opset it is written"
+            raise error("AM344", message, file=file, help="export it again: `opset_import` lacks the domain ``")
         return newest_version()
     version = max(versions)
     if version < OLDEST_READ:

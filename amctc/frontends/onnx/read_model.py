@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from amctc.diagnostics import error
 from amctc.text.files import map_file
@@ -26,7 +26,22 @@ def read_model(path: str | Path) -> ModelProto:
         raise error("AM340", "this is no ONNX model: it cannot be decoded", file=str(path), help=_NO_MODEL) from failure
     if not model.HasField("graph") or not (model.graph.node or model.graph.output):
         raise error("AM340", "this is no ONNX model: it has no graph", file=str(path), help=_NO_MODEL)
+    if not _is_text(model):
+        message = "this is no ONNX model: it has names that are no text"
+        raise error("AM340", message, file=str(path), help=_NO_MODEL)
     if not model.opset_import:
         message = "this model does not say in which opset it is written"
         raise error("AM340", message, file=str(path), help="export it again: `opset_import` is empty")
     return model
+
+
+def _is_text(message: Any) -> bool:
+    """Whether all texts of a message are UTF-8: protobuf gives those that are not as bytes."""
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            if not all(map(_is_text, value)) if field.is_repeated else not _is_text(value):
+                return False
+        elif field.type == field.TYPE_STRING:
+            if not all(isinstance(text, str) for text in (value if field.is_repeated else (value,))):
+                return False
+    return True

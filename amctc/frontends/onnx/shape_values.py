@@ -48,7 +48,7 @@ def sizes_of_node(node: NodeProto, known: Mapping[str, Sizes], constants: Mappin
         parts = [part for part in operands if part is not None]
         found = tuple(size for part in parts for size in part)
         return None if len(parts) < len(operands) or len(found) > _MOST_AXES else found
-    if node.op_type == "Gather":
+    if node.op_type == "Gather" and len(operands) > 1:
         index = constants.get(node.input[1])
         return None if index is None or index.ndim > 1 else _chosen(data, index)
     if node.op_type == "Slice":

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from tests.frontends.onnx.models import by_onnx_runtime, loaded, model_of, run
 from tests.frontends.onnx.test_whole_models import close, random_data
@@ -37,7 +36,7 @@ STEPS = (
     "MatMul ({0}, square)",
     "Mul ({0}, one)",
 )
-WEIGHTS: dict[str, NDArray[Any]] = {
+WEIGHTS: dict[str, ArrayLike] = {
     "k": NUMBERS.normal(size=(3, 3, 3, 3)).astype(np.float32),
     "c": NUMBERS.normal(size=3).astype(np.float32),
     "scale": NUMBERS.normal(size=3).astype(np.float32),
