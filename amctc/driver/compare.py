@@ -10,7 +10,7 @@ from typing import Any, Unpack
 
 from numpy.typing import NDArray
 
-from amctc.diagnostics import Collector, Diagnostic, Level, error
+from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level, error
 from amctc.dialects.shapes import annotate_dtypes
 from amctc.dialects.table import op_def
 from amctc.driver.run import declared_batch, open_dataset
@@ -216,13 +216,12 @@ def _pairs(a: Graph, b: Graph) -> list[_Pair]:
 
 def _chosen(a: Graph, b: Graph, blobs: Sequence[str]) -> list[_Pair]:
     left, right = all_blobs(a), all_blobs(b)
-    names = dict(left), dict(right)
     found: list[_Pair] = []
     for text in blobs:
         name, sign, other = text.partition("=")
         if text in left or not sign:  # a name may have the sign in it
             name = other = text
-        found.append(_Pair(find_blob(names[0], name), find_blob(names[1], other)))
+        found.append(_Pair(find_blob(left, name), find_blob(right, other)))
     return found
 
 
@@ -257,7 +256,7 @@ def _compared(graph: Graph, pair: _Pair, difference: Difference) -> ComparedValu
     return ComparedValue(pair.left.blob, pair.right.blob, node.name, node.type, output, difference)
 
 
-def _nothing_in_common(why: str) -> Exception:
+def _nothing_in_common(why: str) -> DiagnosticError:
     help = "say which values stand for each other: `--blobs NAME=OTHER`"
     return error("AM467", f"the models have nothing to compare: {why}", help=help)
 
