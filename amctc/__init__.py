@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from amctc.diagnostics import Diagnostic, DiagnosticError
     from amctc.dialects.op import OpDef
-    from amctc.driver import CompileResult, ExportResult, compile, convert, evaluate, export
+    from amctc.driver import Comparison, CompileResult, ExportResult, compare, compile, convert, evaluate, export
     from amctc.frontends import load_model as load
     from amctc.ir import Graph, Node
     from amctc.pipeline.context import Context
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Comparison",
     "CompileResult",
     "Context",
     "Dataset",
@@ -50,6 +51,7 @@ __all__ = [
     "Policy",
     "RewritePass",
     "Target",
+    "compare",
     "compile",
     "convert",
     "evaluate",
@@ -69,6 +71,7 @@ __all__ = [
 
 # Imported when they are first asked for, so that `import amctc` and `amctc --help` answer at once.
 _PLACES = {
+    "Comparison": ("amctc.driver", "Comparison"),
     "CompileResult": ("amctc.driver", "CompileResult"),
     "Context": ("amctc.pipeline.context", "Context"),
     "Dataset": ("amctc.runtime.datasets", "Dataset"),
@@ -85,6 +88,7 @@ _PLACES = {
     "Policy": ("amctc.policy", "Policy"),
     "RewritePass": ("amctc.pipeline.rewrite", "RewritePass"),
     "Target": ("amctc.pipeline.target", "Target"),
+    "compare": ("amctc.driver", "compare"),
     "compile": ("amctc.driver", "compile"),
     "convert": ("amctc.driver", "convert"),
     "evaluate": ("amctc.driver", "evaluate"),

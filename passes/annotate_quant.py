@@ -57,8 +57,8 @@ def _obstacle(node: Node, weight: WeightQuant) -> str | None:
     if len(node.inputs) != 1:
         return f"it has {len(node.inputs)} inputs, and integer weights go with the scale of one"
     shape = node.output.shape
-    if weight.channel_wise and shape is None:
-        return "the shape of its output is not known, as a custom layer before it has no host op with `infer`"
+    if weight.channel_wise and shape is None and linear.window is None:  # those of windows lie on axis 1 anyway
+        return "the shape of its output is not known: the model leaves it open, or a host op before it has no `infer`"
     if weight.channel_wise and shape is not None and linear.channel_axis(node, shape) != 1:
         return "its output channels are not on axis 1, so they cannot have scales of their own"
     return None

@@ -18,6 +18,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "fmt": fmt.fmt,
     "run": execute.run,
     "eval": execute.evaluate,
+    "compare": execute.compare,
     "print": rewrite.print_model,
     "uninplace": rewrite.uninplace,
     "merge-proto": rewrite.merge_proto,

@@ -32,7 +32,7 @@ def convert(
     *,
     record: Annotated[Path, typer.Option("--record", "-r", help="the record of scales and offsets, as text")],
     output: Annotated[str, typer.Option("--output", "-o", help="prefix of the files to write")],
-    target: TargetOption = "caffe",
+    target: TargetOption = None,
     pipeline: Annotated[str | None, typer.Option("--pipeline", help="passes to run, as text")] = None,
     plugin: PluginOption = None,
     custom_proto: CustomProtoOption = None,

@@ -1,4 +1,4 @@
-"""Commands that run models: run, eval."""
+"""Commands that run models: run, eval, compare."""
 
 from __future__ import annotations
 
@@ -97,3 +97,54 @@ def evaluate(
         print_json(found.to_json())
         return
     say(f"top-1 {found.top1:.4f}  top-5 {found.top5:.4f}  of {found.count} samples")
+
+
+def compare(
+    model_a: Annotated[Path, typer.Argument(help="the model that counts as right", show_default=False)],
+    model_b: Annotated[Path, typer.Argument(help="the model to compare with it", show_default=False)],
+    *,
+    data: DataOption,
+    weights_a: Annotated[
+        Path | None, typer.Option("--weights-a", help="the weights of MODEL_A: a caffemodel", show_default=False)
+    ] = None,
+    weights_b: Annotated[
+        Path | None, typer.Option("--weights-b", help="the weights of MODEL_B: a caffemodel", show_default=False)
+    ] = None,
+    blobs: Annotated[
+        str | None,
+        typer.Option(
+            "--blobs", help="A,B,…; A=B for a value of MODEL_A and one of MODEL_B [default: all that both have]"
+        ),
+    ] = None,
+    batch_size: BatchOption = None,
+    preprocess: PreprocessOption = None,
+    plugin: PluginOption = None,
+    custom_proto: CustomProtoOption = None,
+    stage: StageOption = None,
+    level: LevelOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Run two models on the same data and say how well each value that both have agrees."""
+    from amctc import driver
+    from amctc.plugins import load_plugins
+    from amctc.terminal import print_json, progress, table, warnings_of
+
+    load_plugins(plugin or ())
+    with warnings_of() as collector:
+        found = driver.compare_models(
+            model_a,
+            model_b,
+            data=data,
+            weights_a=weights_a,
+            weights_b=weights_b,
+            blobs=blobs.split(",") if blobs else None,
+            batch_size=batch_size,
+            preprocess=preprocess,
+            progress=progress(),
+            collector=collector,
+            **reading(custom_proto, stage, level),
+        )
+    if json:
+        print_json(found.to_json())
+    else:
+        table(driver.COMPARISON_HEAD, [value.cells for value in found.values])

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from amctc.frontends import Reading
     from amctc.pipeline.instrument import Instrument
 
-ModelArg = Annotated[Path, typer.Argument(help="the model: a Caffe prototxt", show_default=False)]
-WeightsArg = Annotated[Path | None, typer.Argument(help="its weights: a caffemodel", show_default=False)]
+ModelArg = Annotated[Path, typer.Argument(help="the model: a Caffe prototxt or an ONNX model", show_default=False)]
+WeightsArg = Annotated[Path | None, typer.Argument(help="its weights: a caffemodel; none for ONNX", show_default=False)]
 PolicyOption = Annotated[Path, typer.Option("--policy", "-p", help="a .cfg policy or a JSON layer config")]
 DataOption = Annotated[
     str, typer.Option("--data", "-d", help="an .npz or .npy, a folder or glob of images, .bin files")
@@ -23,7 +23,8 @@ PreprocessOption = Annotated[
 ]
 BatchOption = Annotated[int | None, typer.Option("--batch-size", min=1, help="samples a batch [default: the model's]")]
 TargetOption = Annotated[
-    str, typer.Option("--target", "-t", help="targets to write, as text: name,name{option=value,…}")
+    str | None,
+    typer.Option("--target", "-t", help="targets to write, as text: name,name{option=value,…} [default: the model's]"),
 ]
 CustomProtoOption = Annotated[
     list[Path] | None,

@@ -38,7 +38,7 @@ def compile(
     policy: PolicyOption,
     data: DataOption,
     output: Annotated[str, typer.Option("--output", "-o", help="prefix of the files to write")],
-    target: TargetOption = "caffe",
+    target: TargetOption = None,
     batch_size: BatchOption = None,
     pipeline: Annotated[str | None, typer.Option("--pipeline", help="passes to run, as text")] = None,
     plugin: PluginOption = None,

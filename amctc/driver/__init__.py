@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from amctc.driver.caffe_files import merge_proto, uninplace_model
+from amctc.driver.compare import COMPARISON_HEAD, ComparedValue, Comparison, compare, compare_models
 from amctc.driver.convert import convert
 from amctc.driver.explain_pass import PassExplanation, explain_pass
 from amctc.driver.export import ExportResult, export
@@ -19,10 +20,15 @@ from amctc.driver.run import (
 )
 
 __all__ = [
+    "COMPARISON_HEAD",
+    "ComparedValue",
+    "Comparison",
     "CompileResult",
     "ExportResult",
     "PassExplanation",
     "check",
+    "compare",
+    "compare_models",
     "compile",
     "convert",
     "declared_batch",

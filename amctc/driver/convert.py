@@ -11,7 +11,7 @@ from amctc.diagnostics import Collector
 from amctc.driver.emit import emission_of, emit_files, find_targets
 from amctc.driver.passes import Again, build_pipeline, check_needs, run_pipeline
 from amctc.driver.quantize import CompileResult, float_model
-from amctc.frontends import Reading
+from amctc.frontends import Reading, format_of
 from amctc.ir import Graph
 from amctc.output import write_files
 from amctc.pipeline.context import Context
@@ -48,7 +48,7 @@ def convert(
     weights: str | Path | None = None,
     *,
     record: str | Path,
-    target: str | Sequence[str] = "caffe",
+    target: str | Sequence[str] | None = None,
     output: str | Path,
     pipeline: str | None = None,
     plugins: Sequence[str | Path] = (),
@@ -58,12 +58,12 @@ def convert(
     """Quantize a model with the scales and offsets of a record, and write it for the targets.
 
     The layers that the record has are quantized, in its bits; no others. `output` is the prefix of the files' names,
-    and `target` the text of `--target`, or several such texts. Raises `DiagnosticError` for mistakes in any of the
-    inputs (AM6xx those of the record); no file has been touched then.
+    and `target` the text of `--target`, or several such texts; without it the model's own format is written. Raises
+    `DiagnosticError` for mistakes in any of the inputs (AM6xx those of the record); no file has been touched then.
     """
     load_plugins(plugins)
     collector = Collector()
-    emitters = find_targets(target)
+    emitters = find_targets(format_of(model) if target is None else target)
     made = converted(
         model,
         weights,

@@ -39,6 +39,7 @@ from amctc.progress import Progress, Silent
 from amctc.reproducer import DataReference
 from amctc.runtime.datasets import Dataset, require_batches
 from amctc.runtime.executor import read_inputs
+from amctc.targets.onnx.metadata import form_of
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def compile(
     *,
     policy: str | Path | Policy,
     data: Any,
-    target: str | Sequence[str] = "caffe",
+    target: str | Sequence[str] | None = None,
     output: str | Path,
     pipeline: str | None = None,
     plugins: Sequence[str | Path] = (),
@@ -74,15 +75,16 @@ def compile(
 
     `data` is a path (`.npz`, `.npy`, a folder or glob of images) or an iterable of arrays; `output`
     is the prefix of the files' names. `target` is the text of `--target`, or several such texts:
-    `caffe,other{level=2}`. `plugins` are Python files that register passes, targets and more.
-    `instruments` watch the passes run. Raises `DiagnosticError` for mistakes in any of the inputs;
-    no file has been touched then.
+    `caffe,other{level=2}`; without it the model's own format is written. `plugins` are Python files
+    that register passes, targets and more. `instruments` watch the passes run. Raises `DiagnosticError`
+    for mistakes in any of the inputs; no file has been touched then.
     """
     report = progress or Silent()
     collector = Collector()
     load_plugins(plugins)
-    emitters = find_targets(target)
-    usual = flavour_of_format(format_of(model))
+    own = format_of(model)
+    emitters = find_targets(own if target is None else target)
+    usual = flavour_of_format(own)
     rules = policy if isinstance(policy, Policy) else Policy.from_file(policy, usual=usual)
     steps = build_pipeline(pipeline_of_rules(rules) if pipeline is None else pipeline, rules.passes)
     check_needs(steps, calibration=True, record=False)
@@ -153,6 +155,9 @@ def _refuse_quantized(graph: Graph, file: str) -> None:
             origin = node.origin
             span = origin.span if origin is not None else None
             raise error("AM332", message, span, file=file, help=help)
+    if (form := form_of(graph)) is not None:  # the layers of a fake-quant model do not show it
+        message = f"this model is quantized already: amctc wrote it, as `{form}`"
+        raise error("AM332", message, file=file, help="give the float model")
 
 
 def require_weights(graph: Graph) -> None:

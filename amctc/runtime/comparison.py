@@ -1,10 +1,11 @@
-"""How well the layers of a quantized graph agree with those of the float graph they came from."""
+"""How well the values of two graphs agree, and the layers of a quantized one with those it came from."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ class Agreement:
     product: float = 0.0
     error: float = 0.0
 
-    def update(self, reference: NDArray[np.float32], other: NDArray[np.float32]) -> None:
+    def update(self, reference: NDArray[Any], other: NDArray[Any]) -> None:
         a, b = reference.ravel().astype(np.float64), other.ravel().astype(np.float64)
         self.reference += float(a @ a)
         self.other += float(b @ b)
@@ -41,6 +42,56 @@ class Agreement:
         if self.error == 0:
             return math.inf
         return 10 * math.log10(self.reference / self.error) if self.reference else -math.inf
+
+
+@dataclass
+class Difference:
+    """How far one stream of arrays is from another of equal shapes: what `Agreement` says, and more.
+
+    Where both hold the same infinity, or both NaN, they agree, and only other elements count.
+    """
+
+    agreement: Agreement = field(default_factory=Agreement)
+    largest: float = 0.0
+    """The largest absolute difference; infinite where one of two elements is finite, or they differ beyond that."""
+    rows: int = 0
+    """Rows of scores so far; 0 where the arrays are none."""
+    same_class: int = 0
+    """Rows whose highest score is of the same class."""
+
+    def update(self, reference: NDArray[Any], other: NDArray[Any]) -> None:
+        """Take in a batch of each; arrays of the same shape, of numbers of any type."""
+        self._count_classes(reference, other)
+        a, b = reference.ravel().astype(np.float64), other.ravel().astype(np.float64)
+        finite = np.isfinite(a) & np.isfinite(b)
+        if not finite.all():
+            if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+                self.largest = math.inf
+            a, b = a[finite], b[finite]
+        self.agreement.update(a, b)
+        self.largest = max(self.largest, float(np.abs(a - b).max(initial=0)))
+
+    def _count_classes(self, reference: NDArray[Any], other: NDArray[Any]) -> None:
+        if reference.ndim < 2 or reference.shape[1] < 2 or reference.size != reference.shape[0] * reference.shape[1]:
+            return
+        left, right = (array.reshape(array.shape[:2]).argmax(axis=1) for array in (reference, other))
+        self.rows += len(left)
+        self.same_class += int(np.count_nonzero(left == right))
+
+    @property
+    def cosine(self) -> float:
+        """Cosine similarity of the finite elements; 1 for two streams of zeros."""
+        return self.agreement.cosine
+
+    @property
+    def sqnr(self) -> float:
+        """Signal to noise in dB; infinite when nothing differs, minus infinity where the difference is infinite."""
+        return -math.inf if math.isinf(self.largest) else self.agreement.sqnr
+
+    @property
+    def same_top1(self) -> float | None:
+        """How often the class is the same, 0 to 1; None where the arrays are no rows of scores, [N, classes, 1…]."""
+        return self.same_class / self.rows if self.rows else None
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from amctc.runtime.providers import providers
 _REUSED = frozenset({"float32", "float64", "int8", "uint8", "int16", "int32", "int64"})
 _FATAL_ONLY = 4
 """What fails is raised too; a line of the library's own beside the diagnostic helps nobody."""
-_UNFAITHFUL_FUSIONS = ["ConvMulFusion"]
-"""Optimizations that change results: this one multiplies a convolution's weights by a factor behind it, so that the
-sums of a fake-quant model would no longer be those of integers."""
+_UNFAITHFUL_FUSIONS = ["ConvMulFusion", "WeightBiasQuantization"]
+"""Optimizations that change results. The first multiplies a convolution's weights by a factor behind it, so that the
+sums of a fake-quant model would no longer be those of integers. The second quantizes float weights between pairs of
+QuantizeLinear and DequantizeLinear, with one scale for all channels."""
 
 
 class CannotRun(Exception):

@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 PREFIX = "amctc."
+_FORM = f"{PREFIX}form"
 
 
-def describe(model: ModelProto, graph: Graph, emission: Emission) -> None:
+def describe(model: ModelProto, graph: Graph, emission: Emission, form: str | None = None) -> None:
     """Write producer and metadata into a model; those of the source stay.
+
+    `amctc.form` is the form of a quantized model: `deploy`, `fake_quant` or `qdq`.
 
     `amctc.provenance` is JSON: by the name of each layer that a pass made or changed, what was done, by which pass
     and after which rule of the policy.
@@ -23,12 +26,10 @@ def describe(model: ModelProto, graph: Graph, emission: Emission) -> None:
     name, _, version = emission.tool.partition(" ")
     model.producer_name, model.producer_version = name, version
     entries: dict[str, str] = {}
-    kept = graph.attrs.get("metadata")
-    for text in kept if isinstance(kept, tuple) else ():
-        key, _, value = str(text).partition("=")
-        if not key.startswith(PREFIX):
-            entries[key] = value
+    entries.update((key, value) for key, value in _kept(graph).items() if not key.startswith(PREFIX))
     entries[f"{PREFIX}version"] = version
+    if form is not None:
+        entries[_FORM] = form
     if emission.policy_sha256 is not None:
         entries[f"{PREFIX}policy_sha256"] = emission.policy_sha256
     if emission.pipeline is not None:
@@ -38,6 +39,18 @@ def describe(model: ModelProto, graph: Graph, emission: Emission) -> None:
         entries[f"{PREFIX}provenance"] = json.dumps(told, ensure_ascii=False, sort_keys=True)
     for key, value in entries.items():
         model.metadata_props.add(key=key, value=value)
+
+
+def form_of(graph: Graph) -> str | None:
+    """The form of a quantized model that `describe` has written into the file a graph was read from, if it has."""
+    return _kept(graph).get(_FORM)
+
+
+def _kept(graph: Graph) -> dict[str, str]:
+    """The metadata of the source."""
+    kept = graph.attrs.get("metadata")
+    pairs = (str(text).partition("=") for text in kept) if isinstance(kept, tuple) else ()
+    return {key: value for key, _, value in pairs}
 
 
 def _told(node: Node) -> list[dict[str, str]]:

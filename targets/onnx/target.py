@@ -50,7 +50,7 @@ class OnnxTarget(Target):
         models = self._models(graph)
         files: dict[str, bytes] = {}
         for ending, model in models.items():
-            describe(model, graph, emission)
+            describe(model, graph, emission, ending.removesuffix("_model.onnx") if len(models) > 1 else None)
             files |= model_files(model, ending, emission.prefix, external=self.external_data)
         if len(models) > 1:
             files["quant.json"] = quant_info(graph).encode()

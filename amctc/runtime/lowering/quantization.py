@@ -6,7 +6,8 @@ import numpy as np
 
 from amctc.dialects.onnx.element_types import ONNX_TYPES
 from amctc.dialects.retrain import data_bits, data_grid
-from amctc.ir import Node
+from amctc.dialects.traits import linear_trait
+from amctc.ir import Node, Value
 from amctc.ir.node import Shape
 from amctc.quant.grid import grid_limits
 from amctc.runtime.lowering.builder import Lowering, weight_of
@@ -46,9 +47,8 @@ def _limits(low: Lowering, node: Node, lowest: int, highest: int) -> tuple[str, 
 
 def lower_dequantize(low: Lowering, node: Node) -> None:
     """float32(x) * deq_scale along axis 1."""
-    source = node.inputs[0]
     factors = weight_of(node, "deq_scale").astype(np.float32, copy=False).reshape(-1)
-    spread = factors.reshape(deq_scale_shape(factors.size, len(low.shape(source))))
+    spread = factors.reshape(deq_scale_shape(factors.size, _rank(low, node.inputs[0]) if factors.size > 1 else 0))
     constant = low.constant(spread, f"{node.name}.deq_scale")
     low.emit("Mul", [_as_float(low, node), constant], low.name(node.output))
 
@@ -56,6 +56,14 @@ def lower_dequantize(low: Lowering, node: Node) -> None:
 def deq_scale_shape(count: int, rank: int) -> Shape:
     """The shape in which `count` factors are broadcast: along axis 1, or as one number."""
     return () if count == 1 else (1, count) + (1,) * (rank - 2)
+
+
+def _rank(low: Lowering, sums: Value) -> int:
+    """Axes of what a layer with weights gives. Where the model leaves sizes open, those of the weights: as many."""
+    if sums in low.shapes:
+        return len(low.shape(sums))
+    layer = sums.producer
+    return weight_of(layer, linear_trait(layer).weight).ndim
 
 
 def lower_anti_quantize(low: Lowering, node: Node) -> None:
