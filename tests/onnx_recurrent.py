@@ -29,10 +29,11 @@ class Net:
     attributes: str = ""
     reset_first: bool = False
     outputs: tuple[str, ...] = ("y", "h", "c")
+    width: int = WIDTH
 
     def model(self, opset: int = 17) -> ModelProto:
         states = ("h0", "c0") if self.kind == "LSTM" else ("h0",)
-        inputs = [f"float[T, N, {WIDTH}] x"]
+        inputs = [f"float[T, N, {self.width}] x"]
         weights = self.weights()
         operands = [
             "x",
@@ -73,7 +74,7 @@ class Net:
     def weights(self) -> dict[str, NDArray[Any]]:
         rows = GATES[self.kind] * UNITS
         found: dict[str, NDArray[Any]] = {
-            "W": 0.5 * normal((1, rows, WIDTH), 1) * np.linspace(0.3, 2, rows, dtype=np.float32)[:, np.newaxis],
+            "W": 0.5 * normal((1, rows, self.width), 1) * np.linspace(0.3, 2, rows, dtype=np.float32)[:, np.newaxis],
             "R": 0.5 * normal((1, rows, UNITS), 2),
         }
         if self.bias:
@@ -87,7 +88,7 @@ class Net:
         return found
 
     def feeds(self, seed: int, time: int = 7, streams: int = 3) -> dict[str, NDArray[Any]]:
-        found: dict[str, NDArray[Any]] = {"x": normal((time, streams, WIDTH), seed)}
+        found: dict[str, NDArray[Any]] = {"x": normal((time, streams, self.width), seed)}
         if self.initial == "fed":
             found["h0"] = 0.5 * normal((1, streams, UNITS), seed + 1)
             if self.kind == "LSTM":

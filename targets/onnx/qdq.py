@@ -168,6 +168,7 @@ class QdqWriter:
         for position, operand in enumerate(operands(node)):
             if isinstance(operand, str) and operand in scales:
                 array, name = node.weights[operand], f"{node.name}.{operand}"
+                array = array if operand == BIAS else _stored(array, None if node.quant is None else node.quant.weight)
                 inputs.append(self._constant_pair(low, array, scales[operand], 1, name))
                 continue
             name, index = operand_name(low, node, operand), {0: 0, INITIAL_H: hidden}.get(position)

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from amctc.dialects.onnx.operands import operands
 from amctc.dialects.onnx.recurrent import (
@@ -28,6 +29,7 @@ from amctc.dialects.recurrent_grids import OperandGrid
 from amctc.dialects.traits import grids_inside, quantizes_inside
 from amctc.ir import Node
 from amctc.quant.deq_scale import pack_deq_scale
+from amctc.quant.nibbles import PACKED, pack_pairs
 from amctc.runtime.lowering.builder import Lowering
 from amctc.runtime.lowering.onnx_nodes import operand_name, write_node
 from amctc.runtime.lowering.rules import rule_of
@@ -42,6 +44,8 @@ AscendNode = Callable[[Lowering, str, OperandGrid], str]
 OP_TYPES: Mapping[str, str] = MappingProxyType(
     {"LSTM": "BasicLSTMInplaceFillWindowCache", "GRU": "BasicGRUInplaceFillWindowCache"}
 )
+_INPUT_AXIS = 2
+"""Of W [1, rows, inputs] and R."""
 _INT8, _INT16 = 2, 6
 """Numbers of GE's data types."""
 
@@ -67,7 +71,8 @@ def _write_cached(low: Lowering, node: Node) -> None:
     kind = KINDS[node.type]
     states = [_state(low, node, position) for position in (INITIAL_H, INITIAL_C)[: kind.states]]
     inputs = [
-        *(operand_name(low, node, operand_at(node, position)) for position in range(3)),
+        low.name(node.inputs[0]),
+        *(low.constant(_stored(node, role), f"{node.name}.{role}") for role in (WEIGHT, RECURRENCE)),
         *states,
         *(operand_name(low, node, operand_at(node, position)) for position in (3, LENGTHS)),
         "",
@@ -80,13 +85,20 @@ def _write_cached(low: Lowering, node: Node) -> None:
     low.add(proto)
 
 
+def _stored(node: Node, role: str) -> NDArray[np.generic]:
+    """The integers of W or R; of 4 bits two in a byte, neighbours along the input."""
+    weight = node.weights[role]
+    packed = node.quant is not None and node.quant.weight is not None and node.quant.weight.bits == PACKED
+    return pack_pairs(weight.astype(np.int8), _INPUT_AXIS) if packed else weight
+
+
 def _state(low: Lowering, node: Node, position: int) -> str:
     """An initial state, which the node must be given."""
     operand = operand_at(node, position)
     return zero_state(low, node, directions=True) if operand is None else operand_name(low, node, operand)
 
 
-def _deq_scales(node: Node, gates: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint64]]:
+def _deq_scales(node: Node, gates: int) -> NDArray[np.uint64]:
     """Those of W, then those of R; one that is for all rows stands there once for each gate, as AMCT has it."""
     parts = [np.repeat(scale, gates) if scale.size == 1 else scale for scale in grids_inside(node).deq_scales]
     return pack_deq_scale(np.concatenate(parts))

@@ -96,6 +96,29 @@ def test_the_deploy_model_read_back_computes_what_the_graph_does(net: Net, polic
         np.testing.assert_array_equal(again[name], array)
 
 
+FOUR_BITS = "common_config { arq_quantize { quant_bits: 4 } }"
+
+
+def test_weights_of_four_bits_lie_two_in_a_byte(tmp_path: Path) -> None:
+    net = Net("GRU", initial="fed", width=4)
+    graph, feeds = quantized(net, tmp_path, FOUR_BITS), net.feeds(50)
+    model = deploy_model(graph)
+    constants = constants_of(model)
+    assert constants["rec.W"].shape == (1, 3 * UNITS, 2)
+    assert constants["rec.R"].shape == (1, 3 * UNITS, UNITS // 2)
+    again, wanted = outputs(read_back(model, tmp_path), feeds), outputs(graph, feeds)
+    np.testing.assert_array_equal(again["y"], wanted["y"])
+    pairs = onnx.load_from_string(OnnxTarget().emit(graph)["qdq_model.onnx"])
+    kinds = {tensor.name: tensor.data_type for tensor in pairs.graph.initializer}
+    assert kinds["rec.W_quantized"] == kinds["rec.R_quantized"] == onnx.TensorProto.INT4
+    assert sqnr(wanted["y"], run_model(pairs, feeds)["y"]) > 30
+
+
+def test_an_odd_number_of_inputs_has_no_weights_of_four_bits(tmp_path: Path) -> None:
+    quant = quantized(Net("LSTM"), tmp_path, FOUR_BITS).node("rec").quant
+    assert quant is not None and quant.weight is not None and quant.weight.bits == 8
+
+
 def test_a_deploy_model_read_back_is_written_in_all_forms_again(tmp_path: Path) -> None:
     net = Net("LSTM")
     graph, feeds = quantized(net, tmp_path), net.feeds(50)

@@ -23,6 +23,7 @@ from amctc.ir import Node
 from amctc.ir.node import Array
 from amctc.quant.deq_scale import unpack_deq_scale
 from amctc.quant.grid import grid_limits
+from amctc.quant.nibbles import unpack_pairs
 from amctc.text.plain import Plain
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ def take_grids(node: Node, proto: NodeProto, attrs: Mapping[str, Plain], constan
     recurrence = node.weights.get("R")
     if words is None or words.dtype != np.uint64 or recurrence is None or recurrence.ndim != 3:
         raise _wrong(proto, "needs constant int8 weights and a `deq_scale` of type uint64")
+    _unpack(node, KINDS[kind.type].gates)
+    recurrence = node.weights["R"]
     bits = _BITS.get(_integer(attrs.get("quant_dtype", 2)))
     if bits is None:
         raise _wrong(proto, "needs a `quant_dtype` of 2 (INT8) or 6 (INT16)")
@@ -81,6 +84,14 @@ def take_grids(node: Node, proto: NodeProto, attrs: Mapping[str, Plain], constan
         grids_inside(node)
     except (OpError, ValueError) as mistake:
         raise _wrong(proto, f"is no layer that can be computed: {mistake}") from mistake
+
+
+def _unpack(node: Node, gates: int) -> None:
+    """Bring integers of 4 bits, two in a byte along the input, into a byte each: R tells them, as it is square."""
+    w, r = node.weights.get("W"), node.weights["R"]
+    if w is None or w.ndim != 3 or w.dtype != np.int8 or r.dtype != np.int8 or r.shape[1] != 2 * gates * r.shape[2]:
+        return
+    node.weights |= {"W": unpack_pairs(w.astype(np.int8), 2), "R": unpack_pairs(r.astype(np.int8), 2)}
 
 
 def _input(proto: NodeProto, position: int) -> str:
