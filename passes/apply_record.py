@@ -9,8 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from amctc.diagnostics import Diagnostic, Level
-from amctc.dialects.table import op_def
-from amctc.dialects.traits import inner_products
+from amctc.dialects.traits import inner_products, weight_rows
 from amctc.ir import Graph, InputQuant, Node, NodeQuant, WeightQuant
 from amctc.pipeline.context import Context
 from amctc.pipeline.pass_ import Pass
@@ -85,11 +84,10 @@ def _operand(operand: InputQuant, layer: LayerRecord) -> InputQuant:
 def _weight(node: Node, weight: WeightQuant, layer: LayerRecord) -> WeightQuant:
     scales = np.array(layer.scale_w, np.float32)
     products = inner_products(node)
-    if op_def(node).linear is not None:
-        by_role = {products[0].weight: scales}
-    else:
-        by_role = {product.weight: scales[i : i + 1] for i, product in enumerate(products)}
-    wise = len(scales) > 1 and op_def(node).linear is not None
+    wise = len(scales) > len(products)
+    counts = [len(weight_rows(node, node.weights[product.weight])) if wise else 1 for product in products]
+    parts = np.split(scales, np.cumsum(counts)[:-1])
+    by_role = {product.weight: part for product, part in zip(products, parts, strict=True)}
     given = replace(weight, bits=layer.bits_w, channel_wise=wise, scales=by_role)
     if layer.cluster:
         tables = ordered_tables(np.array(layer.cluster, np.int8).reshape(-1, LEVELS))

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from amctc.diagnostics import DiagnosticError
 from amctc.dialects.table import op_def
-from amctc.ir import Graph, Node
+from amctc.dialects.traits import initial_state
+from amctc.ir import Graph, Node, Value
 from amctc.pipeline.context import Context
 from amctc.pipeline.pass_ import Pass
 from amctc.quant.activation import settings_from_plain
@@ -33,7 +36,7 @@ class Calibrate(Pass):
     def run(self, graph: Graph, context: Context) -> bool:
         calibration = context.need_calibration()
         nodes = [node for node in graph.nodes if node.op == "quant.Observe"]
-        readers = [_reader(node) for node in nodes]
+        readers = [_reader(graph, node) for node in nodes]
         batches = calibration.batches()
         observers = observe_values(graph, readers, batches, calibration.batch_num, calibration.progress)
         for node, observer in zip(nodes, observers, strict=True):
@@ -49,10 +52,8 @@ class Calibrate(Pass):
         return bool(nodes)
 
     def _annotate(self, graph: Graph, observer: Node, found: IfmrResult) -> None:
-        inputs = observer.attrs["inputs"]
-        for name, index in zip(_layers(observer), inputs if isinstance(inputs, tuple) else (), strict=True):
-            node = graph.node(name)
-            if node.quant is None or not isinstance(index, int):
+        for node, index in _operands(graph, observer):
+            if node.quant is None:
                 continue
             node.quant = node.quant.with_factors(index, float(found.scale), int(found.offset))
             how = "the data" if found.exact else "a histogram of the data"
@@ -78,10 +79,25 @@ class Calibrate(Pass):
         )
 
 
-def _reader(observer: Node) -> Reader:
+def _reader(graph: Graph, observer: Node) -> Reader:
     settings = settings_from_plain(observer.attrs["settings"])
     name = str(observer.attrs.get("observer", USUAL_OBSERVER))
-    return Reader(observer.inputs[0], settings, ", ".join(_layers(observer)), name)
+    states = [initial_state(node) for node, index in _operands(graph, observer) if index == len(node.inputs)]
+    return Reader(
+        observer.inputs[0],
+        settings,
+        ", ".join(_layers(observer)),
+        name,
+        also=tuple(state for state in states if isinstance(state, Value)),
+        constants=tuple(state for state in states if isinstance(state, np.ndarray)),
+    )
+
+
+def _operands(graph: Graph, observer: Node) -> list[tuple[Node, int]]:
+    """The layers that an observer stands for, each with the number of the operand that takes its factors."""
+    inputs = observer.attrs["inputs"]
+    indices = [index for index in inputs if isinstance(index, int)] if isinstance(inputs, tuple) else []
+    return [(graph.node(name), index) for name, index in zip(_layers(observer), indices, strict=True)]
 
 
 def _layers(observer: Node) -> tuple[str, ...]:

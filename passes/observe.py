@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from amctc.dialects.table import op_def
+from amctc.dialects.traits import initial_state
 from amctc.ir import Graph, InputQuant, Node, Provenance, Value
 from amctc.pipeline.context import Context
 from amctc.pipeline.options import option
@@ -20,7 +21,8 @@ class Observe(Pass):
     """Insert one Observe node for every value and set of settings that an annotated layer asks for.
 
     A value that several layers read with equal settings is observed once, for all of them. The hidden
-    state of a recurrent layer is observed on the output that holds it, where there is one.
+    state of a recurrent layer is observed on the output that holds it, where there is one, and with it the initial
+    state that the layer is given.
     """
 
     name: ClassVar[str] = "observe"
@@ -35,12 +37,12 @@ class Observe(Pass):
         check_observer(self.observer)
 
     def run(self, graph: Graph, context: Context) -> bool:
-        groups: dict[tuple[Value, str, ActivationSettings], list[tuple[Node, int]]] = {}
+        groups: dict[tuple[Value, str, ActivationSettings, str], list[tuple[Node, int]]] = {}
         for node in graph.nodes:
             for value, quant in _observed(node):
                 name, settings = for_observer(self.observer, USUAL_OBSERVER, quant.settings)
-                groups.setdefault((value, name, settings), []).append((node, quant.index))
-        for (value, name, settings), readers in groups.items():
+                groups.setdefault((value, name, settings, _apart(node, quant)), []).append((node, quant.index))
+        for (value, name, settings, _), readers in groups.items():
             first, index = readers[0]
             observer = graph.add(
                 graph.unused_name(f"{first.name}.observe.{index}"),
@@ -70,6 +72,12 @@ def _observed(node: Node) -> Iterator[tuple[Value, InputQuant]]:
     recurrent = op_def(node).recurrent
     if node.quant.state is not None and recurrent is not None and recurrent.hidden_output is not None:
         yield node.outputs[recurrent.hidden_output], node.quant.state
+
+
+def _apart(node: Node, quant: InputQuant) -> str:
+    """What keeps a hidden state from being observed together with other operands: its initial state counts too."""
+    is_state = node.quant is not None and quant is node.quant.state
+    return node.name if is_state and initial_state(node) is not None else ""
 
 
 def _names(nodes: Iterable[Node]) -> str:

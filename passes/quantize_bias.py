@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError
-from amctc.dialects.traits import inner_products
+from amctc.dialects.traits import inner_products, product_bias
 from amctc.ir import Graph, Node, NodeQuant, WeightQuant
 from amctc.pipeline.context import Context
 from amctc.pipeline.pass_ import Pass
@@ -41,13 +42,15 @@ class QuantizeBias(Pass):
 
 def _quantize(node: Node, quant: NodeQuant, weight: WeightQuant) -> list[str]:
     """Quantize every bias of a node on the grid of its own inner product, and give the roles."""
-    done: list[str] = []
+    made: dict[str, NDArray[np.int32]] = {}
     for product in inner_products(node):
-        bias = node.weights.get(product.bias) if product.bias is not None else None
+        bias = product_bias(node, product)
         scale_d, scale_w = quant.operand(product.operand).scale, weight.scales.get(product.weight)
         if product.bias is None or bias is None or scale_d is None or scale_w is None:
             continue
-        floats = bias.astype(np.float32, copy=False)
-        node.weights[product.bias] = quantize_bias(floats, scale_d, scale_w, node.name)
-        done.append(product.bias)
-    return done
+        found = quantize_bias(bias.astype(np.float32, copy=False), scale_d, scale_w, node.name)
+        begin, end = product.bias_part or (0, found.size)
+        whole = made.setdefault(product.bias, np.zeros(node.weights[product.bias].shape, np.int32))
+        whole.reshape(-1)[begin:end] = found.reshape(-1)
+    node.weights.update(made)
+    return list(made)

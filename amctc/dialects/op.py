@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.ir import Node
+from amctc.ir import Node, Value
 from amctc.ir.node import Shape
+
+if TYPE_CHECKING:
+    from amctc.dialects.recurrent_grids import RecurrentGrids
 
 
 class OpError(Exception):
@@ -110,14 +114,16 @@ class InnerProduct:
     weight: str
     bias: str | None
     operand: int
+    bias_part: tuple[int, int] | None = None
+    """Where this product's bias begins and ends among the elements of an array that others share; None: all of it."""
 
 
 @dataclass(frozen=True)
 class Recurrent:
     """The op runs over time: inner products of its inputs and of its own hidden state, and gates between them.
 
-    Weights are [Cout, K]. Such a layer keeps its float inputs and quantizes inside: there is no value of
-    the graph that a Quantize of the hidden state could stand on.
+    Weights are [Cout, K] if `rows` says nothing else. Such a layer keeps its float inputs and quantizes inside: there
+    is no value of the graph that a Quantize of the hidden state could stand on.
     """
 
     products: Callable[[Node], tuple[InnerProduct, ...]]
@@ -130,6 +136,14 @@ class Recurrent:
     """Set the attributes so that the layer computes on the integers that its annotation says."""
     is_quantized: Callable[[Node], bool]
     """Whether the attributes say that the layer computes on integers."""
+    grids: Callable[[Node], RecurrentGrids]
+    """On which, for a layer that does. Raises `OpError` where what it says does not fit its inner products."""
+    rows: Callable[[NDArray[np.generic]], NDArray[np.generic]] = lambda weight: weight
+    """A weight array as [Cout, K]; a view."""
+    from_rows: Callable[[NDArray[np.generic]], NDArray[np.generic]] = lambda rows: rows
+    """The inverse."""
+    initial: Callable[[Node], Value | NDArray[np.float32] | None] = lambda node: None
+    """What the hidden state is before the first step, where calibration is to see that too; None: zeros."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.dialects.op import InnerProduct, Linear, OpError, UnknownShape
+from amctc.dialects.recurrent_grids import RecurrentGrids
 from amctc.dialects.table import op_def
-from amctc.ir import Node
+from amctc.ir import Node, Value
 from amctc.ir.node import Shape
 
 
@@ -27,16 +28,49 @@ def inner_products(node: Node) -> tuple[InnerProduct, ...]:
     return () if row.linear is None else (InnerProduct(row.linear.weight, row.linear.bias, 0),)
 
 
+def quantizes_inside(node: Node) -> bool:
+    """Whether a node is a recurrent layer that computes on integers."""
+    recurrent = op_def(node).recurrent
+    return recurrent is not None and recurrent.is_quantized(node)
+
+
+def grids_inside(node: Node) -> RecurrentGrids:
+    """The grids of such a layer. Raises `OpError` where they do not fit it, ValueError for any other node."""
+    recurrent = op_def(node).recurrent
+    if recurrent is None or not recurrent.is_quantized(node):
+        raise ValueError(f"{node.name!r} does not quantize inside")
+    return recurrent.grids(node)
+
+
+def initial_state(node: Node) -> Value | NDArray[np.float32] | None:
+    """What the hidden state of a recurrent layer is before the first step; None where its range has that anyway."""
+    recurrent = op_def(node).recurrent
+    return None if recurrent is None else recurrent.initial(node)
+
+
+def product_bias(node: Node, product: InnerProduct) -> NDArray[np.generic] | None:
+    """The bias of an inner product as the layer has it, [Cout]; None where it has none."""
+    bias = node.weights.get(product.bias) if product.bias is not None else None
+    if bias is None or product.bias_part is None:
+        return bias
+    begin, end = product.bias_part
+    return bias.reshape(-1)[begin:end]
+
+
 def weight_rows(node: Node, weight: NDArray[np.generic]) -> NDArray[np.generic]:
     """The weight array of an inner product as [Cout, everything else]; a view where possible."""
-    linear = op_def(node).linear
-    return weight if linear is None else linear.by_output_channel(node, weight)
+    row = op_def(node)
+    if row.recurrent is not None:
+        return row.recurrent.rows(weight)
+    return weight if row.linear is None else row.linear.by_output_channel(node, weight)
 
 
 def weight_from_rows(node: Node, rows: NDArray[np.generic]) -> NDArray[np.generic]:
     """The inverse of `weight_rows`."""
-    linear = op_def(node).linear
-    return rows if linear is None else linear.from_output_channel(node, rows)
+    row = op_def(node)
+    if row.recurrent is not None:
+        return row.recurrent.from_rows(rows)
+    return rows if row.linear is None else row.linear.from_output_channel(node, rows)
 
 
 def affine_coefficients(node: Node, channels: int) -> tuple[NDArray[np.float64], NDArray[np.float64]] | str:

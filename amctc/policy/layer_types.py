@@ -86,6 +86,9 @@ def limits_of(node: Node, row: OpDef) -> TypeLimits | None:
 
 def _packs(node: Node, row: OpDef) -> bool:
     """Whether two weights of neighbouring input channels can share a byte: these are even in number, in one group."""
+    if row.recurrent is not None:
+        weights = (node.weights[product.weight] for product in row.recurrent.products(node))
+        return all(row.recurrent.rows(weight).shape[1] % 2 == 0 for weight in weights)
     channels = row.linear.channels if row.linear is not None else None
     if channels is None or row.linear is None:
         return False

@@ -10,7 +10,7 @@ import numpy as np
 from amctc.diagnostics import Collector, Diagnostic, Level
 from amctc.dialects.op import OpDef
 from amctc.dialects.table import op_def, op_table
-from amctc.dialects.traits import inner_products, linear_trait
+from amctc.dialects.traits import inner_products, linear_trait, weight_rows
 from amctc.ir import Graph, Node
 from amctc.ir.node import Shape
 from amctc.policy.layer_types import NARROW_BITS, PACKED_BITS
@@ -94,7 +94,11 @@ def _weight_counts(node: Node, row: OpDef) -> tuple[int, ...]:
     if row.quantizable is None or not row.quantizable.weights:
         return ()
     if row.linear is None:
-        return (len(inner_products(node)),)
+        products = inner_products(node)
+        if not row.quantizable.channel_wise:
+            return (len(products),)
+        rows = sum(len(weight_rows(node, node.weights[product.weight])) for product in products)
+        return (len(products), rows)
     channels = linear_trait(node).out_channels(node)
     return (1, channels) if row.quantizable.channel_wise else (1,)
 

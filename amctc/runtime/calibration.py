@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,13 +23,20 @@ from amctc.runtime.executor import Executor
 class Reader:
     """A value to be observed, with the settings of the observer, the layers' name for messages, and the observer's.
 
-    The settings of HFMG go with the observer of that name, those of IFMR with any other.
+    The settings of HFMG go with the observer of that name, those of IFMR with any other. The elements of `also` and of
+    `constants` count as those of the value do, the latter once.
     """
 
     value: Value
     settings: ActivationSettings
     name: str
     observer: str = USUAL_OBSERVER
+    also: tuple[Value, ...] = ()
+    constants: tuple[NDArray[np.float32], ...] = field(default=(), compare=False)
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        return (self.value, *self.also)
 
 
 SEARCHED = 1 << 18
@@ -54,7 +61,7 @@ class CalibrationRun:
         self._readers = tuple(readers)
         self._batch_num = batch_num
         self._sources = {
-            (reader, settings): element_sources(reader.value)
+            (reader, settings): tuple(source for value in reader.values for source in element_sources(value))
             for reader in readers
             if reader.observer == USUAL_OBSERVER and isinstance(settings := reader.settings, IfmrSettings)
         }
@@ -70,7 +77,7 @@ class CalibrationRun:
         )
         self._observers: dict[tuple[Value, IfmrSettings], IfmrObserver] = {}
         self._per_sample = LEAST_OF_A_SAMPLE
-        fetch = [*(value for value, _ in self._wanted), *(reader.value for reader in self._others)]
+        fetch = [*(value for value, _ in self._wanted), *(value for reader in self._others for value in reader.values)]
         self.values = tuple(dict.fromkeys(fetch))
         self.batches = 0
         """How many batches have been seen."""
@@ -89,14 +96,20 @@ class CalibrationRun:
         for (value, _), observer in self._observers.items():
             observer.update(arrays[value])
         for reader, other in self._others.items():
-            other.update(arrays[reader.value])
+            for value in reader.values:
+                other.update(arrays[value])
         self.batches += 1
 
     def finish(self) -> list[Observer]:
         """One fed observer for each reader, in their order."""
         found: dict[Reader, Observer] = dict(self._others)
+        for reader, other in self._others.items():
+            for constant in reader.constants:
+                other.update(constant)
         for (reader, settings), parts in self._sources.items():
             whole = IfmrObserver(settings, reader.name, per_sample=self._per_sample)
+            for constant in reader.constants:
+                whole.update(constant)
             seen = [self._observers[key] for source in parts if (key := (source, settings)) in self._observers]
             found[reader] = _merged(whole, seen)
         return [found[reader] for reader in self._readers]

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from amctc.dialects.recurrent_grids import OperandGrid
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import linear_trait
 from amctc.ir import Node
@@ -20,6 +21,8 @@ from amctc.runtime.lowering.quantization import grid_of
 from amctc.runtime.lowering.rules import rule_of
 from amctc.runtime.lowering.weights import float_operands
 from amctc.targets.onnx.form import Form, is_quantized
+from amctc.targets.onnx.recurrent import RECURRENT_OPS
+from amctc.targets.onnx.recurrent_deploy import lower_recurrent
 
 _POOL = "onnx.AveragePool"
 
@@ -94,6 +97,14 @@ def _dequantize(low: Lowering, node: Node) -> None:
     low.emit("AscendDequant", [low.name(node.inputs[0]), parameter], low.name(node.output), node.name, dtype=0)
 
 
+def _on_grid(low: Lowering, source: str, grid: OperandGrid) -> str:
+    kind = "INT8" if grid.bits <= 8 else "INT16"
+    offset = float(grid.offset)
+    quantized = low.emit("AscendQuant", [source], scale=float(grid.factor), offset=offset, dst_type=kind)
+    scale = float(np.float32(1) / grid.factor)
+    return low.emit("AscendAntiQuant", [quantized], scale=scale, offset=offset, dst_type=kind)
+
+
 DEPLOY = Form(
     MappingProxyType(
         {
@@ -102,6 +113,7 @@ DEPLOY = Form(
             "quant.AntiQuantize": _anti_quantize,
             _POOL: _average_pool,
             "onnx.Gemm": _gemm,
+            **dict.fromkeys(RECURRENT_OPS, lower_recurrent(_on_grid)),
         }
     ),
     _operands,

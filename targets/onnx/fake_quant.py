@@ -12,6 +12,8 @@ from amctc.quant.grid import grid_limits
 from amctc.runtime.lowering.builder import Lowering
 from amctc.runtime.lowering.quantization import grid_of, lower_dequantize
 from amctc.targets.onnx.form import Form, integers_in_float
+from amctc.targets.onnx.recurrent import RECURRENT_OPS
+from amctc.targets.onnx.recurrent_steps import lower_recurrent
 
 
 def _quantize(low: Lowering, node: Node) -> None:
@@ -32,7 +34,12 @@ def _anti_quantize(low: Lowering, node: Node) -> None:
 
 FAKE_QUANT = Form(
     MappingProxyType(
-        {"quant.Quantize": _quantize, "quant.Dequantize": lower_dequantize, "quant.AntiQuantize": _anti_quantize}
+        {
+            "quant.Quantize": _quantize,
+            "quant.Dequantize": lower_dequantize,
+            "quant.AntiQuantize": _anti_quantize,
+            **dict.fromkeys(RECURRENT_OPS, lower_recurrent),
+        }
     ),
     integers_in_float,
 )

@@ -15,15 +15,20 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from amctc.dialects.onnx.operands import operands
+from amctc.dialects.onnx.recurrent import BIAS, INITIAL_H
 from amctc.dialects.table import op_def
-from amctc.dialects.traits import keeps_grid, linear_trait
+from amctc.dialects.traits import grids_inside, keeps_grid, linear_trait, quantizes_inside
 from amctc.ir import Graph, Node, Use, Value, WeightQuant
 from amctc.quant.grid import grid_limits
 from amctc.quant.nibbles import PACKED
 from amctc.runtime.lowering.builder import Lowering, Rule
+from amctc.runtime.lowering.onnx_nodes import operand_name, write_node
 from amctc.runtime.lowering.quantization import grid_of
+from amctc.runtime.lowering.rules import rule_of
 from amctc.runtime.lowering.weights import dequantized_weight, float_operands
 from amctc.targets.onnx.form import Form, is_quantized
+from amctc.targets.onnx.recurrent import RECURRENT_OPS, bias_scales, operand_scale, weight_scales
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,7 @@ class QdqWriter:
             "quant.Quantize": self._quantize,
             "quant.Dequantize": self._pass_on,
             "quant.AntiQuantize": self._pass_on,
+            **dict.fromkeys(RECURRENT_OPS, self._recurrent),
         }
         return Form(MappingProxyType(rules), self._operands)
 
@@ -146,6 +152,30 @@ class QdqWriter:
             name = low.fresh(f"{source}_DequantizeLinear")
             self._written[source, grid] = low.emit("DequantizeLinear", [quantized, scale, zero], name)
         return self._written[source, grid]
+
+    def _recurrent(self, low: Lowering, node: Node) -> None:
+        """A float layer on data and an initial state of their grids, and on weights from integers.
+
+        ONNX has no pair for the hidden state of the steps between: that stays float.
+        """
+        if not quantizes_inside(node):
+            rule_of(node)(low, node)
+            return
+        hidden, bits = len(node.inputs), {i: grid.bits for i, grid in grids_inside(node).operands.items()}
+        offsets = {i: grid.offset for i, grid in grids_inside(node).operands.items()}
+        scales = {**weight_scales(node), BIAS: bias_scales(node)}
+        inputs: list[str] = []
+        for position, operand in enumerate(operands(node)):
+            if isinstance(operand, str) and operand in scales:
+                array, name = node.weights[operand], f"{node.name}.{operand}"
+                array = array if operand == BIAS else _stored(array, None if node.quant is None else node.quant.weight)
+                inputs.append(self._constant_pair(low, array, scales[operand], 1, name))
+                continue
+            name, index = operand_name(low, node, operand), {0: 0, INITIAL_H: hidden}.get(position)
+            if name and index is not None:
+                name = self._pair(low, name, Grid(operand_scale(node, index), offsets[index], bits[index]))
+            inputs.append(name)
+        write_node(low, node, inputs)
 
     def _zero_point(self, grid: Grid) -> NDArray[np.integer]:
         wide = grid.bits > 8

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from amctc.dialects.traits import grids_inside, quantizes_inside
 from amctc.ir import Graph, Node
 from amctc.pipeline.emission import Emission
 from amctc.pipeline.options import option
@@ -58,7 +59,7 @@ class OnnxTarget(Target):
         return files
 
     def _models(self, graph: Graph) -> dict[str, ModelProto]:
-        if not any(node.dialect == "quant" or node.quant is not None for node in graph.nodes):
+        if not any(node.dialect == "quant" or node.quant is not None or quantizes_inside(node) for node in graph.nodes):
             return {"model.onnx": in_opset(float_model(graph), self.opset)}
         wide = any(_has_new_types(node) for node in graph.nodes)
         outputs = None if self.tail else outputs_without_tail(graph)
@@ -73,5 +74,7 @@ def _has_new_types(node: Node) -> bool:
     """Whether a layer's data have 16 bits, or its weights 4: types that Q/DQ pairs have had only since opset 21."""
     if node.op == "quant.Quantize":
         return int(str(node.attrs["bits"])) > USUAL
+    if quantizes_inside(node) and any(grid.bits > USUAL for grid in grids_inside(node).operands.values()):
+        return True
     weight = node.quant.weight if node.quant is not None else None
     return weight is not None and weight.bits == PACKED and weight.clustering is None

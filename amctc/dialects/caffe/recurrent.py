@@ -11,6 +11,7 @@ from amctc.dialects.caffe.blobs import describe, need_own_top, need_rank
 from amctc.dialects.caffe.params import params
 from amctc.dialects.caffe.recurrent_quant import is_quantized, recurrent_grids, write_grids
 from amctc.dialects.op import Arity, InnerProduct, OpDef, OpError, Quantizable, Recurrent
+from amctc.dialects.recurrent_grids import RecurrentGrids
 from amctc.ir import Node
 from amctc.ir.node import Shape
 
@@ -119,9 +120,13 @@ def _quantize(node: Node) -> None:
     write_grids(node, inner_products_of(node))
 
 
+def _grids(node: Node) -> RecurrentGrids:
+    return recurrent_grids(node, inner_products_of(node))
+
+
 def _recurrent(hidden_output: int | None) -> Recurrent:
     # h is a tanh, a product of a sigmoid and a tanh, or a mean of such: it cannot leave [-1, 1].
-    return Recurrent(inner_products_of, (-1.0, 1.0), hidden_output, _quantize, is_quantized)
+    return Recurrent(inner_products_of, (-1.0, 1.0), hidden_output, _quantize, is_quantized, _grids)
 
 
 def _infer_unit(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:

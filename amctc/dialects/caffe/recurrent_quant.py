@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from amctc.dialects.caffe.params import params
 from amctc.dialects.op import InnerProduct, OpError
-from amctc.ir import InputQuant, Node
+from amctc.dialects.recurrent_grids import OperandGrid, RecurrentGrids, calibrated_grids
+from amctc.ir import Node
 from amctc.quant.grid import FEWEST_BITS, MOST_BITS, grid_limits
 from amctc.text.plain import Plain
 
 QUANT_PARAMETER = "lstm_quant_param"
-
-
-@dataclass(frozen=True)
-class OperandGrid:
-    """q = clip(round_half_even(x * factor) + offset) on a grid of `bits` bits; `factor` is 1 / scale_d."""
-
-    factor: np.float32
-    offset: int
-    bits: int
-
-
-@dataclass(frozen=True)
-class RecurrentGrids:
-    """The grids of the operands by their numbers, and the deq_scale of each inner product, in their order."""
-
-    operands: Mapping[int, OperandGrid]
-    deq_scales: tuple[np.float32, ...]
 
 
 def is_quantized(node: Node) -> bool:
@@ -45,27 +28,23 @@ def recurrent_grids(node: Node, products: Sequence[InnerProduct]) -> RecurrentGr
     message: Any = params(node, QUANT_PARAMETER)
     names = {product.operand: _field_of(node, product.operand) for product in products}
     operands = {operand: _grid(message, name) for operand, name in names.items()}
-    deq_scales = tuple(np.float32(scale) for scale in message.deq_scale)
+    deq_scales = tuple(np.array([scale], np.float32) for scale in message.deq_scale)
     if len(deq_scales) != len(products):
         raise OpError(f"`{QUANT_PARAMETER}` has {len(deq_scales)} `deq_scale`, for {len(products)} inner products")
-    if not all(math.isfinite(scale) and scale > 0 for scale in deq_scales):
+    if not all(math.isfinite(scale[0]) and scale[0] > 0 for scale in deq_scales):
         raise OpError(f"a `deq_scale` of `{QUANT_PARAMETER}` is not a positive number")
     return RecurrentGrids(operands, deq_scales)
 
 
 def write_grids(node: Node, products: Sequence[InnerProduct]) -> None:
     """Give the layer the `lstm_quant_param` that its annotation asks for; ValueError before calibration."""
-    quant = node.quant
-    if quant is None or quant.weight is None:
-        raise ValueError(f"{node.name!r} has no weights to quantize")
-    parameter: dict[str, Plain] = {_field_of(node, q.index): _quant_param(node, q) for q in quant.operands}
-    deq_scales: list[Plain] = []
-    for product in products:
-        scale_d, scale_w = quant.operand(product.operand).scale, quant.weight.scales.get(product.weight)
-        if scale_d is None or scale_w is None or scale_w.size != 1:
-            raise ValueError(f"{node.name!r} has not been calibrated")
-        deq_scales.append(float(np.float32(scale_d) * scale_w[0]))
-    node.attrs[QUANT_PARAMETER] = {**parameter, "deq_scale": tuple(deq_scales)}
+    found = calibrated_grids(node, products)
+    if any(deq_scale.size != 1 for deq_scale in found.deq_scales):
+        raise ValueError(f"{node.name!r} has more than one scale for the weights of an inner product")
+    parameter: dict[str, Plain] = {
+        _field_of(node, index): _quant_param(index, grid) for index, grid in found.operands.items()
+    }
+    node.attrs[QUANT_PARAMETER] = {**parameter, "deq_scale": tuple(float(scale[0]) for scale in found.deq_scales)}
 
 
 def _field_of(node: Node, operand: int) -> str:
@@ -74,15 +53,13 @@ def _field_of(node: Node, operand: int) -> str:
     return "x" if operand == 0 else "x_static"
 
 
-def _quant_param(node: Node, operand: InputQuant) -> dict[str, Plain]:
-    if operand.scale is None or operand.offset is None:
-        raise ValueError(f"operand {operand.index} of {node.name!r} has not been calibrated")
+def _quant_param(index: int, grid: OperandGrid) -> dict[str, Plain]:
     return {
-        "with_offset": operand.offset != 0,
-        "scale": float(np.float32(1) / np.float32(operand.scale)),
-        "offset": operand.offset,
-        "index": operand.index,
-        "num_bits_d": operand.bits,
+        "with_offset": grid.offset != 0,
+        "scale": float(grid.factor),
+        "offset": grid.offset,
+        "index": index,
+        "num_bits_d": grid.bits,
     }
 
 

@@ -26,7 +26,9 @@ INITIALIZERS = "initializers"
 """The attribute that has, by role, the names under which the file stores the node's weights."""
 RESULTS = "result_types"
 """The attribute that has the element types of the outputs, where the node alone does not tell them."""
-OWN_ATTRIBUTES = frozenset({ABSENT, CAPTURES, INITIALIZERS, RESULTS})
+GRIDS = "grids"
+"""The attribute that has the grids of a recurrent layer that quantizes inside."""
+OWN_ATTRIBUTES = frozenset({ABSENT, CAPTURES, INITIALIZERS, RESULTS, GRIDS})
 """Attributes of our nodes that are none of the ONNX node's."""
 
 Operand: TypeAlias = "Value | str | None"

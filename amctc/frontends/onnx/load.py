@@ -25,6 +25,7 @@ from amctc.dialects.onnx.operands import (
 from amctc.dialects.shapes import annotate_shapes
 from amctc.dialects.table import op_def
 from amctc.frontends.onnx.ascend import ASCEND_OPS, ascend_node, pools_in_float
+from amctc.frontends.onnx.ascend_recurrent import ASCEND_RECURRENT_OPS, as_recurrent, take_grids
 from amctc.frontends.onnx.declared import Declared
 from amctc.frontends.onnx.fold import MOST_ELEMENTS, folded
 from amctc.frontends.onnx.names import NumberedNode, name_nodes, ordered_nodes
@@ -212,7 +213,8 @@ class _Builder:
         return True
 
     def _add(self, numbered: NumberedNode) -> Node:
-        proto, captured = numbered.proto, numbered.captured
+        original, captured = numbered.proto, numbered.captured
+        proto = as_recurrent(original) if original.op_type in ASCEND_RECURRENT_OPS else original
         type = joined_type(proto.domain, proto.op_type)
         # Ours have names that no op of ONNX or of ONNX Runtime has for its own.
         attrs = {each.name: plain_attribute(each) for each in proto.attribute if each.name not in OWN_ATTRIBUTES}
@@ -253,6 +255,9 @@ class _Builder:
         origin = self._origin(numbered.number + 1)
         blobs = [blob or f"{name}:{index}" for index, blob in enumerate(proto.output)]
         node = self.graph.add(name, op, inputs, blobs, attrs=attrs, weights=weights, provenance=origin)
+        if proto is not original:
+            said = {each.name: plain_attribute(each) for each in original.attribute}
+            take_grids(node, original, said, self._constants)
         self._take_types(node, proto)
         return node
 

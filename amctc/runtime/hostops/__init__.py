@@ -9,6 +9,7 @@ from amctc.runtime.hostops.integer_layer import INTEGER_LAYER
 from amctc.runtime.hostops.loss import LOSS_HOST_OPS
 from amctc.runtime.hostops.masked_pooling import MASKED_POOLING
 from amctc.runtime.hostops.movement import MOVEMENT_HOST_OPS
+from amctc.runtime.hostops.onnx_recurrent import ONNX_RECURRENT_HOST_OPS
 from amctc.runtime.hostops.recurrent import RECURRENT_HOST_OPS
 
 HOST_OPS: tuple[HostOp, ...] = (
@@ -17,6 +18,7 @@ HOST_OPS: tuple[HostOp, ...] = (
     MASKED_POOLING,
     *MOVEMENT_HOST_OPS,
     *RECURRENT_HOST_OPS,
+    *ONNX_RECURRENT_HOST_OPS,
     *DETECTION_HOST_OPS,
     *LOSS_HOST_OPS,
 )

@@ -14,15 +14,13 @@ from amctc.dialects.caffe.recurrent import hidden_size, initial_inputs, state_co
 from amctc.ir import Node
 from amctc.ir.node import Shape
 from amctc.runtime.hostops.host_op import Arrays, HostOp, Run, for_op
-from amctc.runtime.hostops.recurrent_products import Floats, Multiply, product_of
+from amctc.runtime.hostops.recurrent_products import Floats, Multiply, product_of, sigmoid
 
 States: TypeAlias = tuple[Floats, ...]
 """[N, H] each: h and, in an LSTM, c."""
 
 Step: TypeAlias = Callable[[Floats, Floats, States], States]
 """(what x adds [N, gates * H], cont [N, 1], the states before) to the states after."""
-
-_ONE = np.float32(1)
 
 
 class _Layer:
@@ -105,7 +103,7 @@ def _gru(node: Node) -> Step:
 
     def step(sums: Floats, cont: Floats, states: States) -> States:
         h: Floats = cont * states[0]
-        opened = _sigmoid(sums[:, : 2 * units] + gates(h))
+        opened = sigmoid(sums[:, : 2 * units] + gates(h))
         update, reset = opened[:, :units], opened[:, units:]
         new: Floats = np.tanh(sums[:, 2 * units :] + candidate(reset * h))
         return (np.asarray(new + update * (h - new), np.float32),)
@@ -119,14 +117,10 @@ _STEPS: dict[str, Callable[[Node], Step]] = {"LSTM": _lstm, "RNN": _rnn, "GRU": 
 def _lstm_unit(gates: Floats, cont: Floats, c: Floats) -> States:
     """One step of an LSTM from the sums of its gates i, f, o, g [N, 4H]: the new h and c."""
     units = c.shape[1]
-    opened = _sigmoid(gates[:, : 3 * units])
+    opened = sigmoid(gates[:, : 3 * units])
     i, f, o = (opened[:, k * units : (k + 1) * units] for k in range(3))
     c = cont * f * c + i * np.tanh(gates[:, 3 * units :])
     return o * np.tanh(c), c
-
-
-def _sigmoid(x: Floats) -> Floats:
-    return np.asarray(_ONE / (_ONE + np.exp(-x)), np.float32)
 
 
 def _run_unit(node: Node, inputs: Arrays, shapes: tuple[Shape, ...]) -> Arrays:

@@ -18,9 +18,11 @@ from amctc.dialects.onnx.operands import (
 )
 from amctc.dialects.onnx.subgraphs import inner_graphs
 from amctc.dialects.table import op_def
+from amctc.dialects.traits import inner_products
 from amctc.ir import Node, Value
 from amctc.runtime.lowering.builder import Lowering, Rule
 from amctc.runtime.lowering.integer import convolve_integers, multiply_integers, reads_integers
+from amctc.runtime.lowering.weights import dequantized_weight
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
@@ -28,10 +30,11 @@ if TYPE_CHECKING:
 
 def lower_as_it_is(low: Lowering, node: Node) -> None:
     """The node as the file has it, its constants beside it."""
-    _write(low, node, [_operand(low, node, operand) for operand in operands(node)])
+    write_node(low, node, [operand_name(low, node, operand) for operand in operands(node)])
 
 
-def _write(low: Lowering, node: Node, inputs: Sequence[str]) -> None:
+def write_node(low: Lowering, node: Node, inputs: Sequence[str]) -> None:
+    """The node with these inputs, in ONNX's order."""
     from onnx import NodeProto
 
     domain, op_type = split_type(node.type)
@@ -40,12 +43,13 @@ def _write(low: Lowering, node: Node, inputs: Sequence[str]) -> None:
     proto.attribute.extend(attribute_protos(node.attrs))
     captured = node.attrs.get(CAPTURES)
     outer = captured if isinstance(captured, tuple) else ()
-    found = [_operand(low, node, operand) for operand in captured_values(node)]
+    found = [operand_name(low, node, operand) for operand in captured_values(node)]
     _rename(low, proto, {str(name): now for name, now in zip(outer, found, strict=True)})
     low.add(proto)
 
 
-def _operand(low: Lowering, node: Node, operand: Operand) -> str:
+def operand_name(low: Lowering, node: Node, operand: Operand) -> str:
+    """The ONNX name of an operand; "" for one that is left out."""
     if operand is None:
         return ""
     if isinstance(operand, Value):
@@ -89,7 +93,7 @@ def _lower_convolution(low: Lowering, node: Node) -> None:
         attrs: dict[str, Any] = {name: value for name, value in node.attrs.items() if name not in OWN_ATTRIBUTES}
         convolve_integers(low, node, attrs)
     else:
-        _write(low, node, [low.name(node.inputs[0]), *low.linear_operands(low, node)])
+        write_node(low, node, [low.name(node.inputs[0]), *low.linear_operands(low, node)])
 
 
 def _lower_gemm(low: Lowering, node: Node) -> None:
@@ -99,7 +103,7 @@ def _lower_gemm(low: Lowering, node: Node) -> None:
     elif reads_integers(low, node):
         multiply_integers(low, node)
     else:
-        _write(low, node, [low.name(node.inputs[0]), *low.linear_operands(low, node)])
+        write_node(low, node, [low.name(node.inputs[0]), *low.linear_operands(low, node)])
 
 
 def _lower_matmul(low: Lowering, node: Node) -> None:
@@ -112,10 +116,28 @@ def _lower_matmul(low: Lowering, node: Node) -> None:
         return
     weight, *bias = low.linear_operands(low, node)
     if not bias:
-        _write(low, node, [low.name(node.inputs[0]), weight])
+        write_node(low, node, [low.name(node.inputs[0]), weight])
         return
     product = low.emit("MatMul", [low.name(node.inputs[0]), weight])
     low.emit("Add", [product, *bias], low.name(node.output))
+
+
+def _lower_recurrent(low: Lowering, node: Node) -> None:
+    """LSTM, GRU and RNN as they are, with the numbers that integer weights stand for.
+
+    One that quantizes inside is a host op's, or has a rule in each form of the quantized model.
+    """
+    floats = {product.weight: dequantized_weight(node, product.weight) for product in inner_products(node)}
+    write_node(
+        low,
+        node,
+        [
+            low.constant(floats[operand], f"{node.name}.{operand}")
+            if isinstance(operand, str) and operand in floats
+            else operand_name(low, node, operand)
+            for operand in operands(node)
+        ],
+    )
 
 
 def _lower_constant(low: Lowering, node: Node) -> None:
@@ -134,6 +156,9 @@ ONNX_RULES: Mapping[str, Rule] = MappingProxyType(
         "onnx.ConvTranspose": _lower_convolution,
         "onnx.Gemm": _lower_gemm,
         "onnx.MatMul": _lower_matmul,
+        "onnx.LSTM": _lower_recurrent,
+        "onnx.GRU": _lower_recurrent,
+        "onnx.RNN": _lower_recurrent,
     }
 )
 """Ops of which more is to be said than what the file says."""
