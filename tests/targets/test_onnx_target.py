@@ -78,11 +78,11 @@ def test_the_deploy_model_read_back_computes_what_the_graph_does(tmp_path: Path)
 
 
 def test_the_deploy_model_of_a_pooling_that_is_reshaped_runs(tmp_path: Path) -> None:
-    body = '''
+    body = """
         p = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (x)
         f = Reshape (p, rows)
         y = Gemm <transB = 1> (f, w)
-    '''
+    """
     weights = {"rows": np.array([-1, 32]), "w": normal((3, 32), 1)}
     graph = quantize(
         load(make_model(SIGNATURE, body, weights), tmp_path), [{"x": normal((4, 2, 8, 8), seed)} for seed in range(4)]
