@@ -48,7 +48,9 @@ def targets(plugin: PluginOption = None, json: JsonOption = False) -> None:
 
 
 def ops(
-    dialect: Annotated[str | None, typer.Option("--dialect", help="only those of one dialect: caffe or quant")] = None,
+    dialect: Annotated[
+        str | None, typer.Option("--dialect", help="only those of one dialect: caffe, onnx or quant")
+    ] = None,
     plugin: PluginOption = None,
     json: JsonOption = False,
 ) -> None:

@@ -77,6 +77,25 @@ def test_the_deploy_model_read_back_computes_what_the_graph_does(tmp_path: Path)
     np.testing.assert_array_equal(outputs(again, feeds())["y"], outputs(graph, feeds())["y"])
 
 
+def test_the_deploy_model_of_a_pooling_that_is_reshaped_runs(tmp_path: Path) -> None:
+    body = """
+        p = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (x)
+        f = Reshape (p, rows)
+        y = Gemm <transB = 1> (f, w)
+    """
+    weights = {"rows": np.array([-1, 32]), "w": normal((3, 32), 1)}
+    graph = quantize(
+        load(make_model(SIGNATURE, body, weights), tmp_path), [{"x": normal((4, 2, 8, 8), seed)} for seed in range(4)]
+    )
+    (tmp_path / "deploy.onnx").write_bytes(deploy_model(graph).SerializeToString())
+    again = load_model(tmp_path / "deploy.onnx")
+    assert {value.dtype for node in again.nodes if node.dialect == "onnx" for value in node.outputs} <= {
+        "float32",
+        "int32",
+    }
+    np.testing.assert_allclose(outputs(again, feeds())["y"], outputs(graph, feeds())["y"], atol=1e-5)
+
+
 def test_the_deploy_model_is_spelled_as_amct_does(tmp_path: Path) -> None:
     model = deploy_model(quantized(tmp_path))
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}

@@ -55,12 +55,15 @@ def _reason(text: str) -> str:
 
 
 def _newer(model: ModelProto, version: int, opset: int) -> ModelProto:
-    from onnx import version_converter
+    from onnx import helper, version_converter
 
     if version < _SOFTMAX_BY_AXIS <= opset:
         _keep_softmax(model)
+    _keep_unknown(model)
+    if any(node.domain == _HIDDEN for node in model.graph.node):
+        model.opset_import.append(helper.make_opsetid(_HIDDEN, 1))
     found = version_converter.convert_version(model, opset)
-    _take_softmax_back(found)
+    _take_back(found)
     return found
 
 
@@ -109,11 +112,18 @@ def _keep_softmax(model: ModelProto) -> None:
             node.domain = _HIDDEN
             del node.attribute[:]
             node.attribute.append(helper.make_attribute("axis", -1))
-    if any(node.domain == _HIDDEN for node in model.graph.node):
-        model.opset_import.append(helper.make_opsetid(_HIDDEN, 1))
 
 
-def _take_softmax_back(model: ModelProto) -> None:
+def _keep_unknown(model: ModelProto) -> None:
+    """Hide the ops that ONNX does not have, such as those of AMCT's models, which the conversion would refuse."""
+    from onnx import defs
+
+    for node in model.graph.node:
+        if node.domain in _STANDARD and not defs.has(node.op_type):
+            node.domain = _HIDDEN
+
+
+def _take_back(model: ModelProto) -> None:
     for node in model.graph.node:
         if node.domain == _HIDDEN:
             node.domain = ""

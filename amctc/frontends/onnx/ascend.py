@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from amctc.diagnostics import DiagnosticError, error
+from amctc.dialects.onnx.operands import RESULTS
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Node, Provenance, Use, Value
 from amctc.ir.node import Array
@@ -74,7 +75,9 @@ def pools_in_float(graph: Graph) -> None:
             continue
         name, use = graph.unused_name(f"{pool.name}.anti_quant"), Use(pool, 0)
         graph.insert_before([use], name, "quant.AntiQuantize", attrs=before.attrs, provenance=node.provenance)
-        pool.output.blob = node.output.blob
+        # Of integers ONNX says no result; of floats the node tells it alone.
+        pool.attrs = {attribute: value for attribute, value in pool.attrs.items() if attribute != RESULTS}
+        pool.output.blob, pool.output.dtype = node.output.blob, node.output.dtype
         graph.bypass(node)
 
 

@@ -234,6 +234,15 @@ def test_unknown_ops_are_kept_and_told_of_together(tmp_path: Path) -> None:
     assert graph.outputs[0].dtype == "float32"
 
 
+def test_an_op_that_onnx_does_not_have_is_kept_in_a_model_of_an_old_opset(tmp_path: Path) -> None:
+    text = "g (float[1, 3] x) => (float[1, 3] y) { a = Wobble <by = 2> (x) y = Relu (a) }"
+    graph = loaded(model_of(text, opset=11), tmp_path)
+    assert [node.op for node in graph.nodes][1:] == ["onnx.Wobble", "onnx.Relu"]
+    assert graph.node("Wobble_0").attrs["by"] == 2
+    assert graph.attrs["opset"] == 13
+    assert "imports" not in graph.attrs
+
+
 def test_graphs_deep_inside_each_other_are_read_or_refused(tmp_path: Path) -> None:
     def branch(depth: int) -> Any:
         out = [helper.make_tensor_value_info(f"y{depth}", 1, [3])]
