@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto
 
 from amctc.diagnostics import DiagnosticError
 from amctc.driver.run import open_dataset, run_blobs
@@ -103,7 +104,7 @@ def test_weights_of_more_than_two_gibibytes_are_mapped_and_not_read(tmp_path: Pa
     )
     rows = 3 << 26  # of 16 bytes
     tensor = model.graph.initializer.add(name="w", data_type=1, dims=[rows, 4])
-    tensor.data_location = 1
+    tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="weights.bin")
     with (tmp_path / "weights.bin").open("wb") as file:
         file.truncate(rows * 16)
