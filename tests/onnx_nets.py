@@ -48,7 +48,7 @@ def run_model(model: ModelProto | Path, feeds: Mapping[str, NDArray[Any]]) -> di
     options = ort.SessionOptions()
     options.log_severity_level = 4
     source = str(model) if isinstance(model, Path) else model.SerializeToString()
-    session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    session: Any = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, dict(feeds)), strict=True))
 
