@@ -8,6 +8,7 @@ from typing import ClassVar
 from amctc.diagnostics import error
 from amctc.dialects.shapes import node_error
 from amctc.dialects.table import op_def
+from amctc.dialects.traits import output_channel_axis
 from amctc.ir import Graph, InputQuant, Node, NodeQuant, WeightQuant
 from amctc.pipeline.context import Context
 from amctc.pipeline.pass_ import Pass
@@ -56,10 +57,10 @@ def _obstacle(node: Node, weight: WeightQuant) -> str | None:
         return None
     if len(node.inputs) != 1:
         return f"it has {len(node.inputs)} inputs, and integer weights go with the scale of one"
-    shape = node.output.shape
-    if weight.channel_wise and shape is None and linear.window is None:  # those of windows lie on axis 1 anyway
+    axis = output_channel_axis(node) if weight.channel_wise else 1
+    if axis is None:
         return "the shape of its output is not known: the model leaves it open, or a host op before it has no `infer`"
-    if weight.channel_wise and shape is not None and linear.channel_axis(node, shape) != 1:
+    if axis != 1:
         return "its output channels are not on axis 1, so they cannot have scales of their own"
     return None
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from amctc.dialects.op import Linear
 from amctc.dialects.table import op_def
-from amctc.dialects.traits import affine_coefficients, linear_trait
+from amctc.dialects.traits import affine_coefficients, linear_trait, output_channel_axis
 from amctc.ir import Graph, Node
 from amctc.pipeline.context import Context
 from amctc.pipeline.keeping import fusion_is_off, fusion_is_skipped
@@ -118,8 +118,7 @@ def _linear_obstacle(linear: Node, context: Context) -> str | None:
     quantizable = op_def(linear).quantizable
     if _has_integers(linear, linear_trait(linear)) and (quantizable is None or not quantizable.channel_wise):
         return f"the weights of `{linear.name}` are quantized, and may not have a scale for each output channel"
-    shape = linear.output.shape
-    if shape is None or linear_trait(linear).channel_axis(linear, shape) != 1:
+    if output_channel_axis(linear) != 1:
         return f"the output channels of `{linear.name}` are not on axis 1"
     uses = context.fact(_uses_of_arrays, linear.graph)
     if any(uses[id(array)] > 1 for array in linear.weights.values()):

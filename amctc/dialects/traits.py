@@ -20,6 +20,17 @@ def linear_trait(node: Node) -> Linear:
     return trait
 
 
+def output_channel_axis(node: Node) -> int | None:
+    """The axis of a linear layer's output along which its channels lie; None where only the unknown shape would tell.
+
+    An op with windows needs no shape: its filters have as many axes as its output.
+    """
+    trait, shape = linear_trait(node), node.output.shape
+    if shape is None and trait.window is not None and trait.weight in node.weights:
+        shape = (1,) * node.weights[trait.weight].ndim
+    return None if shape is None else trait.channel_axis(node, shape)
+
+
 def inner_products(node: Node) -> tuple[InnerProduct, ...]:
     """The products of weights with data that make up a node: one for a linear layer, some for a recurrent one."""
     row = op_def(node)

@@ -147,8 +147,7 @@ def test_the_files_of_efficientnet_are_read_back_and_agree(efficientnet: Compile
         path = efficientnet.written[form]
         for found in (simulated(load_model(path), images), first_outputs(path, images)):
             assert differing(exact, found) <= 1, form
-            # Measured: PLACEHOLDER.
-            print(form, sqnr_db(exact, found))
+            # Measured: 29.9 dB and more.
             assert sqnr_db(exact, found) >= 25, form
 
 
@@ -228,7 +227,10 @@ def quantized_name(node: Node, form: str, known: Container[str]) -> str:
 
 @dataclass(frozen=True)
 class Other:
-    """A network, samples for its input, and what was measured: the SQNR of each output in dB, of the Q/DQ model."""
+    """A network, samples for its input, and the least SQNR of each output of the Q/DQ model in dB.
+
+    Measured: lprnet 31.1, ch_ppocr 24.6, ultraface 19.1 (boxes) and 44.4 (scores).
+    """
 
     name: str
     input: str
@@ -255,8 +257,8 @@ def shrunk(height: int, width: int) -> Floats:
 
 
 OTHERS = (
-    Other("lprnet", "input.1", plates, (20.0,)),
-    Other("ch_ppocr_mobile_v2.0_cls_infer", "x", signs, (15.0,)),
+    Other("lprnet", "input.1", plates, (29.0,)),
+    Other("ch_ppocr_mobile_v2.0_cls_infer", "x", signs, (22.0,)),
     Other("ultraface_slim_320_bn", "input", faces, (18.0, 42.0)),
 )
 
@@ -273,7 +275,6 @@ def test_other_networks_are_compiled_and_their_forms_agree(net: Other, tmp_path:
         assert worst_units(made, form, {net.input: samples[count : count + 1]}) <= 1, form
     told = driver.compare_models(model, made.written["qdq"], data=rest, batch_size=1)
     measured = [value.difference.sqnr for value in told.values if value.output]
-    print(net.name, measured)
     assert len(measured) == len(net.sqnr)
     for found, least in zip(measured, net.sqnr, strict=True):
         assert found >= least
@@ -333,7 +334,7 @@ def test_records_of_caffe_and_of_onnx_agree_within_one_step_of_the_search(tmp_pa
         assert left is not None and right is not None
         assert left.shape == right.shape
         worst_weight = max(worst_weight, float(np.abs(right / left - 1).max()))
-    print(worst_data, worst_weight)
+    # Measured: 5e-7 of the scales of data, 2e-7 of those of weights.
     assert worst_data <= STEP / 0.7
     assert worst_weight <= 1e-4
 

@@ -12,7 +12,7 @@ from amctc.dialects.onnx.attribute_proto import node_attribute
 from amctc.dialects.onnx.generic import ONNX, generic_row
 from amctc.dialects.onnx.operands import ABSENT, INITIALIZERS, operands
 from amctc.dialects.op import Affine, Bounded, OpDef, Quantizable
-from amctc.ir import Node
+from amctc.ir import Node, Value
 
 Coefficients = tuple[NDArray[np.float64], NDArray[np.float64]] | str
 
@@ -41,13 +41,22 @@ def _operand(node: Node, channels: int) -> NDArray[np.float64] | str:
         return f"its operand is {constant.dtype}"
     if constant.size == 1:
         return np.full(channels, constant.reshape(()), np.float64)
-    shape = node.inputs[0].shape
-    if shape is None:
+    rank = _rank(node.inputs[0])
+    if rank is None:
         return "the shape of its input is not known"
-    padded = (1,) * (len(shape) - constant.ndim) + constant.shape
-    if len(padded) != len(shape) or len(shape) < 2 or padded[1] != channels or constant.size != channels:
+    padded = (1,) * (rank - constant.ndim) + constant.shape
+    if len(padded) != rank or rank < 2 or padded[1] != channels or constant.size != channels:
         return "its operand is no number for each channel"
     return constant.astype(np.float64).reshape(-1)
+
+
+def _rank(value: Value) -> int | None:
+    """How many axes a value has. What a convolution of open size gives has as many as its filters."""
+    if value.shape is not None:
+        return len(value.shape)
+    filters = value.producer.weights.get("weight")
+    convolution = value.producer.op in (f"{ONNX}.Conv", f"{ONNX}.ConvTranspose")
+    return filters.ndim if convolution and filters is not None else None
 
 
 def _constant_first(node: Node) -> bool:
