@@ -24,7 +24,7 @@ from amctc.targets.onnx.names import one_name_for_sums, value_names
 from amctc.targets.onnx.qdq import QdqWriter
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, ValueInfoProto
+    from onnx import ModelProto, NodeProto, ValueInfoProto
 
 _FLOAT = Form({}, float_operands)
 Around: TypeAlias = Callable[[Rule], Rule]
@@ -82,8 +82,9 @@ def _model(
         form, around = new_form()
         low = Lowering(shapes, float_types(graph), dict(names), opsets, form.operands)
         for node in nodes:
-            rule = form.rules.get(node.op)
+            rule, first = form.rules.get(node.op), len(low.nodes)
             (rule if rule is not None else around(export_rule(node) or rule_of(node)))(low, node)
+            _name_nodes(low.nodes[first:], node.name)
         return low
 
     sources = [value for node in nodes if op_def(node).source for value in node.outputs]
@@ -95,6 +96,15 @@ def _model(
     made = helper.make_graph(low.nodes, graph.name or "amctc", inputs, given, low.initializers())
     imports = [helper.make_opsetid(domain, version) for domain, version in (("", opsets.standard), *opsets.others)]
     return helper.make_model(made, opset_imports=imports, ir_version=ir_version(opsets.standard))
+
+
+def _name_nodes(written: Sequence[NodeProto], layer: str) -> None:
+    """Call the node that gives a layer's output as the layer, and what stands before it after both."""
+    taken = any(proto.name == layer for proto in written)
+    for index, proto in enumerate(written):
+        if not proto.name:
+            last = index == len(written) - 1 and not taken
+            proto.name = layer if last else f"{layer}/{proto.op_type}_{index}"
 
 
 def _require_rules(nodes: Iterable[Node], form: Form) -> None:
