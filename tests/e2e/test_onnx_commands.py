@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 import amctc
+from amctc.registry import PASSES
 from amctc.runtime.metrics import sqnr_db
 from tests.e2e.command import amctc as command
 from tests.e2e.command import succeed
@@ -46,6 +48,22 @@ def weights() -> dict[str, NDArray[np.float32]]:
 
 
 @pytest.fixture
+def broken() -> Iterator[Path]:
+    """A plug-in whose pass breaks; what it registers is forgotten after the test."""
+    passes = set(PASSES.rows)
+    path = Path("broken.py")
+    path.write_text(
+        "from dataclasses import dataclass\nfrom typing import ClassVar\nimport amctc\n\n\n"
+        "@amctc.register_pass\n@dataclass(frozen=True)\nclass Broken(amctc.Pass):\n"
+        '    """Breaks."""\n\n    name: ClassVar[str] = "broken"\n\n'
+        '    def run(self, graph, context):\n        raise RuntimeError("oh")\n'
+    )
+    yield path
+    for name in set(PASSES.rows) - passes:
+        PASSES.registration(name).remove()
+
+
+@pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with `net.onnx`, whose batch, height and width are open, `policy.cfg` and `data.npz`."""
     model = make_model("(float[N, 3, H, W] x) => (float[N, 4] y)", BODY, weights())
@@ -70,8 +88,13 @@ def without_metadata(path: str) -> bytes:
 def same_files(left: str, right: str) -> None:
     for form in ("deploy", "fake_quant", "qdq"):
         assert without_metadata(f"{left}_{form}_model.onnx") == without_metadata(f"{right}_{form}_model.onnx"), form
-    for ending in ("quant.json", "scale_offset_record.txt"):
-        assert Path(f"{left}_{ending}").read_bytes() == Path(f"{right}_{ending}").read_bytes(), ending
+    assert record(left) == record(right)
+
+
+def record(prefix: str) -> list[str]:
+    """The lines of a record but for sizes of data, which only data tell of a model that leaves them open."""
+    lines = Path(f"{prefix}_scale_offset_record.txt").read_text("utf-8").splitlines()
+    return [line for line in lines if line.split()[0] not in ("channels:", "height:", "width:")]
 
 
 @pytest.mark.usefixtures("desk")
@@ -113,7 +136,7 @@ def test_each_written_file_runs_and_none_is_quantized_again() -> None:
         found = amctc.run(amctc.load(model), {"x": x}, ["y"])["y"]
         assert sqnr_db(before, found) > 30, form
         if form != "deploy":
-            np.testing.assert_allclose(run_model(Path(model), {"x": x})["y"], found, atol=np.abs(before).max() / 200)
+            assert sqnr_db(run_model(Path(model), {"x": x})["y"], found) > 40, form
         outcome = command("compile", model, "-p", "policy.cfg", "-d", "data.npz", "-o", "again/net")
         assert outcome.status == 1
         assert "AM332" in outcome.stderr
@@ -121,7 +144,7 @@ def test_each_written_file_runs_and_none_is_quantized_again() -> None:
 
 
 @pytest.mark.usefixtures("desk")
-def test_weights_between_pairs_stay_as_they_are_when_only_inner_values_are_asked_for() -> None:
+def test_compare_tells_how_near_the_integer_model_is() -> None:
     compiled("out/net")
     told = json.loads(succeed("compare", "net.onnx", "out/net_qdq_model.onnx", "-d", "data.npz", "--json"))
     rows: dict[str, Any] = {row["name"]: row for row in told["values"]}
@@ -151,15 +174,9 @@ def test_explain_names_the_rule_of_a_torch_type() -> None:
 
 
 @pytest.mark.usefixtures("desk")
-def test_a_pass_that_breaks_on_an_onnx_model_leaves_a_reproducer() -> None:
-    Path("broken.py").write_text(
-        "from dataclasses import dataclass\nfrom typing import ClassVar\nimport amctc\n\n\n"
-        "@amctc.register_pass\n@dataclass(frozen=True)\nclass Broken(amctc.Pass):\n"
-        '    """Breaks."""\n\n    name: ClassVar[str] = "broken"\n\n'
-        '    def run(self, graph, context):\n        raise RuntimeError("oh")\n'
-    )
+def test_a_pass_that_breaks_on_an_onnx_model_leaves_a_reproducer(broken: Path) -> None:
     arguments = "compile", "net.onnx", "-p", "policy.cfg", "-d", "data.npz", "-o", "out/net", "--batch-size", "4"
-    plugin = "--plugin", "broken.py"
+    plugin = "--plugin", broken
     outcome = command(*arguments, *plugin, "--pipeline", "fuse-batchnorm,broken,ptq")
     assert outcome.status == 1
     assert "AM527" in outcome.stderr
