@@ -41,7 +41,7 @@ def lower_recurrent(low: Lowering, node: Node) -> None:
     mask = _mask(low, node, x)
     scanned = [sums] if mask is None else [sums, mask]
     after = _scan(low, node, states, scanned, lambda h: _product(low, node, h, grids.operands[len(node.inputs)], of_h))
-    hidden, last = after[-1], after[:-1]
+    hidden, last = after[-1], _begun(low, node, after[:-1])
     for name, axis, value in zip((hidden, *last), (1, 0, 0), node.outputs, strict=False):
         low.emit("Unsqueeze", [name, _axes(low, node, axis)], low.name(value))
 
@@ -76,6 +76,18 @@ def _mask(low: Lowering, node: Node, x: str) -> str | None:
     begin, step = (low.constant(np.array(number, np.int64), f"{node.name}.range") for number in (0, 1))
     steps = low.emit("Unsqueeze", [low.emit("Range", [begin, time, step]), _axes(low, node, 1)])
     return low.emit("Unsqueeze", [low.emit("Less", [steps, lengths]), _axes(low, node, 2)])
+
+
+def _begun(low: Lowering, node: Node, states: list[str]) -> list[str]:
+    """The last states, those of empty sequences 0 as ONNX Runtime has it."""
+    operand = operand_at(node, LENGTHS)
+    if operand is None:
+        return states
+    zero = low.scalar(0.0, f"{node.name}.zero")
+    none = low.constant(np.array(0, np.int32), f"{node.name}.none")
+    some = low.emit("Greater", [operand_name(low, node, operand), none])
+    begun = low.emit("Unsqueeze", [some, _axes(low, node, 1)])
+    return [low.emit("Where", [begun, state, zero]) for state in states]
 
 
 def _scan(

@@ -23,7 +23,7 @@ from amctc.records.read_record import parse_record
 from amctc.records.scale_offset import scale_offset_record
 from amctc.registry import builtin_registry
 from amctc.source import SourceFile
-from amctc.targets.onnx.model import deploy_model
+from amctc.targets.onnx.model import deploy_model, fake_quant_model
 from tests.onnx_nets import load, make_model, normal, run_model
 from tests.onnx_recurrent import KINDS, UNITS, WIDTH, Net, by_definition, sqnr
 from tests.quantized import outputs, quantize, run_passes
@@ -96,6 +96,18 @@ def test_time_and_batch_are_what_comes(kind: str, time: int, streams: int, tmp_p
     found, wanted = outputs(graph, feeds), run_model(net.model(), feeds)
     assert {name: array.shape for name, array in found.items()} == {name: a.shape for name, a in wanted.items()}
     assert sqnr(wanted["y"], found["y"]) > 30
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_empty_sequence_ends_with_zeros_as_in_onnx_runtime(kind: str, tmp_path: Path) -> None:
+    net = Net(kind, initial="fed", lengths="fed")
+    graph = quantized(net, tmp_path)
+    feeds = {**net.feeds(50), "len": np.array([0, 3, 7], np.int32)}
+    found, wanted = outputs(graph, feeds), run_model(net.model(), feeds)
+    for shown in (found, run_model(fake_quant_model(graph), feeds)):
+        assert all(sqnr(array, shown[name]) > 24 for name, array in wanted.items())
+        assert not shown["h"][0, 0].any()
+    assert not wanted["h"][0, 0].any()
 
 
 def test_no_state_goes_from_one_batch_to_the_next(tmp_path: Path) -> None:

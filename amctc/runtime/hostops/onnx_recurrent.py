@@ -57,6 +57,9 @@ class _Layer:
                 goes_on = (index < lengths)[:, np.newaxis]
                 states = tuple(np.where(goes_on, new, old) for new, old in zip(after, states, strict=True))
                 hidden[index, 0] = np.where(goes_on, after[0], np.float32(0))
+        if lengths is not None:  # the last state of an empty sequence is 0 in ONNX Runtime, whatever the first one is
+            begun = (lengths > 0)[:, np.newaxis]
+            states = tuple(np.where(begun, state, np.float32(0)) for state in states)
         return (hidden, *(state[np.newaxis] for state in states))[: len(self._node.outputs)]
 
     def _initial(self, inputs: Arrays, streams: int) -> States:
