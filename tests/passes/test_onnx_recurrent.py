@@ -102,7 +102,7 @@ def test_time_and_batch_are_what_comes(kind: str, time: int, streams: int, tmp_p
 def test_an_empty_sequence_ends_with_zeros_as_in_onnx_runtime(kind: str, tmp_path: Path) -> None:
     net = Net(kind, initial="fed", lengths="fed")
     graph = quantized(net, tmp_path)
-    feeds = {**net.feeds(50), "len": np.array([0, 3, 7], np.int32)}
+    feeds: dict[str, NDArray[Any]] = {**net.feeds(50), "len": np.array([0, 3, 7], np.int32)}
     found, wanted = outputs(graph, feeds), run_model(net.model(), feeds)
     for shown in (found, run_model(fake_quant_model(graph), feeds)):
         assert all(sqnr(array, shown[name]) > 24 for name, array in wanted.items())
