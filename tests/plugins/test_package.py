@@ -84,6 +84,7 @@ def test_an_installed_plug_in_is_listed_with_its_owner(site: Path, tmp_path: Pat
     targets: Any = json.loads(run(site, tmp_path, "targets", "--json"))
     assert {row["name"]: row["owner"] for row in targets["targets"]} == {
         "caffe": "amctc",
+        "onnx": "amctc",
         "summary-json": "amctc-clip 1.2.0",
     }
     assert "clip-to-relu6\tthreshold=6.0\tamctc-clip 1.2.0\tReplace" in run(site, tmp_path, "passes")
