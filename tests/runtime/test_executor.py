@@ -30,7 +30,8 @@ from tests.runtime.nets import add_input, one_layer, random
 
 def test_every_op_of_the_table_runs_in_one_way_and_nothing_else_does() -> None:
     by_host = {op.name for op in HOST_OPS if "." in op.name}
-    assert not by_host & set(RULES)
+    # In float ONNX runs its recurrent layers, and with integers the host does.
+    assert by_host & set(RULES) == {"onnx.GRU", "onnx.LSTM", "onnx.RNN"}
     assert by_host | set(RULES) == {name for name in op_table() if not name.startswith("onnx.")} | set(ONNX_RULES)
 
 
