@@ -32,9 +32,11 @@ def batch_of(reproducer: Reproducer) -> Feeds | None:
     if reproducer.batch is not None or reproducer.data is None:
         return reproducer.batch
     named = reproducer.data
-    inputs = {name: value.shape or () for name, value in read_inputs(reproducer.graph).items()}
+    read = read_inputs(reproducer.graph)
+    inputs = {name: value.shape or () for name, value in read.items()}
+    dtypes = {name: value.dtype for name, value in read.items()}
     preprocess = Preprocess.parse(named.preprocess) if named.preprocess else None
-    dataset = Dataset.open(named.data, inputs=inputs, preprocess=preprocess)
+    dataset = Dataset.open(named.data, inputs=inputs, preprocess=preprocess, dtypes=dtypes)
     return next(iter(dataset.batches(named.batch_size, limit=1)))
 
 
