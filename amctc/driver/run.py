@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.diagnostics import Collector, error
-from amctc.dialects.table import op_def
 from amctc.driver.transformations import untransformed
 from amctc.frontends import Reading, load_model
 from amctc.ir import Graph, Value
@@ -19,9 +18,9 @@ from amctc.output import write_files
 from amctc.progress import Progress, Silent
 from amctc.runtime.datasets import Dataset
 from amctc.runtime.executor import Executor, all_blobs, blob_values, find_blob, read_inputs
+from amctc.runtime.graph_data import open_for
 from amctc.runtime.labels import Labels
 from amctc.runtime.metrics import Accuracy
-from amctc.runtime.preprocess import Preprocess
 
 
 def run_blobs(
@@ -95,13 +94,7 @@ def evaluate(
 
 def open_dataset(graph: Graph, data: Any, preprocess: str | None = None, collector: Collector | None = None) -> Dataset:
     """Data for the inputs of a graph; see docs/data.md for what it may be. Warnings go to `collector`."""
-    read = read_inputs(graph)
-    inputs = {
-        name: value.shape or op_def(value.producer).free_shape(value.producer) or () for name, value in read.items()
-    }
-    steps = Preprocess.parse(preprocess) if preprocess else None
-    dtypes = {name: value.dtype for name, value in read.items()}
-    dataset = Dataset.open(data, inputs=inputs, preprocess=steps, dtypes=dtypes)
+    dataset = open_for(graph, data, preprocess)
     if collector is not None and not preprocess:
         collector.extend(untransformed(graph, images=dataset.names is not None))
     return dataset

@@ -16,9 +16,7 @@ from amctc.records.scale_record import ScaleRecord
 from amctc.registry import current_registry
 from amctc.reproducer.failure import Broken
 from amctc.reproducer.reproducer import Reproducer
-from amctc.runtime.datasets import Dataset
-from amctc.runtime.executor import read_inputs
-from amctc.runtime.preprocess import Preprocess
+from amctc.runtime.graph_data import open_for
 from amctc.source import SourceFile
 
 
@@ -32,11 +30,7 @@ def batch_of(reproducer: Reproducer) -> Feeds | None:
     if reproducer.batch is not None or reproducer.data is None:
         return reproducer.batch
     named = reproducer.data
-    read = read_inputs(reproducer.graph)
-    inputs = {name: value.shape or () for name, value in read.items()}
-    dtypes = {name: value.dtype for name, value in read.items()}
-    preprocess = Preprocess.parse(named.preprocess) if named.preprocess else None
-    dataset = Dataset.open(named.data, inputs=inputs, preprocess=preprocess, dtypes=dtypes)
+    dataset = open_for(reproducer.graph, named.data, named.preprocess)
     return next(iter(dataset.batches(named.batch_size, limit=1)))
 
 
