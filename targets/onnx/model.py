@@ -99,12 +99,13 @@ def _model(
 
 
 def _name_nodes(written: Sequence[NodeProto], layer: str) -> None:
-    """Call the node that gives a layer's output as the layer, and what stands before it after both."""
-    taken = any(proto.name == layer for proto in written)
+    """Call the last node that computes for a layer as the layer, and the others after both."""
+    computing = [proto for proto in written if proto.op_type != "Identity"] or list(written)
+    if written and all(proto.name != layer for proto in written) and not computing[-1].name:
+        computing[-1].name = layer
     for index, proto in enumerate(written):
         if not proto.name:
-            last = index == len(written) - 1 and not taken
-            proto.name = layer if last else f"{layer}/{proto.op_type}_{index}"
+            proto.name = f"{layer}/{proto.op_type}_{index}"
 
 
 def _require_rules(nodes: Iterable[Node], form: Form) -> None:

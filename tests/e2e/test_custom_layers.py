@@ -401,13 +401,17 @@ def test_with_a_host_op_what_lies_behind_a_custom_layer_is_quantized_too(tmp_pat
             assert np.abs(found - original).max() < 0.05 * np.abs(original).max()
 
 
-def test_without_infer_what_lies_behind_a_custom_layer_can_be_left_out(tmp_path: Path) -> None:
+def test_without_infer_the_filters_behind_a_custom_layer_tell_their_channels(tmp_path: Path) -> None:
     prototxt, weights = write(tmp_path, IN_THE_MIDDLE, MIDDLE_BLOBS)
     (tmp_path / "skip.cfg").write_text(POLICY + 'skip_layers: "c2"\n', encoding="utf-8")
     files: dict[str, Any] = {"data": tmp_path / "data.npz", "output": tmp_path / "out"}
+    with amctc.register_host_op("Gain", gain, infer=same):
+        amctc.compile(prototxt, weights, policy=tmp_path / "policy.cfg", **files)
+        wanted = (tmp_path / "out_deploy_weights.caffemodel").read_bytes()
     with amctc.register_host_op("Gain", gain):
-        with pytest.raises(DiagnosticError, match="has no host op with `infer`"):
-            amctc.compile(prototxt, weights, policy=tmp_path / "policy.cfg", **files)
+        result = amctc.compile(prototxt, weights, policy=tmp_path / "policy.cfg", **files)
+        assert [node.name for node in result.graph if node.quant is not None] == ["c1", "c2"]
+        assert (tmp_path / "out_deploy_weights.caffemodel").read_bytes() == wanted
         result = amctc.compile(prototxt, weights, policy=tmp_path / "skip.cfg", **files)
     assert [node.name for node in result.graph if node.quant is not None] == ["c1"]
 

@@ -159,7 +159,9 @@ def test_a_whole_pipeline_has_what_its_passes_need() -> None:
 
 def test_every_built_in_pass_is_in_a_built_in_pipeline() -> None:
     pipelines = [parse_pipeline(SourceFile("built-in", text), builtin_registry()) for text in PIPELINES.values()]
-    assert {step.name for pipeline in pipelines for step in pipeline.passes} == set(builtin_registry().passes)
+    # That one changes what the network computes: it runs only where somebody names it.
+    wanted = set(builtin_registry().passes) - {"replace-relu6"}
+    assert {step.name for pipeline in pipelines for step in pipeline.passes} == wanted
 
 
 def test_an_entry_that_does_not_load_names_its_owner() -> None:

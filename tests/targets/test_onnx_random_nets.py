@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from amctc.frontends import load_model
-from amctc.targets.onnx.model import deploy_model, fake_quant_model, qdq_model
+from amctc.targets.onnx.model import deploy_model, fake_quant_model, float_model, qdq_model
 from tests.onnx_nets import load, make_model, normal, run_model
 from tests.quantized import outputs, quantize
 
@@ -85,9 +85,13 @@ def test_every_form_computes_what_the_graph_does(steps: list[tuple[str, int]], p
     signature = f"(float[N, 4, 8, 8] x) => (float[N, 4, 8, 8] {net.values[-1]})"
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        graph = load(make_model(signature, "\n".join(net.body), net.weights), place)
-        quantize(graph, [{"x": normal((4, 4, 8, 8), seed)} for seed in range(2)], policy)
+        source = make_model(signature, "\n".join(net.body), net.weights)
+        graph = load(source, place)
         feeds = {"x": normal((3, 4, 8, 8), 5)}
+        (float_output,) = run_model(source, feeds).values()
+        (exported,) = run_model(float_model(graph), feeds).values()
+        np.testing.assert_allclose(exported, float_output, rtol=0, atol=1e-5 * float(np.abs(float_output).max()))
+        quantize(graph, [{"x": normal((4, 4, 8, 8), seed)} for seed in range(2)], policy)
         (wanted,) = outputs(graph, feeds).values()
         size = float(np.abs(wanted).max()) + 1e-6
         (fake,) = run_model(fake_quant_model(graph), feeds).values()
