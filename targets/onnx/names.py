@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Value
+from amctc.runtime.lowering.builder import unused_name
 
 
 def value_names(graph: Graph) -> dict[Value, str]:
@@ -13,21 +14,13 @@ def value_names(graph: Graph) -> dict[Value, str]:
     """
     names: dict[Value, str] = {}
     taken: set[str] = set()
+    counts: dict[str, int] = {}
     values = [value for node in reversed(graph.nodes) for value in reversed(node.outputs)]
     inputs = [value for node in graph.nodes if op_def(node).source for value in node.outputs]
     for value in (*inputs, *graph.outputs, *values):
         if value not in names:
-            names[value] = _free(value.blob or value.name, taken)
+            names[value] = unused_name(value.blob or value.name, taken, counts)
     return names
-
-
-def _free(wanted: str, taken: set[str]) -> str:
-    name, count = wanted, 0
-    while name in taken:
-        count += 1
-        name = f"{wanted}.{count}"
-    taken.add(name)
-    return name
 
 
 def one_name_for_sums(graph: Graph, names: dict[Value, str]) -> dict[Value, str]:

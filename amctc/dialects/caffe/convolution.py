@@ -14,6 +14,7 @@ from amctc.dialects.caffe.params import params, with_params
 from amctc.dialects.caffe.spatial import Windows, windows_of
 from amctc.dialects.channels import by_channels, by_channels_transposed
 from amctc.dialects.op import Arity, Linear, LinearChannels, OpDef, OpError, Quantizable, Window
+from amctc.dialects.sums import sums_dtype
 from amctc.ir import Node
 from amctc.ir.node import Shape
 
@@ -157,12 +158,6 @@ def _window(node: Node, shape: Shape) -> Window:
     g = conv_geometry(node, shape)
     pads = tuple((pad, pad) for pad in g.pad)
     return Window(g.axis, g.channels, g.outputs, g.group, g.kernel, g.stride, g.dilation, pads)
-
-
-def sums_dtype(node: Node) -> tuple[str, ...]:
-    """int32 for a linear layer that reads integers, else float32."""
-    found = "int32" if node.inputs[0].dtype.startswith("int") else "float32"
-    return (found,) * len(node.outputs)
 
 
 _CHANNELS = LinearChannels(_split, _join, _channel_axis)

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.dialects.caffe.blobs import axis_of
-from amctc.dialects.caffe.convolution import sums_dtype
 from amctc.dialects.caffe.params import params, with_params
 from amctc.dialects.op import ONE, Linear, LinearChannels, OpDef, OpError, Quantizable
+from amctc.dialects.sums import sums_dtype
 from amctc.ir import Node
 from amctc.ir.node import Shape
 

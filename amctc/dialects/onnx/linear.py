@@ -15,6 +15,7 @@ from amctc.dialects.onnx.inference import infer_node
 from amctc.dialects.onnx.operands import operands
 from amctc.dialects.onnx.windows import conv_window, groups_of, transposed_window
 from amctc.dialects.op import ONE, Arity, Linear, LinearChannels, OpDef, Quantizable, UnknownShape, Window
+from amctc.dialects.sums import sums_dtype
 from amctc.ir import Node
 from amctc.ir.node import Shape
 
@@ -28,11 +29,6 @@ def _infer(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
     if found.shape is None:
         raise UnknownShape
     return (found.shape,)
-
-
-def sums_dtype(node: Node) -> tuple[str, ...]:
-    """int32 for a linear layer that reads integers, else float32."""
-    return ("int32" if node.inputs[0].dtype.startswith("int") else _FLOAT,)
 
 
 def _has_constant_weights(node: Node) -> bool:

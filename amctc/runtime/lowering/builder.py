@@ -149,7 +149,7 @@ class Lowering:
 
     def fresh(self, hint: str) -> str:
         """A name that nothing in this graph has."""
-        return _unused_name(hint, self._taken, self._counts)
+        return unused_name(hint, self._taken, self._counts)
 
     def remember_unsigned(self, value: Value, name: str) -> None:
         """`name` holds an int8 value plus 128 as uint8 (see `unsigned`)."""
@@ -243,10 +243,10 @@ def unique_names(values: Sequence[Value]) -> dict[Value, str]:
     """An ONNX name for each value: `Value.name`, numbered where two would be the same or one is empty."""
     taken: set[str] = set()
     counts: dict[str, int] = {}
-    return {value: _unused_name(value.name or "value", taken, counts) for value in values}
+    return {value: unused_name(value.name or "value", taken, counts) for value in values}
 
 
-def _unused_name(wanted: str, taken: set[str], counts: dict[str, int]) -> str:
+def unused_name(wanted: str, taken: set[str], counts: dict[str, int]) -> str:
     """`wanted` or, if that is taken, the next number behind it; `counts` has the last number of each."""
     name, count = wanted, counts.get(wanted, 0)
     while name in taken:
