@@ -192,5 +192,5 @@ def _remove_unread(graph: Graph, constant: Sequence[Node], by: str) -> None:
             graph.remove(node)
             continue
         for value in node.outputs:
-            if value in read and value not in wanted and node.dialect != ONNX:
+            if value in read and value not in wanted:
                 silence(graph, value, by)

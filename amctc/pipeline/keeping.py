@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from amctc.dialects.onnx.generic import ONNX
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Node, Provenance, Value
 from amctc.pipeline.context import Context
@@ -95,8 +96,13 @@ def merge_chain(graph: Graph, chain: Sequence[Node], by: str) -> None:
 
 
 def silence(graph: Graph, value: Value, by: str) -> None:
-    """Let a Silence read what nobody reads any more, so that it does not become an output of the written network."""
+    """Let a Silence read what nobody reads any more, so that it does not become an output of the written network.
+
+    An ONNX model lists its outputs: there is nothing to keep quiet.
+    """
     producer = value.producer
+    if producer.dialect == ONNX:
+        return
     name = graph.unused_name(f"{producer.name}_silence")
     node = graph.add(name, "caffe.Silence", [value], [], provenance=Provenance(inserted=True), beside=producer)
     node.record(by, f"keeps `{value.blob}`, which no layer needs, from being an output")

@@ -89,3 +89,13 @@ def test_what_passes_compute_becomes_a_constant_of_onnx(tmp_path: Path) -> None:
     clean(graph, "fold-constants")
     assert {node.dialect for node in graph.nodes} == {"onnx"}
     assert (run(graph, {"x": np.zeros((1, 3, 4, 4))})[0] == 1.5).all()
+
+
+def test_what_nobody_reads_any_more_brings_no_layer_of_caffe_in(tmp_path: Path) -> None:
+    text = (
+        "g (float[N, 4, 8, 8] x) => (float[N, 2, 8, 8] y) "
+        "{ a, b = Split <axis = 1, num_outputs = 2> (x) c = Relu (b) y = Relu (a) }"
+    )
+    graph = loaded(model_of(text, 18), tmp_path)
+    clean(graph, "remove-dead")
+    assert [node.op for node in graph.nodes] == ["onnx.Input", "onnx.Split", "onnx.Relu"]
