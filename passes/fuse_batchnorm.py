@@ -52,7 +52,7 @@ class FuseBatchNorm(RewritePass):
         if node is match.first:
             return _linear_obstacle(node, context)
         trait = linear_trait(match.first)
-        found = affine_coefficients(node, trait.out_channels(match.first))
+        found = affine_coefficients(node, trait.out_channels(match.first), output_channel_axis(match.first) or 1)
         if isinstance(found, str) or not _has_integers(match.first, trait):
             return found if isinstance(found, str) else None
         negative = f"a factor is negative, and an integer of `{match.first.name}` is -128, whose opposite INT8 lacks"
@@ -68,7 +68,7 @@ class FuseBatchNorm(RewritePass):
 def fold_affine(linear: Node, node: Node) -> None:
     """Replace the weights and bias of `linear` by those of `node` after `linear`."""
     trait = linear_trait(linear)
-    found = affine_coefficients(node, trait.out_channels(linear))
+    found = affine_coefficients(node, trait.out_channels(linear), output_channel_axis(linear) or 1)
     if isinstance(found, str):
         raise ValueError(found)
     a, b = found
@@ -113,7 +113,7 @@ def _has_integers(linear: Node, trait: Linear) -> bool:
 
 
 def _linear_obstacle(linear: Node, context: Context) -> str | None:
-    if "weight" not in linear.weights:
+    if linear_trait(linear).weight not in linear.weights:
         return f"`{linear.name}` has no weights"
     quantizable = op_def(linear).quantizable
     if _has_integers(linear, linear_trait(linear)) and (quantizable is None or not quantizable.channel_wise):

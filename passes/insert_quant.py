@@ -9,7 +9,7 @@ import numpy as np
 
 from amctc.dialects.shapes import annotate_shapes
 from amctc.dialects.table import op_def
-from amctc.dialects.traits import inner_products
+from amctc.dialects.traits import inner_products, output_channel_axis
 from amctc.ir import Graph, InputQuant, Node, NodeQuant, Provenance, Use, Value, WeightQuant
 from amctc.pipeline.context import Context
 from amctc.pipeline.pass_ import Pass
@@ -103,11 +103,15 @@ class InsertQuant(Pass):
             raise ValueError(f"{node.name!r} has not been calibrated")
         deq_scale = np.float32(data.scale) * scale_w
         name = graph.unused_name(f"{node.name}.dequant")
+        attrs: dict[str, Plain] = {"layer": node.name, "bits": weight.bits}
+        axis = output_channel_axis(node)
+        if axis is not None and axis != 1 and scale_w.size > 1:
+            attrs["axis"] = axis
         dequantize = graph.insert_after(
             node.output,
             name,
             "quant.Dequantize",
-            attrs={"layer": node.name, "bits": weight.bits},
+            attrs=attrs,
             weights={"deq_scale": deq_scale.astype(np.float32)},
             provenance=_INSERTED,
         )

@@ -13,6 +13,7 @@ from amctc.ir import Node, Value
 from amctc.ir.node import Shape
 
 if TYPE_CHECKING:
+    from amctc.dialects.kin import Kin
     from amctc.dialects.recurrent_grids import RecurrentGrids
 
 
@@ -148,7 +149,7 @@ class Recurrent:
 
 @dataclass(frozen=True)
 class Affine:
-    """At inference the op is y = a*x + b with one a and one b a channel of axis 1.
+    """At inference the op is y = a*x + b with one a and one b a channel, which is axis 1 if `axis` says nothing else.
 
     `coefficients(node, channels)` gives (a, b) as float64 vectors, or the reason (a sentence) why
     this node is not such a map (another axis, a second input, statistics of the batch).
@@ -157,6 +158,8 @@ class Affine:
     coefficients: Callable[[Node, int], tuple[NDArray[np.float64], NDArray[np.float64]] | str]
     become: Callable[[Node, NDArray[np.float32], NDArray[np.float32]], None] | None = None
     """Turn the node into its dialect's layer of such a map, with this a and this b for each channel of axis 1."""
+    axis: Callable[[Node], int] = lambda node: 1
+    """The axis of the channels, where the layout of the data is not the usual one."""
 
 
 @dataclass(frozen=True)
@@ -276,6 +279,8 @@ class OpDef:
     """The bounds between which the op holds its only input, where that is all it does."""
     keeps_grid: Callable[[Node], bool] = lambda node: False
     """Whether each element of the outputs is one of an input's elements, or 0: what lies on a grid stays on it."""
+    kin: Callable[[Node], Kin] | None = None
+    """The layer of another dialect that a node is like; raises `NoKin` or `OpError`."""
     integer: bool = False
     """It quantizes, or computes on what is quantized: a model that has it is no float model."""
     notes: str = ""

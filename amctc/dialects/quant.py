@@ -63,7 +63,7 @@ QUANT_OPS: tuple[OpDef, ...] = (
         inputs=ONE,
         outputs=ONE,
         infer=_same,
-        notes="weights: deq_scale float32 [C] or [1]; the channel axis is 1",
+        notes="weights: deq_scale float32 [C] or [1]; attrs: axis, that of the channels, 1 where it is left out",
     ),
     OpDef(
         name="quant.AntiQuantize",

@@ -7,6 +7,8 @@ from functools import cache, lru_cache
 from types import MappingProxyType
 
 from amctc.dialects.custom import CAFFE, OPS, custom_row
+from amctc.dialects.ge.generic import generic_row as unknown_ge_row
+from amctc.dialects.ge.prototype import GE
 from amctc.dialects.onnx.generic import ONNX, generic_row, is_known_type
 from amctc.dialects.op import OpDef
 from amctc.ir import Node
@@ -16,10 +18,11 @@ from amctc.ir import Node
 def builtin_ops() -> Mapping[str, OpDef]:
     """The ops that come with amctc, by `dialect.Type`."""
     from amctc.dialects.caffe import CAFFE_OPS
+    from amctc.dialects.ge.ops import GE_OPS
     from amctc.dialects.onnx import ONNX_OPS
     from amctc.dialects.quant import QUANT_OPS
 
-    rows = (*CAFFE_OPS, *ONNX_OPS, *QUANT_OPS)
+    rows = (*CAFFE_OPS, *ONNX_OPS, *GE_OPS, *QUANT_OPS)
     table = {row.name: row for row in rows}
     if len(table) != len(rows):
         raise ValueError("two rows of the op table have one name")
@@ -47,6 +50,8 @@ def op_def(node: Node) -> OpDef:
         return row.variant(node) or row
     if node.dialect == ONNX:
         return generic_row(node.op)
+    if node.dialect == GE:
+        return unknown_ge_row(node.op)
     if node.dialect != CAFFE:
         raise KeyError(node.op)
     return custom_row(node.op)

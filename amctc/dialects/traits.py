@@ -84,11 +84,15 @@ def weight_from_rows(node: Node, rows: NDArray[np.generic]) -> NDArray[np.generi
     return rows if row.linear is None else row.linear.from_output_channel(node, rows)
 
 
-def affine_coefficients(node: Node, channels: int) -> tuple[NDArray[np.float64], NDArray[np.float64]] | str:
-    """(a, b) as float64 [channels] with y = a*x + b, or the reason why the node is not such a map."""
+def affine_coefficients(
+    node: Node, channels: int, axis: int = 1
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | str:
+    """(a, b) as float64 [channels] with y = a*x + b along an axis, or the reason why the node is not such a map."""
     trait = op_def(node).affine
     if trait is None:
         return f"{node.type} is not a map of each channel"
+    if trait.axis(node) != axis:
+        return f"its channels are not on axis {axis}"
     return trait.coefficients(node, channels)
 
 

@@ -22,18 +22,20 @@ class Reading(TypedDict, total=False):
     """Files that declare the messages of the user's own Caffe layers."""
 
 
-CAFFE, ONNX = "caffe", "onnx"
+CAFFE, ONNX, GE = "caffe", "onnx", "ge"
 _CAFFE_ENDINGS = (".prototxt", ".txt", ".pbtxt", ".caffemodel", ".binaryproto", ".pb")
 
 
 def format_of(model: str | Path) -> str:
-    """The format of a model file, `caffe` or `onnx`, by the ending of its name; else `DiagnosticError` (AM331)."""
+    """The format of a model file, `caffe`, `onnx` or `ge`, by its name; else `DiagnosticError` (AM331)."""
     ending = Path(model).suffix.lower()
+    if ending == ".air":
+        return GE
     if ending in _CAFFE_ENDINGS:
         return CAFFE
     if ending == ".onnx":
         return ONNX
-    help = "this version reads Caffe models, a `.prototxt` and its `.caffemodel`, and `.onnx` files"
+    help = "this version reads Caffe models, a `.prototxt` and its `.caffemodel`, `.onnx` and `.air` files"
     raise error("AM331", f"`{ending or model}` is not a model format that is read", file=str(model), help=help)
 
 
@@ -58,8 +60,12 @@ def load_model(
             model, weights, collector, state=state, keep_training=keep_training, custom_protos=custom_protos
         )
     if weights is not None:
-        help = "an ONNX model has its weights in its own file, or names the files that they lie in"
-        raise error("AM331", "an ONNX model takes no weights file", file=str(weights), help=help)
+        help = "the model has its weights in its own file, or names the files that they lie in"
+        raise error("AM331", "only a Caffe model takes a weights file", file=str(weights), help=help)
+    if format_of(model) == GE:
+        from amctc.frontends.ge import load_ge
+
+        return load_ge(model, collector)
     from amctc.frontends.onnx import load_onnx
 
     return load_onnx(model, collector)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -74,6 +74,16 @@ class Lowering:
 
     def __post_init__(self) -> None:
         self._taken.update(self.names.values())
+
+    def apart(
+        self,
+        shapes: Mapping[Value, Shape],
+        dtypes: Mapping[Value, str],
+        names: Mapping[Value, str],
+        unsigned: Mapping[Value, str],
+    ) -> Lowering:
+        """The same ONNX graph, with other values to be read and written: those of a small graph beside the own one."""
+        return replace(self, shapes=shapes, dtypes=dtypes, names=dict(names), _unsigned=dict(unsigned))
 
     # -- reading ---------------------------------------------------------------------------------
 

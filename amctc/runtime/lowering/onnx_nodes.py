@@ -140,7 +140,8 @@ def _lower_recurrent(low: Lowering, node: Node) -> None:
     )
 
 
-def _lower_constant(low: Lowering, node: Node) -> None:
+def lower_constant(low: Lowering, node: Node) -> None:
+    """A constant that is a value."""
     low.emit("Identity", [low.constant(node.weights["value"], f"{node.name}.value")], low.name(node.output))
 
 
@@ -151,7 +152,7 @@ def _lower_input(low: Lowering, node: Node) -> None:
 ONNX_RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "onnx.Input": _lower_input,
-        "onnx.Constant": _lower_constant,
+        "onnx.Constant": lower_constant,
         "onnx.Conv": _lower_convolution,
         "onnx.ConvTranspose": _lower_convolution,
         "onnx.Gemm": _lower_gemm,

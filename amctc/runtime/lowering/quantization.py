@@ -46,16 +46,25 @@ def _limits(low: Lowering, node: Node, lowest: int, highest: int) -> tuple[str, 
 
 
 def lower_dequantize(low: Lowering, node: Node) -> None:
-    """float32(x) * deq_scale along axis 1."""
+    """float32(x) * deq_scale along the axis of the channels."""
     factors = weight_of(node, "deq_scale").astype(np.float32, copy=False).reshape(-1)
-    spread = factors.reshape(deq_scale_shape(factors.size, _rank(low, node.inputs[0]) if factors.size > 1 else 0))
+    rank = _rank(low, node.inputs[0]) if factors.size > 1 else 0
+    spread = factors.reshape(deq_scale_shape(factors.size, rank, dequantize_axis(node)))
     constant = low.constant(spread, f"{node.name}.deq_scale")
     low.emit("Mul", [_as_float(low, node), constant], low.name(node.output))
 
 
-def deq_scale_shape(count: int, rank: int) -> Shape:
-    """The shape in which `count` factors are broadcast: along axis 1, or as one number."""
-    return () if count == 1 else (1, count) + (1,) * (rank - 2)
+def deq_scale_shape(count: int, rank: int, axis: int = 1) -> Shape:
+    """The shape in which `count` factors are broadcast: along an axis, or as one number."""
+    if count == 1:
+        return ()
+    return tuple(count if place == axis % rank else 1 for place in range(rank))
+
+
+def dequantize_axis(node: Node) -> int:
+    """The axis of the channels of a Dequantize."""
+    found = node.attrs.get("axis", 1)
+    return found if isinstance(found, int) else 1
 
 
 def _rank(low: Lowering, sums: Value) -> int:

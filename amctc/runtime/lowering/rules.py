@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from amctc.dialects.onnx.generic import ONNX
+from amctc.dialects.table import op_def
 from amctc.ir import Node
 from amctc.runtime.lowering import affine, elementwise, quantization
 from amctc.runtime.lowering.builder import Lowering, Rule
 from amctc.runtime.lowering.convolution import lower_convolution, lower_deconvolution
 from amctc.runtime.lowering.detection import DETECTION_RULES
 from amctc.runtime.lowering.inner_product import lower_inner_product
+from amctc.runtime.lowering.kin import lower_kin, relation_of
 from amctc.runtime.lowering.matrix import MATRIX_RULES
 from amctc.runtime.lowering.movement import MOVEMENT_RULES
-from amctc.runtime.lowering.onnx_nodes import ONNX_RULES, lower_as_it_is
+from amctc.runtime.lowering.onnx_nodes import ONNX_RULES, lower_as_it_is, lower_constant
 from amctc.runtime.lowering.pooling import lower_pooling
 from amctc.runtime.lowering.reduction import REDUCTION_RULES
 from amctc.runtime.lowering.unary import UNARY_RULES
@@ -27,6 +29,8 @@ def _source(low: Lowering, node: Node) -> None:
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "caffe.Input": _source,
+        "ge.Data": _source,
+        "ge.Const": lower_constant,
         "caffe.Convolution": lower_convolution,
         "caffe.DepthwiseConv": lower_convolution,
         "caffe.Deconvolution": lower_deconvolution,
@@ -66,7 +70,17 @@ RULES: Mapping[str, Rule] = MappingProxyType(
 
 
 def rule_of(node: Node) -> Rule:
-    """The rule for a node: that of its op, for an ONNX op without one its own form. KeyError where there is none."""
+    """The rule for a node: that of its op, for an ONNX op without one its own form. KeyError where there is none.
+
+    A node that is like another dialect's layer is written by the rule of this.
+    """
     if node.dialect == ONNX and node.op not in RULES:
         return lower_as_it_is
+    if node.op not in RULES and op_def(node).kin is not None:
+        return _lower_as_kin
     return RULES[node.op]
+
+
+def _lower_as_kin(low: Lowering, node: Node) -> None:
+    relation = relation_of(node, [low.shapes.get(value) for value in node.inputs])
+    lower_kin(low, node, rule_of(relation.node), relation)

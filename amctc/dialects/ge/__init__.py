@@ -1,0 +1,1 @@
+"""The ge dialect: ops of Ascend's Graph Engine. Their rows are gathered in `ops`."""

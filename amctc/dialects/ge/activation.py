@@ -1,0 +1,23 @@
+"""Functions of single elements."""
+
+from __future__ import annotations
+
+from amctc.dialects.ge.fields import number
+from amctc.dialects.ge.rows import kin_row
+from amctc.dialects.kin import Kin
+from amctc.dialects.op import OpDef
+from amctc.ir import Node
+
+
+def _relu(node: Node) -> Kin:
+    return Kin("caffe.ReLU")
+
+
+def _leaky_relu(node: Node) -> Kin:
+    return Kin("caffe.ReLU", {"relu_param": {"negative_slope": number(node, "negative_slope")}})
+
+
+ACTIVATION_OPS: tuple[OpDef, ...] = (
+    kin_row("Relu", _relu, "caffe.ReLU"),
+    kin_row("LeakyRelu", _leaky_relu, "caffe.ReLU"),
+)

@@ -1,0 +1,148 @@
+"""GE's quant ops as the quant dialect: AscendQuant, AscendDequant, AscendAntiQuant and AscendWeightQuant.
+
+`targets/ge` is the other direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amctc.air.data_types import CPP_NUMBERS
+from amctc.air.plain_messages import plain_attribute
+from amctc.air.schema import OpDef
+from amctc.diagnostics import DiagnosticError, error
+from amctc.dialects.ge.prototype import GE, prototype_of
+from amctc.dialects.ge.slots import AIR, NHWC
+from amctc.frontends.ge.edges import Edge
+from amctc.ir import Graph, Node, Provenance, Value
+from amctc.ir.node import Array
+from amctc.quant.deq_scale import unpack_deq_scale
+from amctc.quant.grid import grid_limits
+from amctc.text.plain import Plain
+
+WEIGHT_QUANT = "AscendWeightQuant"
+ASCEND_OPS = frozenset({"AscendQuant", "AscendDequant", "AscendAntiQuant"})
+_BITS = {CPP_NUMBERS["DT_INT8"]: 8, CPP_NUMBERS["DT_INT16"]: 16}
+
+
+@dataclass(frozen=True)
+class WeightQuant:
+    """An AscendWeightQuant that gives an op its weights: its own name, and that of the Const it reads."""
+
+    name: str
+    constant: str
+
+
+def weight_quant(edge: Edge, values: Mapping[tuple[str, int], Value], graph: Graph) -> WeightQuant | None:
+    """The AscendWeightQuant that an edge comes from; None for any other op.
+
+    Raises `DiagnosticError` (AM353) where it has an offset: weights are symmetric here.
+    """
+    value = values.get((edge.source, edge.output))
+    if value is None or value.producer.op != f"{GE}.{WEIGHT_QUANT}":
+        return None
+    node = value.producer
+    offset, constants = node.weights.get("offset"), node.attrs.get(AIR)
+    names = constants.get("constants") if isinstance(constants, dict) else None
+    found = names.get("x") if isinstance(names, dict) else None
+    if offset is None or offset.any() or not isinstance(found, dict):
+        message = f"the node `{node.name}` ({WEIGHT_QUANT}) has weights that are not constant, or offsets of them"
+        raise error("AM353", message, help="weights have no offsets here: quantize them symmetrically")
+    return WeightQuant(node.name, str(found["name"]))
+
+
+def ascend_node(
+    graph: Graph,
+    op: OpDef,
+    inputs: list[Value],
+    weights: Mapping[str, Array],
+    air: Mapping[str, Plain],
+    provenance: Provenance,
+) -> Node:
+    """A node of the quant dialect. Raises `DiagnosticError` (AM353) where the op is not as it should be."""
+    if len(inputs) != 1 or len(op.output_desc) != 1:
+        raise _wrong(op, "must read one value, and give one")
+    attrs: dict[str, Plain] = {AIR: dict(air)}
+    root = bool(_stated(op, "sqrt_mode"))
+    if op.type == "AscendDequant":
+        blobs = {"deq_scale": _factors(op, weights.get("deq_scale"), root)}
+        if _channels_are_last(inputs[0].producer, air):
+            attrs["axis"] = -1
+        return graph.add(
+            op.name, "quant.Dequantize", inputs, [op.name], attrs=attrs, weights=blobs, provenance=provenance
+        )
+    factor, offset = np.float32(_number(op, "scale")), _number(op, "offset")
+    factor = factor * factor if root else factor
+    bits = _BITS.get(int(_number(op, "dst_type"))) if op.type == "AscendQuant" else _bits_of(inputs[0])
+    with np.errstate(all="ignore"):
+        inverse = np.float32(1) / factor
+    if bits is None or not (0 < factor < np.inf and inverse < np.inf):
+        raise _wrong(op, "needs a positive `scale`, and a `dst_type` of DT_INT8 or DT_INT16")
+    if op.type == "AscendAntiQuant":
+        # This op adds its offset.
+        offset = -offset
+    low, high = grid_limits(bits)
+    if not low <= offset <= high or offset != int(offset):
+        raise _wrong(op, f"has the offset {offset:g}, which {bits} bits do not hold")
+    if op.type == "AscendQuant" and _stated(op, "round_mode") != "Round":
+        raise _wrong(op, "does not round to the nearest integer")
+    quantizes = op.type == "AscendQuant"
+    attrs |= {"scale": float(inverse if quantizes else factor), "offset": int(offset), "bits": bits}
+    return graph.add(
+        op.name,
+        "quant.Quantize" if quantizes else "quant.AntiQuantize",
+        inputs,
+        [op.name],
+        attrs=attrs,
+        provenance=provenance,
+    )
+
+
+def _channels_are_last(layer: Node, air: Mapping[str, Plain]) -> bool:
+    return air.get("format") == NHWC or layer.op in (f"{GE}.BatchMatMul", f"{GE}.BatchMatMulV2")
+
+
+def _factors(op: OpDef, found: Array | None, root: bool) -> NDArray[np.float32]:
+    """What an AscendDequant multiplies with: float32 [1] or [channels]."""
+    if found is None:
+        raise _wrong(op, "has no constant `deq_scale`")
+    if found.dtype == np.float16:
+        factors = found.astype(np.float32).reshape(-1)
+    elif found.dtype == np.uint64:
+        words = unpack_deq_scale(found.reshape(-1).astype(np.uint64))
+        if words.shift.any() or words.offset_w.any():
+            raise _wrong(op, "has a `deq_scale` with shifts or offsets, which only hardware computes with")
+        factors = words.scale
+    else:
+        raise _wrong(op, f"has a `deq_scale` of {found.dtype}, where uint64 or float16 is expected")
+    if bool(_stated(op, "relu_flag")):
+        raise _wrong(op, "has `relu_flag`, which is not read: put a Relu behind it")
+    return factors * factors if root else factors
+
+
+def _bits_of(value: Value) -> int:
+    return 16 if value.dtype == "int16" else 8
+
+
+def _stated(op: OpDef, name: str) -> Plain | None:
+    """An attribute, or the default of the op's prototype."""
+    prototype = prototype_of(op.type)
+    known = prototype.attributes.get(name) if prototype is not None else None
+    if name in op.attr:
+        return plain_attribute(op.attr[name], known.type if known is not None else None)
+    return known.default if known is not None else None
+
+
+def _number(op: OpDef, name: str) -> float:
+    found = _stated(op, name)
+    if not isinstance(found, int | float) or found != found:
+        raise _wrong(op, f"needs a number as its `{name}`")
+    return float(found)
+
+
+def _wrong(op: OpDef, what: str) -> DiagnosticError:
+    return error("AM353", f"the node `{op.name}` ({op.type}) {what}")

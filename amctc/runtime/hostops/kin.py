@@ -1,0 +1,62 @@
+"""Nodes that are run as a layer of another dialect, where that layer is a host op."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from amctc.dialects.kin import NoKin, Relation, kin_of, result_dtype, to_nchw, to_nchw_axes, to_nhwc_axes
+from amctc.dialects.op import OpError
+from amctc.dialects.table import op_def
+from amctc.ir import Node, Value
+from amctc.ir.node import Shape
+from amctc.runtime.hostops.host_op import Arrays, HostOp, Run
+from amctc.runtime.lowering.kin import relation_of
+
+
+def kin_host_op(host_ops: Sequence[HostOp]) -> HostOp:
+    """The host op that runs every node whose kin is run by one of these."""
+
+    def host_op_of(relation: Relation, dtypes: Mapping[Value, str]) -> HostOp | None:
+        return next((op for op in host_ops if op.applies(relation.node, dtypes)), None)
+
+    def applies(node: Node, dtypes: Mapping[Value, str]) -> bool:
+        if op_def(node).kin is None:
+            return False
+        try:
+            relation = kin_of(node)
+        except (NoKin, OpError):
+            return False
+        return host_op_of(relation, _dtypes(relation)) is not None
+
+    def begin(node: Node) -> Run:
+        relation = relation_of(node)
+        op = host_op_of(relation, _dtypes(relation))
+        if op is None:
+            raise ValueError(f"{node.name!r} is run by no host op")
+        started = op.start(relation.node)
+
+        def run(inputs: Arrays, shapes: tuple[Shape, ...]) -> Arrays:
+            pairs = zip(relation.inputs, relation.node.inputs, strict=True)
+            given = tuple(inputs[index].astype(stand_in.dtype, copy=False) for index, stand_in in pairs)
+            wanted = tuple(shapes[index] for index in relation.outputs)
+            if relation.moved:
+                given = (np.ascontiguousarray(given[0].transpose(to_nchw_axes(given[0].ndim))), *given[1:])
+                found = started(given, tuple(map(to_nchw, wanted)))
+                found = tuple(np.ascontiguousarray(array.transpose(to_nhwc_axes(array.ndim))) for array in found)
+            else:
+                found = started(given, wanted)
+            results = zip(found, relation.node.outputs, strict=True)
+            return tuple(array.astype(result_dtype(node, relation, made), copy=False) for array, made in results)
+
+        return run
+
+    def run(node: Node, inputs: Arrays, shapes: tuple[Shape, ...]) -> Arrays:
+        return begin(node)(inputs, shapes)
+
+    return HostOp("layer of another dialect", applies, run, begin)
+
+
+def _dtypes(relation: Relation) -> dict[Value, str]:
+    return {value: value.dtype for value in (*relation.node.inputs, *relation.node.outputs)}

@@ -1,0 +1,1 @@
+"""Target `ge`: graphs for Ascend's Graph Engine."""

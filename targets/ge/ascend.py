@@ -1,0 +1,92 @@
+"""The quant dialect in GE's words: AscendQuant, AscendDequant and AscendAntiQuant.
+
+`amctc/frontends/ge/ascend.py` is the other direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amctc.air.data_types import CPP_NUMBERS
+from amctc.ir import Node, Value
+from amctc.ir.node import Array
+from amctc.quant.deq_scale import pack_deq_scale
+from amctc.runtime.lowering.quantization import grid_of
+from amctc.text.plain import Plain
+
+_FP16_LARGEST = np.float32(65504)
+_FP16_SMALLEST = np.float32(2**-24)
+
+
+@dataclass(frozen=True)
+class AscendForm:
+    """How the quantized graph is spelled. `weight_quant`: an AscendWeightQuant behind each integer filter."""
+
+    weight_quant: bool = False
+
+
+@dataclass(frozen=True)
+class Written:
+    """One op of GE: its inputs, values or constants, by the names of their slots."""
+
+    type: str
+    inputs: Sequence[tuple[str, Value | Array]]
+    attributes: Mapping[str, Plain]
+    outputs: Sequence[str] = ("y",)
+
+
+def leaves_half(scales: NDArray[np.float32]) -> bool:
+    """Whether one of these positive numbers is beyond what float16 holds: 2^-24 to 65504."""
+    return bool((scales > _FP16_LARGEST).any() or (scales < _FP16_SMALLEST).any())
+
+
+def _rooted(scales: NDArray[np.float32]) -> tuple[NDArray[np.float32], bool]:
+    """The scales or, where these leave float16's range, their roots."""
+    return (np.sqrt(scales), True) if leaves_half(scales) else (scales, False)
+
+
+def _quantize(node: Node, form: AscendForm) -> Written:
+    scale, offset, bits = grid_of(node)
+    # AscendQuant multiplies with its scale.
+    factor, root = _rooted(np.array([np.float32(1) / scale], np.float32))
+    attributes: dict[str, Plain] = {
+        "scale": float(factor[0]),
+        "offset": float(offset),
+        "sqrt_mode": root,
+        "round_mode": "Round",
+        "dst_type": CPP_NUMBERS["DT_INT8" if bits <= 8 else "DT_INT16"],
+    }
+    return Written("AscendQuant", [("x", node.inputs[0])], attributes)
+
+
+def _anti_quantize(node: Node, form: AscendForm) -> Written:
+    scale, offset, _ = grid_of(node)
+    factor, root = _rooted(np.array([scale], np.float32))
+    # AscendAntiQuant adds its offset.
+    attributes: dict[str, Plain] = {
+        "scale": float(factor[0]),
+        "offset": float(-offset),
+        "dtype": CPP_NUMBERS["DT_FLOAT"],
+        "sqrt_mode": root,
+    }
+    return Written("AscendAntiQuant", [("x", node.inputs[0])], attributes)
+
+
+def _dequantize(node: Node, form: AscendForm) -> Written:
+    factors, root = _rooted(node.weights["deq_scale"].astype(np.float32).reshape(-1))
+    attributes: dict[str, Plain] = {"sqrt_mode": root, "relu_flag": False, "dtype": CPP_NUMBERS["DT_FLOAT"]}
+    return Written("AscendDequant", [("x", node.inputs[0]), ("deq_scale", pack_deq_scale(factors))], attributes)
+
+
+Rule: TypeAlias = Callable[[Node, AscendForm], Written]
+
+QUANT_RULES: Mapping[str, Rule] = MappingProxyType(
+    {"quant.Quantize": _quantize, "quant.AntiQuantize": _anti_quantize, "quant.Dequantize": _dequantize}
+)
+"""By op of the quant dialect."""

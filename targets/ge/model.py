@@ -1,0 +1,195 @@
+"""A graph of the ge dialect, with the quant dialect in it, as a ModelDef."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from amctc.air.plain_messages import attribute_message, fill_message
+from amctc.air.schema import ModelDef, OpDef, new
+from amctc.air.tensors import make_tensor
+from amctc.dialects.ge.prototype import GE, port_names, prototype_of, prototypes
+from amctc.dialects.ge.slots import about, operands, slot_names, slot_of
+from amctc.ir import Graph, Node, Value
+from amctc.ir.node import Array
+from amctc.targets.ge.ascend import QUANT_RULES, AscendForm
+from amctc.targets.ge.layouts import value_layout, weight_layout
+from amctc.targets.ge.op_message import Slot, Tensor, op_message
+from amctc.text.plain import Plain
+
+_MODEL_ATTRIBUTES: Mapping[str, Plain] = {
+    **dict.fromkeys(("memory_size", "p2p_memory_size", "stream_num", "event_num", "label_num", "weight_size"), 0),
+    "target_type": "MINI",
+}
+"""What `Graph::SaveToFile` gives every model."""
+
+
+def model_message(graph: Graph, form: AscendForm) -> ModelDef:
+    """The message of a graph. Ops, constants and edges keep the names that they came with."""
+    return _Writer(graph, form).write()
+
+
+class _Writer:
+    """Writes one graph; `_constants` are the names of the Const ops written so far, by what they hold."""
+
+    def __init__(self, graph: Graph, form: AscendForm) -> None:
+        self._graph = graph
+        self._form = form
+        self._ops: list[OpDef] = []
+        self._taken = {node.name for node in graph.nodes}
+        self._constants: dict[tuple[str, int], str] = {}
+        self._held: list[Array] = []
+        self._data = 0
+
+    def write(self) -> ModelDef:
+        graph = self._graph
+        for node in graph.nodes:
+            self._node(node)
+        outputs = [_edge(value) for value in graph.outputs]
+        self._net_output(outputs)
+        model = new("ModelDef")
+        stated = graph.attrs.get("model")
+        fill_message(model, stated if isinstance(stated, dict) else {})
+        if not isinstance(stated, dict):
+            for key, value in _MODEL_ATTRIBUTES.items():
+                model.attr[key].CopyFrom(attribute_message(value))
+        root = model.graph.add()
+        rest = graph.attrs.get("graph")
+        fill_message(root, rest if isinstance(rest, dict) else {})
+        root.name = graph.name or "graph"
+        if not isinstance(rest, dict):
+            root.input.extend(f"{op.name}:0" for op in self._ops if op.type == "Data")
+        root.output.extend(outputs)
+        root.op.extend(_numbered(self._ops))
+        subgraphs = graph.attrs.get("subgraphs")
+        for subgraph in subgraphs if isinstance(subgraphs, tuple) else ():
+            fill_message(model.graph.add(), subgraph if isinstance(subgraph, dict) else {})
+        return model
+
+    # -- ops -------------------------------------------------------------------------------------
+
+    def _node(self, node: Node) -> None:
+        if node.op == f"{GE}.Const":
+            self._constant_op(node.name, node.weights["value"], "ND", _rest(about(node)))
+            return
+        if node.op in QUANT_RULES:
+            written = QUANT_RULES[node.op](node, self._form)
+            slots = [
+                Slot(name, _edge(given), _tensor(given))
+                if isinstance(given, Value)
+                else self._constant(node, name, name, given, f"{node.name}_{name}")
+                for name, given in written.inputs
+            ]
+            self._write(node, written.type, slots, written.attributes, written.outputs)
+            return
+        slots = [self._slot(node, name, each) for name, each in zip(slot_names(node), operands(node), strict=True)]
+        attributes = {key: value for key, value in node.attrs.items() if key != "air"}
+        if node.type == "Data":
+            if _rest(about(node)) is None:
+                attributes.setdefault("index", self._data)
+            self._data += 1
+            slots = [Slot(slots[0].name, "", _tensor(node.output))]
+        self._write(node, node.type, slots, attributes, _output_names(node))
+
+    def _write(
+        self,
+        node: Node,
+        type: str,
+        slots: Sequence[Slot],
+        attributes: Mapping[str, Plain],
+        outputs: Sequence[str],
+    ) -> None:
+        pairs = [(name, _tensor(value)) for name, value in zip(outputs, node.outputs, strict=True)]
+        controls = tuple(name for name in _texts(about(node).get("controls")) if name in self._taken)
+        self._ops.append(op_message(node.name, type, slots, pairs, attributes, controls, _rest(about(node))))
+
+    def _slot(self, node: Node, name: str, operand: Value | str | None) -> Slot:
+        if operand is None:
+            return Slot(name)
+        if isinstance(operand, Value):
+            return Slot(name, _edge(operand), _tensor(operand))
+        return self._constant(node, name, operand, node.weights[operand], f"{node.name}_{slot_of(node.type, operand)}")
+
+    # -- constants -------------------------------------------------------------------------------
+
+    def _constant(self, node: Node, slot: str, role: str, array: Array, wanted: str) -> Slot:
+        """A slot that a Const op fills; several that hold one array under one name share the op."""
+        known = about(node).get("constants")
+        entry = known.get(role) if isinstance(known, dict) else None
+        stated = entry if isinstance(entry, dict) else {}
+        layout = weight_layout(node, slot)
+        name = str(stated.get("name") or wanted)
+        key = (name, id(array))
+        if key not in self._constants:
+            self._held.append(array)
+            self._constants[key] = self._free(name)
+            self._constant_op(self._constants[key], array, layout, _rest(stated))
+        return Slot(slot, f"{self._constants[key]}:0", Tensor(array.shape, array.dtype.name, layout), constant=True)
+
+    def _constant_op(self, name: str, array: Array, layout: str, rest: Mapping[str, Plain] | None) -> None:
+        tensor = make_tensor(array, layout)
+        described = Tensor(array.shape, array.dtype.name, layout)
+        op = op_message(name, "Const", (), [("y", described)], {}, (), rest)
+        if "value" not in op.attr:
+            op.attr["value"].t.desc.CopyFrom(tensor.desc)
+        elif op.attr["value"].t.desc.dtype != tensor.desc.dtype or op.attr["value"].t.desc.shape != tensor.desc.shape:
+            op.attr["value"].t.desc.CopyFrom(tensor.desc)
+        op.attr["value"].t.data = tensor.data
+        self._ops.append(op)
+
+    def _free(self, wanted: str) -> str:
+        name, count = wanted, 0
+        while name in self._taken:
+            count += 1
+            name = f"{wanted}_{count}"
+        self._taken.add(name)
+        return name
+
+    def _net_output(self, outputs: Sequence[str]) -> None:
+        stated = self._graph.attrs.get("net_output")
+        if not isinstance(stated, dict):
+            return
+        names = _texts(stated.get("slots"))
+        if len(names) != len(outputs):
+            names = port_names(prototypes()["NetOutput"].inputs, len(outputs))
+        pairs = zip(names, outputs, self._graph.outputs, strict=True)
+        slots = [Slot(name, edge, _tensor(value)) for name, edge, value in pairs]
+        attributes = stated.get("attrs")
+        given = attributes if isinstance(attributes, dict) else {}
+        self._ops.append(op_message(str(stated["name"]), "NetOutput", slots, (), given, (), _rest(stated)))
+
+
+def _numbered(ops: Sequence[OpDef]) -> Sequence[OpDef]:
+    """The ops in the order of their own numbers where these are of one file; else numbered as they stand."""
+    numbers = [op.id for op in ops]
+    if sorted(numbers) == list(range(len(ops))):
+        return sorted(ops, key=lambda op: int(op.id))
+    for number, op in enumerate(ops):
+        op.id = number
+    return ops
+
+
+def _edge(value: Value) -> str:
+    return f"{value.producer.name}:{value.index}"
+
+
+def _tensor(value: Value) -> Tensor:
+    return Tensor(value.shape, value.dtype, value_layout(value))
+
+
+def _rest(stated: Mapping[str, Plain]) -> Mapping[str, Plain] | None:
+    found = stated.get("op")
+    return found if isinstance(found, dict) else None
+
+
+def _texts(value: Plain | None) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, tuple) else ()
+
+
+def _output_names(node: Node) -> tuple[str, ...]:
+    stated = _texts(about(node).get("outputs"))
+    if len(stated) == len(node.outputs):
+        return stated
+    prototype = prototype_of(node.type)
+    return port_names(prototype.outputs if prototype is not None else (), len(node.outputs))
+
+
