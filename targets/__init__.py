@@ -2,6 +2,7 @@
 
 TARGETS = {
     "caffe": "amctc.targets.caffe.target:CaffeTarget",
+    "ge": "amctc.targets.ge.target:GeTarget",
     "onnx": "amctc.targets.onnx.target:OnnxTarget",
 }
 """Name -> `module:Class`."""

@@ -18,7 +18,12 @@ _LISTS = {
     "VT_LIST_STRING": "s",
 }
 """The lists that become tuples, and the fields that hold them."""
-_TYPES = {"ListInt": "VT_LIST_INT", "ListFloat": "VT_LIST_FLOAT", "ListBool": "VT_LIST_BOOL", "ListString": "VT_LIST_STRING"}
+_TYPES = {
+    "ListInt": "VT_LIST_INT",
+    "ListFloat": "VT_LIST_FLOAT",
+    "ListBool": "VT_LIST_BOOL",
+    "ListString": "VT_LIST_STRING",
+}
 _SCALARS = frozenset("ifbs")
 
 
@@ -27,7 +32,7 @@ def plain_message(message: Message) -> dict[str, Plain]:
     found: dict[str, Plain] = {}
     for field, value in message.ListFields():
         if _is_map(field):
-            found[field.name] = {str(key): _plain_item(_map_value(field), value[key]) for key in sorted(value)}
+            found[field.name] = {str(key): _plain_item(_map_part(field, "value"), value[key]) for key in sorted(value)}
         elif field.is_repeated:
             found[field.name] = tuple(_plain_item(field, item) for item in value)
         else:
@@ -38,7 +43,8 @@ def plain_message(message: Message) -> dict[str, Plain]:
 def fill_message(message: Message, plain: Mapping[str, Plain]) -> Any:
     """Set the fields of a message from what `plain_message` gave of one; the message. ValueError for what is none."""
     for name, value in plain.items():
-        field = message.DESCRIPTOR.fields_by_name.get(name)
+        fields: Mapping[str, Any] = message.DESCRIPTOR.fields_by_name
+        field: FieldDescriptor | None = fields.get(name)
         if field is None:
             raise ValueError(f"{message.DESCRIPTOR.name} has no field `{name}`")
         target: Any = getattr(message, name)
@@ -147,15 +153,21 @@ def _is_map(field: FieldDescriptor) -> bool:
     return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 
-def _map_value(field: FieldDescriptor) -> FieldDescriptor:
-    return field.message_type.fields_by_name["value"]
+def _map_part(field: FieldDescriptor, part: str) -> FieldDescriptor:
+    """The field of a map's keys (`key`) or values (`value`)."""
+    entry = field.message_type
+    if entry is None:
+        raise ValueError(f"{field.name} is no map")
+    found: FieldDescriptor = entry.fields_by_name[part]
+    return found
 
 
 def _fill_map(field: FieldDescriptor, target: Any, value: Plain) -> None:
-    of_numbers = field.message_type.fields_by_name["key"].cpp_type != FieldDescriptor.CPPTYPE_STRING
+    of_numbers = _map_part(field, "key").cpp_type != FieldDescriptor.CPPTYPE_STRING
+    values = _map_part(field, "value")
     for key, item in _mapping(value).items():
         place = int(key) if of_numbers else key
-        if _map_value(field).message_type is not None:
+        if values.message_type is not None:
             fill_message(target[place], _mapping(item))
         else:
             target[place] = item

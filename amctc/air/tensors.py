@@ -17,7 +17,7 @@ class TensorError(ValueError):
 
 
 def tensor_array(tensor: TensorDef) -> NDArray[Any]:
-    """The numbers of a tensor, which cannot be written to. Raises `TensorError` where they do not fit its descriptor."""
+    """The numbers of a tensor, not to be written to. Raises `TensorError` where they do not fit its descriptor."""
     dtype, shape = dtype_of(tensor.desc), shape_of(tensor.desc)
     if dtype is None:
         raise TensorError(f"has elements of type {type_name(tensor.desc.dtype)}, which are not read")

@@ -1,7 +1,7 @@
 """The kin of a node: a layer of another dialect that computes the same, so that what is known of it is not said twice.
 
 GE took most of its ops from Caffe and ONNX. A row of such a dialect says which layer a node is like and how its
-parameters read there; shapes, arithmetic and most traits then follow from that layer's own row, and the runtime runs it.
+parameters read there. Shapes, arithmetic and most traits follow from that layer's own row; the runtime runs the layer.
 """
 
 from __future__ import annotations

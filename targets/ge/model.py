@@ -129,11 +129,10 @@ class _Writer:
         tensor = make_tensor(array, layout)
         described = Tensor(array.shape, array.dtype.name, layout)
         op = op_message(name, "Const", (), [("y", described)], {}, (), rest)
-        if "value" not in op.attr:
-            op.attr["value"].t.desc.CopyFrom(tensor.desc)
-        elif op.attr["value"].t.desc.dtype != tensor.desc.dtype or op.attr["value"].t.desc.shape != tensor.desc.shape:
-            op.attr["value"].t.desc.CopyFrom(tensor.desc)
-        op.attr["value"].t.data = tensor.data
+        held = op.attr["value"].t
+        if (held.desc.dtype, held.desc.shape) != (tensor.desc.dtype, tensor.desc.shape):
+            held.desc.CopyFrom(tensor.desc)
+        held.data = tensor.data
         self._ops.append(op)
 
     def _free(self, wanted: str) -> str:
@@ -191,5 +190,3 @@ def _output_names(node: Node) -> tuple[str, ...]:
         return stated
     prototype = prototype_of(node.type)
     return port_names(prototype.outputs if prototype is not None else (), len(node.outputs))
-
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
 
 from amctc.air.descriptors import (
@@ -75,7 +75,7 @@ def op_message(
     return op
 
 
-def _describe(descriptors: Sequence[TensorDescriptor], tensors: Sequence[Tensor | None]) -> None:
+def _describe(descriptors: MutableSequence[TensorDescriptor], tensors: Sequence[Tensor | None]) -> None:
     """Make the descriptors say what the tensors are; one that says it already stays as it is."""
     wanted = list(tensors)
     old = [_copy(descriptor) for descriptor in descriptors]

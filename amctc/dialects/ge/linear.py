@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.dialects.ge.fields import flag, ints, whole
-from amctc.dialects.ge.rows import kin_row, like
+from amctc.dialects.ge.rows import kin_row
 from amctc.dialects.ge.slots import BIAS, NCHW, NHWC, WEIGHT, data_format, filter_format
 from amctc.dialects.kin import Kin, NoKin, kin_of, to_nchw
 from amctc.dialects.op import Linear, LinearChannels, OpDef, OpError, Quantizable, Window
@@ -23,7 +23,6 @@ Weight: TypeAlias = NDArray[np.generic]
 
 _FILTER_AXES: Mapping[str, tuple[int, ...]] = {NCHW: (0, 1, 2, 3), "HWCN": (3, 2, 0, 1), NHWC: (0, 3, 1, 2)}
 """The order of axes that makes [out, in, height, width] of a filter in each layout."""
-_QUANTIZABLE = Quantizable(on_by_default=True, weights=True, channel_wise=True)
 
 
 # -- images ----------------------------------------------------------------------------------------
@@ -234,24 +233,19 @@ def _no_attribute(node: Node) -> None:
 
 
 def _is_linear(node: Node) -> bool:
-    try:
-        return kin_of_weights(node)
-    except (NoKin, OpError):
-        return False
-
-
-def kin_of_weights(node: Node) -> bool:
-    """Whether the weights of a node are constant and those that its kin has."""
+    """Whether the weights of a node are constant."""
     return len(node.inputs) == 1 and WEIGHT in node.weights
 
 
-def _row(type: str, translate: Callable[[Node], Kin], kin: str, linear: Linear, notes: str) -> OpDef:
+def _row(
+    type: str, translate: Callable[[Node], Kin], kin: str, linear: Linear, notes: str, *, channel_wise: bool = True
+) -> OpDef:
     row = kin_row(type, translate, kin, notes=notes)
     plain = replace(row, quantizable=None)
     return replace(
         row,
         linear=linear,
-        quantizable=_QUANTIZABLE,
+        quantizable=Quantizable(on_by_default=True, weights=True, channel_wise=channel_wise),
         variant=lambda node: None if _is_linear(node) else plain,
     )
 
@@ -282,14 +276,13 @@ LINEAR_OPS: tuple[OpDef, ...] = (
         _row(type, _transposed, "onnx.ConvTranspose", _BACK, "filter [Cin, Cout/g, kh, kw] in NCHW")
         for type in ("Deconvolution", "Conv2DTransposeD")
     ),
-    _row("FullyConnection", _full_connection, "caffe.InnerProduct", _FULL, "w [num_output, K]"),
+    _row("FullyConnection", _full_connection, "caffe.InnerProduct", _FULL, "w [num_output, K]", channel_wise=False),
     *(
-        _row(type, _matrices, "onnx.Gemm", _MATRIX, "x2 [K, N], or [N, K] with transpose_x2")
+        _row(type, _matrices, "onnx.Gemm", _MATRIX, "x2 [K, N], or [N, K] with transpose_x2", channel_wise=False)
         for type in ("MatMul", "MatMulV2")
     ),
     *(
-        _row(type, _batches, "onnx.MatMul", _BATCH, "x2 [K, N], or [N, K] with adj_x2")
+        _row(type, _batches, "onnx.MatMul", _BATCH, "x2 [K, N], or [N, K] with adj_x2", channel_wise=False)
         for type in ("BatchMatMul", "BatchMatMulV2")
     ),
 )
-__all__ = ["LINEAR_OPS", "like"]

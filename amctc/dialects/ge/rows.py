@@ -145,5 +145,3 @@ def _ask(node: Node, question: Callable[[OpDef, Node], T], otherwise: T) -> T:
     except (NoKin, OpError):
         return otherwise
     return question(op_row(relation.node), relation.node)
-
-

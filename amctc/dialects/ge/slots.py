@@ -32,13 +32,13 @@ WEIGHT, BIAS = "weight", "bias"
 Operand: TypeAlias = "Value | str | None"
 """A value, the role of a weight, or None for an input that is left out."""
 
+_FILTERED = ("Conv2D", "DepthwiseConv2D", "Conv2DTransposeD", "Conv2DTranspose", "Deconvolution")
+_PRODUCTS = ("MatMul", "MatMulV2", "BatchMatMul", "BatchMatMulV2")
 _ROLES: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
-        **dict.fromkeys(
-            ("Conv2D", "DepthwiseConv2D", "Conv2DTransposeD", "Conv2DTranspose", "Deconvolution"), {"filter": WEIGHT}
-        ),
+        **{type: {"filter": WEIGHT} for type in _FILTERED},
         "FullyConnection": {"w": WEIGHT, "b": BIAS},
-        **dict.fromkeys(("MatMul", "MatMulV2", "BatchMatMul", "BatchMatMulV2"), {"x2": WEIGHT}),
+        **{type: {"x2": WEIGHT} for type in _PRODUCTS},
     }
 )
 """Roles that stand for one thing in several ops, by type and the name of the slot."""

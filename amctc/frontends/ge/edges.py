@@ -1,4 +1,4 @@
-"""The edges of a GE graph: which op's output fills which slot, which ops must run before others, and an order of all."""
+"""The edges of a GE graph: which op's output fills which slot, which ops must run before others, an order of all."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ class _Builder:
                 self.graph.remove(node)
 
     def _tell(self) -> None:
-        for type, names in self._unknown.items():
+        for names in self._unknown.values():
             node = self.graph.node(names[0])
             more = f" (and {len(names) - 1} more of this type)" if len(names) > 1 else ""
             message = f"this op is not known, so it is kept as it is and cannot be run{more}"
