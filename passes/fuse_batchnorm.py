@@ -18,6 +18,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from amctc.dialects.ge.prototype import GE
 from amctc.dialects.op import Linear
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import affine_coefficients, linear_trait, output_channel_axis
@@ -52,7 +53,7 @@ class FuseBatchNorm(RewritePass):
         if node is match.first:
             return _linear_obstacle(node, context)
         trait = linear_trait(match.first)
-        found = affine_coefficients(node, trait.out_channels(match.first), output_channel_axis(match.first) or 1)
+        found = affine_coefficients(node, trait.out_channels(match.first), _axis(match.first))
         if isinstance(found, str) or not _has_integers(match.first, trait):
             return found if isinstance(found, str) else None
         negative = f"a factor is negative, and an integer of `{match.first.name}` is -128, whose opposite INT8 lacks"
@@ -68,20 +69,27 @@ class FuseBatchNorm(RewritePass):
 def fold_affine(linear: Node, node: Node) -> None:
     """Replace the weights and bias of `linear` by those of `node` after `linear`."""
     trait = linear_trait(linear)
-    found = affine_coefficients(node, trait.out_channels(linear), output_channel_axis(linear) or 1)
+    found = affine_coefficients(node, trait.out_channels(linear), _axis(linear))
     if isinstance(found, str):
         raise ValueError(found)
     a, b = found
     if _has_integers(linear, trait):
         _scale_integers(linear, trait, a)
     else:
-        rows = trait.by_output_channel(linear, linear.weights[trait.weight]).astype(np.float64)
+        weight = linear.weights[trait.weight]
+        rows = trait.by_output_channel(linear, weight).astype(np.float64)
         scaled = rows * a.reshape((-1,) + (1,) * (rows.ndim - 1))
-        linear.weights[trait.weight] = trait.from_output_channel(linear, scaled.astype(np.float32))
+        linear.weights[trait.weight] = trait.from_output_channel(linear, scaled.astype(weight.dtype))
     bias = linear.weights.get(trait.bias)
     old = np.zeros_like(b) if bias is None else bias.astype(np.float64).reshape(-1)
-    linear.weights[trait.bias] = (a * old + b).astype(np.float32)
+    linear.weights[trait.bias] = (a * old + b).astype(_bias_type(linear, trait))
     trait.enable_bias(linear)
+
+
+def _bias_type(linear: Node, trait: Linear) -> np.dtype[np.generic]:
+    """The type of a float bias: float32, but halves beside weights that are halves."""
+    bias = linear.weights.get(trait.bias, linear.weights[trait.weight])
+    return bias.dtype if bias.dtype == np.float16 else np.dtype(np.float32)
 
 
 def _scale_integers(linear: Node, trait: Linear, a: NDArray[np.float64]) -> None:
@@ -118,12 +126,18 @@ def _linear_obstacle(linear: Node, context: Context) -> str | None:
     quantizable = op_def(linear).quantizable
     if _has_integers(linear, linear_trait(linear)) and (quantizable is None or not quantizable.channel_wise):
         return f"the weights of `{linear.name}` are quantized, and may not have a scale for each output channel"
-    if output_channel_axis(linear) != 1:
+    if output_channel_axis(linear) != 1 and linear.dialect != GE:
         return f"the output channels of `{linear.name}` are not on axis 1"
     uses = context.fact(_uses_of_arrays, linear.graph)
     if any(uses[id(array)] > 1 for array in linear.weights.values()):
         return f"`{linear.name}` shares its weights with another layer"
     return None
+
+
+def _axis(linear: Node) -> int:
+    """The axis of the output channels: that which the maps behind the layer must be along."""
+    found = output_channel_axis(linear)
+    return 1 if found is None else found
 
 
 def _uses_of_arrays(graph: Graph) -> Counter[int]:

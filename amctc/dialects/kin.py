@@ -18,6 +18,8 @@ from amctc.text.plain import Plain
 
 _SOURCE = "onnx.Input"
 FLOAT, HALF = "float32", "float16"
+_WIDE = (FLOAT, "int8")
+"""Element types of weights beside which float16 data count as float32; integers stand for floats here."""
 OPSET = 17
 """The opset of kin in ONNX's words."""
 
@@ -81,18 +83,23 @@ def kin_of(node: Node, shapes: Sequence[Shape | None] | None = None) -> Relation
         node.name, kin.op, sources, names, attrs=kin.attrs, weights=kin.weights, provenance=node.provenance
     )
     made.quant = node.quant
-    for value, dtype in zip(made.outputs, op_def(made).output_dtypes(made), strict=True):
-        value.dtype = dtype
-    if made.dialect == CAFFE:
+    if _computes_in_float(made):
         for source in made.inputs:
             source.dtype = FLOAT if source.dtype == HALF else source.dtype
+    for value, dtype in zip(made.outputs, op_def(made).output_dtypes(made), strict=True):
+        value.dtype = dtype
     return Relation(made, chosen, kin.outputs, kin.moved)
 
 
 def result_dtype(node: Node, relation: Relation, made: Value) -> str:
-    """The element type of the node's output that `made` stands for: Caffe's layers compute in float32 on any floats."""
-    halves = relation.node.dialect == CAFFE and any(node.inputs[index].dtype == HALF for index in relation.inputs)
-    return HALF if halves and made.dtype == FLOAT else made.dtype
+    """The element type of the node's output that `made` stands for: halves of halves, though computed in float32."""
+    halves = any(node.inputs[index].dtype == HALF for index in relation.inputs)
+    return HALF if halves and made.dtype == FLOAT and _computes_in_float(relation.node) else made.dtype
+
+
+def _computes_in_float(kin: Node) -> bool:
+    """Whether a layer is run in float32 for float16 data: Caffe's layers, and those whose weights are no halves."""
+    return kin.dialect == CAFFE or any(array.dtype.name in _WIDE for array in kin.weights.values())
 
 
 def to_nchw(shape: Shape) -> Shape:
