@@ -135,8 +135,8 @@ def _linear_obstacle(linear: Node, context: Context) -> str | None:
 
 
 def _axis(linear: Node) -> int:
-    """The axis of the output channels: that which the maps behind the layer must be along."""
-    found = output_channel_axis(linear)
+    """The axis of the output channels, along which the maps behind the layer must be. Only GE's may be another than 1."""
+    found = output_channel_axis(linear) if linear.dialect == GE else None
     return 1 if found is None else found
 
 
