@@ -48,7 +48,7 @@ def check_op(op: Op, findings: Collector, *, complete: bool) -> None:
     """Tell everything that is wrong with one operator.
 
     AM390 to AM396. With `complete` false, fields were left out because they did not fit the schema, so that
-    one that is missing is not told.
+    what is missing, and what depends on several of them, is not told.
     """
     findings.extend(_repeated(op))
     mode = op.word("aipp_mode")
@@ -64,13 +64,13 @@ def check_op(op: Op, findings: Collector, *, complete: bool) -> None:
         )
         return
     if mode != "static" and (complete or mode is not None):
-        findings.add(Diagnostic("AM391", "`aipp_mode` must be static", span=op.place("aipp_mode"),
-                                help="write `aipp_mode: static`"))  # fmt: skip
+        message = "an `aipp_op` needs an `aipp_mode`"
+        findings.add(Diagnostic("AM391", message, span=op.place("aipp_mode"), help="write `aipp_mode: static`"))
     findings.extend(_format(op, complete))
     findings.extend(_not_here(op))
     wrong = list(_out_of_range(op))
     findings.extend(wrong)
-    if not wrong:
+    if complete and not wrong:
         findings.extend(_sizes(op))
 
 
@@ -154,8 +154,8 @@ def _sizes(op: Op) -> Iterator[Diagnostic]:
                 yield Diagnostic("AM396", message, span=op.place("padding"), help="write what to keep of the images")
                 continue
             yield from _beyond(op, start, size, source)
-        if padding:
-            yield from _too_wide(op, axis, kept)
+        if padding and axis == "w":
+            yield from _too_wide(op, kept)
 
 
 def _beyond(op: Op, start: str, size: str, source: int) -> Iterator[Diagnostic]:
@@ -166,8 +166,8 @@ def _beyond(op: Op, start: str, size: str, source: int) -> Iterator[Diagnostic]:
         yield Diagnostic("AM396", message, span=op.place(size if kept else start))
 
 
-def _too_wide(op: Op, axis: str, kept: int) -> Iterator[Diagnostic]:
-    made = kept + sum(op.integer(name) for name in (PADDING[:2] if axis == "w" else PADDING[2:]))
-    if axis == "w" and made > LARGEST_SIDE:
+def _too_wide(op: Op, kept: int) -> Iterator[Diagnostic]:
+    made = kept + op.integer("left_padding_size") + op.integer("right_padding_size")
+    if made > LARGEST_SIDE:
         message = f"the picture is {made} pixels wide after padding, more than {LARGEST_SIDE}"
         yield Diagnostic("AM396", message, span=op.place("padding"))

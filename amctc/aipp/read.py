@@ -53,7 +53,8 @@ def parse_aipp(source: SourceFile, collector: Collector | None = None) -> tuple[
         findings.add(Diagnostic("AM394", message, span=entry.name_span, help="give the input one shape"))
     for op in ops:
         check_op(op, findings, complete=not misfits)
-    findings.extend(_positions(ops))
+    if not misfits:
+        findings.extend(_positions(ops))
     if findings.has_errors:
         raise DiagnosticError(*_in_order(findings))
     for op in ops:
