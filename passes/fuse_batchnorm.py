@@ -18,7 +18,6 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.dialects.ge.prototype import GE
 from amctc.dialects.op import Linear
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import affine_coefficients, linear_trait, output_channel_axis
@@ -115,6 +114,12 @@ def _integers(linear: Node, trait: Linear) -> Iterator[NDArray[np.int8]]:
         yield np.broadcast_to(table, (len(rows), table.shape[1]))
 
 
+def _axis(linear: Node) -> int:
+    """The axis of the output channels, which has been found to be known."""
+    axis = output_channel_axis(linear)
+    return 1 if axis is None else axis
+
+
 def _has_integers(linear: Node, trait: Linear) -> bool:
     weight = linear.weights.get(trait.weight)
     return weight is not None and weight.dtype.kind == "i"
@@ -126,18 +131,12 @@ def _linear_obstacle(linear: Node, context: Context) -> str | None:
     quantizable = op_def(linear).quantizable
     if _has_integers(linear, linear_trait(linear)) and (quantizable is None or not quantizable.channel_wise):
         return f"the weights of `{linear.name}` are quantized, and may not have a scale for each output channel"
-    if output_channel_axis(linear) != 1 and linear.dialect != GE:
-        return f"the output channels of `{linear.name}` are not on axis 1"
+    if output_channel_axis(linear) is None:
+        return f"nothing says which axis the output channels of `{linear.name}` are on"
     uses = context.fact(_uses_of_arrays, linear.graph)
     if any(uses[id(array)] > 1 for array in linear.weights.values()):
         return f"`{linear.name}` shares its weights with another layer"
     return None
-
-
-def _axis(linear: Node) -> int:
-    """The axis of the output channels, along which the maps behind the layer must be. Only GE's may be another than 1."""
-    found = output_channel_axis(linear) if linear.dialect == GE else None
-    return 1 if found is None else found
 
 
 def _uses_of_arrays(graph: Graph) -> Counter[int]:
