@@ -23,7 +23,7 @@ from amctc.dialects.table import op_def
 from amctc.dialects.traits import affine_coefficients, linear_trait, output_channel_axis
 from amctc.ir import Graph, Node
 from amctc.pipeline.context import Context
-from amctc.pipeline.keeping import fusion_is_off, fusion_is_skipped
+from amctc.pipeline.keeping import fusion_is_off, fusion_is_skipped, waits
 from amctc.pipeline.pattern import Match
 from amctc.pipeline.rewrite import RewritePass
 from amctc.quant.channel_factors import ScaledWeights, has_opposites, times_channel_factors
@@ -41,7 +41,10 @@ class FuseBatchNorm(RewritePass):
     name: ClassVar[str] = "fuse-batchnorm"
     before: ClassVar[tuple[str, ...]] = ("depthwise-affine", "annotate-quant", "observe", "calibrate", "quantize-bias")
     preserves_numbers: ClassVar[bool] = True
-    pattern: ClassVar[str] = "linear -> (BatchNorm|BatchNormalization)? -> (Scale|Mul)? -> (Bias|Add)?"
+    pattern: ClassVar[str] = (
+        "linear -> BiasAdd? -> (BatchNorm|BatchNormalization|BNInference|BNInfer)? -> (Scale|Mul)? -> "
+        "(Bias|BiasAdd|Add)?"
+    )
 
     def skip_reason(self, context: Context) -> str | None:
         return fusion_is_off(context)
@@ -51,6 +54,8 @@ class FuseBatchNorm(RewritePass):
             return reason
         if node is match.first:
             return _linear_obstacle(node, context)
+        if reason := waits(node):
+            return reason
         trait = linear_trait(match.first)
         found = affine_coefficients(node, trait.out_channels(match.first), _axis(match.first))
         if isinstance(found, str) or not _has_integers(match.first, trait):

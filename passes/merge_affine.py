@@ -19,7 +19,7 @@ from amctc.dialects.traits import affine_coefficients
 from amctc.ir import Graph, Node
 from amctc.ir.node import Shape
 from amctc.pipeline.context import Context
-from amctc.pipeline.keeping import fusion_is_off, fusion_is_skipped, merge_chain, quantized_by_policy
+from amctc.pipeline.keeping import fusion_is_off, fusion_is_skipped, merge_chain, quantized_by_policy, waits
 from amctc.pipeline.pattern import Match
 from amctc.pipeline.rewrite import RewritePass
 
@@ -43,6 +43,8 @@ class MergeAffine(RewritePass):
 
     def check_node(self, node: Node, match: Match, context: Context) -> str | None:
         reason = fusion_is_skipped(node, context) or quantized_by_policy(node, context)
+        if reason is None and node is not match.first:
+            reason = waits(node)
         if reason is not None:
             return reason
         shape = node.inputs[0].shape

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from amctc.dialects.ge.slots import about
+from amctc.dialects.ge.slots import controls
 from amctc.ir import Graph
 
 
@@ -13,12 +13,12 @@ def controls_of(graph: Graph, constants: Collection[str]) -> Mapping[str, tuple[
 
     Where a node has become part of another, that one is waited for.
     """
-    stated = {node.name: found for node in graph.nodes if isinstance(found := about(node).get("controls"), tuple)}
+    stated = {node.name: found for node in graph.nodes if (found := controls(node))}
     if not stated:
         return {}
     takers = {name: node.name for node in graph.nodes for name in node.provenance.absorbed}
     found: dict[str, tuple[str, ...]] = {}
     for name, sources in stated.items():
-        now = [each if each in graph or each in constants else takers.get(each) for each in map(str, sources)]
+        now = [each if each in graph or each in constants else takers.get(each) for each in sources]
         found[name] = tuple(dict.fromkeys(each for each in now if each is not None and each != name))
     return found

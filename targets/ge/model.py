@@ -110,7 +110,7 @@ class _Writer:
         if operand is None:
             return Slot(name)
         if isinstance(operand, Value):
-            return Slot(name, _edge(operand), _tensor(operand))
+            return Slot(name, _edge(operand), _tensor(operand), constant=operand.producer.op == f"{GE}.Const")
         array = node.weights[operand]
         slot = self._constant(node, name, operand, array, f"{node.name}_{slot_of(node.type, operand)}")
         quant = weight_quant_of(node, operand, self._form)

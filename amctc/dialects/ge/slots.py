@@ -62,6 +62,12 @@ def note(node: Node, **entries: Plain | None) -> None:
         node.attrs.pop(AIR, None)
 
 
+def controls(node: Node) -> tuple[str, ...]:
+    """The names of the nodes that must run before this one."""
+    found = about(node).get("controls", ())
+    return tuple(map(str, found)) if isinstance(found, tuple) else ()
+
+
 def data_format(node: Node) -> str:
     """The layout of a node's data: NCHW or NHWC."""
     return str(about(node).get("format", NCHW))
