@@ -12,7 +12,7 @@ from amctc.air.plain_messages import plain_attribute, plain_message
 from amctc.air.schema import GraphDef, ModelDef, OpDef, TensorDescriptor, new
 from amctc.air.tensors import tensor_array
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level
-from amctc.dialects.ge.prototype import GE, Prototype, port_names, prototype_of
+from amctc.dialects.ge.prototype import GE, Prototype, is_dynamic, port_names, prototype_of
 from amctc.dialects.ge.slots import AIR, NCHW, NHWC, role_of
 from amctc.dialects.shapes import annotate_shapes, node_error
 from amctc.dialects.table import op_table
@@ -144,7 +144,8 @@ class _Builder:
                 continue
             found = weight_quant(edge, self._values, graph)
             name = edge.source if found is None else found.constant
-            if name in self._constants and slots:
+            # One of any number of like inputs has no role of its own, so that it stays a value.
+            if name in self._constants and slots and not is_dynamic(prototype, slots[position]):
                 role = role_of(op.type, slots[position])
                 weights[role] = self._arrays[name]
                 entry: dict[str, Plain] = {"name": name, "op": _rest(self._constants[name])}
