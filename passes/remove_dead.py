@@ -52,9 +52,7 @@ class RemoveDead(Pass):
 
     def _live(self, graph: Graph, context: Context) -> set[Node]:
         kept = [
-            node
-            for node in graph.nodes
-            if op_def(node).effect or node.quant is not None or is_awaited(node, context)
+            node for node in graph.nodes if op_def(node).effect or node.quant is not None or is_awaited(node, context)
         ]
         live = _needed_by([*(value.producer for value in graph.outputs), *kept])
         chosen = {

@@ -71,9 +71,17 @@ class GeNet:
         return self.op("Conv2D", [value], weights, **self._steps(1), pads=pads, groups=group)
 
     def depthwise(self, value: Value, multiplier: int = 1, kernel: int = 3) -> Value:
+        return self.op(
+            "DepthwiseConv2D", [value], self.depthwise_weights(value, multiplier, kernel), **self.same_size(kernel)
+        )
+
+    def depthwise_weights(self, value: Value, multiplier: int = 1, kernel: int = 3) -> dict[str, Array]:
         channels = self.channels(value)
-        weights = self._weights((multiplier, channels, kernel, kernel), channels * multiplier)
-        return self.op("DepthwiseConv2D", [value], weights, **self._steps(1), pads=(kernel // 2,) * 4)
+        return self._weights((multiplier, channels, kernel, kernel), channels * multiplier)
+
+    def same_size(self, kernel: int) -> dict[str, Plain]:
+        """Attributes of a convolution that keeps height and width."""
+        return {**self._steps(1), "pads": (kernel // 2,) * 4}
 
     def deconv(self, value: Value, channels: int) -> Value:
         """One that doubles height and width."""
@@ -82,9 +90,10 @@ class GeNet:
 
     def full(self, value: Value, outputs: int) -> Value:
         """A FullyConnection; in NHWC the weights read the elements in the order in which they lie there."""
-        size = int(np.prod((value.shape or ())[1:]))
-        weights = self._weights((outputs, size), outputs)
-        return self.op("FullyConnection", [value], weights, num_output=outputs)
+        return self.op("FullyConnection", [value], self.full_weights(value, outputs), num_output=outputs)
+
+    def full_weights(self, value: Value, outputs: int) -> dict[str, Array]:
+        return self._weights((outputs, int(np.prod((value.shape or ())[1:]))), outputs)
 
     def matmul(self, value: Value, outputs: int, transpose: bool = False, type: str = "MatMulV2") -> Value:
         size = (value.shape or (0,))[-1]
@@ -131,7 +140,10 @@ class GeNet:
         return found
 
     def _steps(self, size: int) -> dict[str, Plain]:
-        return {"strides": (1, size, size, 1) if self.layout == NHWC else (1, 1, size, size), "data_format": self.layout}
+        return {
+            "strides": (1, size, size, 1) if self.layout == NHWC else (1, 1, size, size),
+            "data_format": self.layout,
+        }
 
     def _done(self, node: Node, has_filter: bool = False) -> Value:
         if self.layout != NCHW:

@@ -19,6 +19,8 @@ def chosen_by_policy(node: Node, context: Context) -> str | None:
 
     What only the built-in default of a type or `common_config` says of many layers does not count.
     """
+    if (reason := _chosen_input(node, context)) is not None:
+        return reason
     config = context.policy.layers.get(node.name) if context.policy is not None else None
     if config is None or not config.quant_enable.value or config.rule.kind not in _CHOSEN:
         return None
@@ -27,10 +29,17 @@ def chosen_by_policy(node: Node, context: Context) -> str | None:
 
 def quantized_by_policy(node: Node, context: Context) -> str | None:
     """That a layer is to be quantized, whoever says so, as a sentence; None where it is not."""
+    if (reason := _chosen_input(node, context)) is not None:
+        return reason
     config = context.policy.layers.get(node.name) if context.policy is not None else None
     if config is None or not config.quant_enable.value:
         return None
     return f"it is to be quantized ({config.rule.words})"
+
+
+def _chosen_input(node: Node, context: Context) -> str | None:
+    tensors = context.policy.tensors.get(node.name) if context.policy is not None else None
+    return f"the policy has an input of it quantized ({tensors[0].rule.words})" if tensors else None
 
 
 def fusion_is_off(context: Context) -> str | None:

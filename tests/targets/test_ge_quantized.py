@@ -182,7 +182,10 @@ def _with_scales(data: float, weight: float) -> tuple[Graph, dict[str, Floats]]:
     graph = net.finish(value)
     kernel = graph.node("conv2d").weights["weight"]
     graph.node("conv2d").weights["weight"] = (kernel * np.float32(weight)).astype(np.float32)
-    feeds = [{name: (array * np.float32(data)).astype(np.float32) for name, array in feed.items()} for feed in _batches(net, 1, 4, 6, 6)]
+    feeds = [
+        {name: (array * np.float32(data)).astype(np.float32) for name, array in feed.items()}
+        for feed in _batches(net, 1, 4, 6, 6)
+    ]
     return quantize(graph, feeds), feeds[0]
 
 
