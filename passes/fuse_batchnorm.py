@@ -54,7 +54,7 @@ class FuseBatchNorm(RewritePass):
             return reason
         if node is match.first:
             return _linear_obstacle(node, context)
-        if reason := waits(node):
+        if reason := waits(node) or _more_is_read(node):
             return reason
         trait = linear_trait(match.first)
         found = affine_coefficients(node, trait.out_channels(match.first), _axis(match.first))
@@ -141,6 +141,13 @@ def _linear_obstacle(linear: Node, context: Context) -> str | None:
     uses = context.fact(_uses_of_arrays, linear.graph)
     if any(uses[id(array)] > 1 for array in linear.weights.values()):
         return f"`{linear.name}` shares its weights with another layer"
+    return None
+
+
+def _more_is_read(node: Node) -> str | None:
+    for value in node.outputs[1:]:
+        if node.graph.uses(value) or node.graph.is_output(value):
+            return f"its output `{value.blob}` is read, too"
     return None
 
 

@@ -48,6 +48,7 @@ def kin_row(
         quantizable=quantizable,
         affine=None if model.affine is None else Affine(_coefficients, axis=_affine_axis),
         homogeneous=None if model.homogeneous is None else _homogeneous,
+        channel_axis=_channel_axis,
         activation=model.activation,
         identity=model.identity,
         moves_data=model.moves_data,
@@ -124,6 +125,14 @@ def _affine_axis(node: Node) -> int:
     if data_format(node) != NHWC:
         return 1
     return -1 if shape is None else len(shape) - 1
+
+
+def _channel_axis(node: Node) -> int:
+    try:
+        relation = kin_of(node)
+    except (NoKin, OpError):
+        return 1
+    return -1 if relation.moved else op_row(relation.node).channel_axis(relation.node)
 
 
 def _homogeneous(node: Node) -> bool:
