@@ -13,7 +13,7 @@ from amctc.air.schema import ModelDef, OpDef, new
 from amctc.air.verify import check_air, verify_air, verify_file
 from amctc.air.verify.edges import End, find_cycle, read_end
 from amctc.air.verify.layouts import layout_number
-from amctc.air.verify.report import MOST_OF_A_CODE
+from amctc.air.verify.report import MOST_ERRORS, MOST_OF_A_CODE
 from amctc.codes import all_codes
 from amctc.diagnostics import Diagnostic, DiagnosticError, Level
 from tests.air.ge_files import DAMAGED, FOLDER, WHOLE, case_of, verdicts
@@ -410,13 +410,20 @@ def test_the_length_of_data_is_that_of_its_type(dtype: int, dims: tuple[int, ...
     assert check_air(model) == []
 
 
-def test_the_same_mistake_is_not_told_a_thousand_times(model: ModelDef) -> None:
-    for _ in range(1000):
-        model.graph[0].output.append("nobody:0")
+@pytest.mark.parametrize("count", [MOST_OF_A_CODE + 1, MOST_ERRORS])
+def test_the_same_mistake_is_not_told_a_thousand_times(count: int, model: ModelDef) -> None:
+    model.graph[0].output.extend(["nobody:0"] * count)
     found = verify_air(model)
     assert len(found) == MOST_OF_A_CODE + 1
-    assert found[-1].message == f"and {1000 - MOST_OF_A_CODE} more of this kind"
-    assert found[-1].level is Level.ERROR
+    assert found[-1].message == f"and {count - MOST_OF_A_CODE} more of this kind"
+    assert (found[-1].level, found[-1].help) == (Level.ERROR, None)
+
+
+def test_of_a_file_of_mistakes_the_rest_is_not_looked_at(model: ModelDef) -> None:
+    model.graph[0].output.extend(["nobody:0"] * 5000)
+    found = verify_air(model)
+    assert found[-1].message == f"and {MOST_ERRORS + 1 - MOST_OF_A_CODE} more of this kind"
+    assert found[-1].help is not None
 
 
 def test_a_name_is_shown_shortened_and_no_message_is_long(model: ModelDef) -> None:
