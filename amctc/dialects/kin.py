@@ -6,7 +6,7 @@ parameters read there. Shapes, arithmetic and most traits follow from that layer
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from amctc.dialects.custom import CAFFE
@@ -32,7 +32,8 @@ class Kin:
 
     `inputs` are numbers of the node's inputs, in the layer's order (None: all of them). `outputs` says which output of
     the node each output of the layer is. With `moved` the layer's first input and its outputs lie as NCHW, and those of
-    the node as NHWC.
+    the node as NHWC. `shaped` gives weights that depend on the shape of the layer's first input (None: not known, where
+    only the element types are asked for).
     """
 
     op: str
@@ -41,6 +42,7 @@ class Kin:
     inputs: tuple[int, ...] | None = None
     outputs: tuple[int, ...] = (0,)
     moved: bool = False
+    shaped: Callable[[Shape | None], Mapping[str, Array]] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,8 @@ def kin_of(node: Node, shapes: Sequence[Shape | None] | None = None) -> Relation
             shape = to_nchw(shape)
         sources.append(_source(graph, f"{node.name}<{place}", values[index], shape))
     names = [f"{node.name}:{place}" if place else node.name for place in range(len(kin.outputs))]
-    made = graph.add(
-        node.name, kin.op, sources, names, attrs=kin.attrs, weights=kin.weights, provenance=node.provenance
-    )
+    weights = kin.weights if kin.shaped is None else {**kin.weights, **kin.shaped(sources[0].shape)}
+    made = graph.add(node.name, kin.op, sources, names, attrs=kin.attrs, weights=weights, provenance=node.provenance)
     made.quant = node.quant
     for value, dtype in zip(made.outputs, op_def(made).output_dtypes(made), strict=True):
         value.dtype = dtype
