@@ -34,7 +34,7 @@ _PADDINGS = ("constant", "reflect", "edge")
 def _reshape(c: Crossing, node: Node) -> None:
     """Reshape with the same numbers, where 0 copies a size."""
     wanted = operand(c, node, 1)
-    if isinstance(wanted, np.ndarray) and whole(node, "allowzero", 0) and not wanted.all():
+    if whole(node, "allowzero", 0) and not (isinstance(wanted, np.ndarray) and wanted.all()):
         raise Unsayable("makes axes without elements (`allowzero`)")
     one(c, node, "Reshape", [data(c, node), wanted], {"axis": 0, "num_axes": -1})
 
