@@ -23,6 +23,7 @@ _MODEL_ATTRIBUTES: Mapping[str, Plain] = {
     "target_type": "MINI",
 }
 """What `Graph::SaveToFile` gives every model."""
+_ANY_RANK = (-2,)
 
 
 def model_message(graph: Graph, form: AscendForm) -> ModelDef:
@@ -91,7 +92,7 @@ class _Writer:
             if _rest(about(node)) is None:
                 attributes.setdefault("index", self._data)
             self._data += 1
-            slots = [Slot(slots[0].name, "", _tensor(node.output))]
+            slots = [Slot(slots[0].name, "", _data_tensor(node))]
         self._write(node, node.type, slots, attributes, _output_names(node))
 
     def _write(
@@ -102,7 +103,8 @@ class _Writer:
         attributes: Mapping[str, Plain],
         outputs: Sequence[str],
     ) -> None:
-        pairs = [(name, _tensor(value)) for name, value in zip(outputs, node.outputs, strict=True)]
+        describe = (lambda _: _data_tensor(node)) if node.type == "Data" else _tensor
+        pairs = [(name, describe(value)) for name, value in zip(outputs, node.outputs, strict=True)]
         controls = self._controls.get(node.name, ())
         self._ops.append(op_message(node.name, type, slots, pairs, attributes, controls, _rest(about(node))))
 
@@ -200,6 +202,14 @@ def _edge(value: Value) -> str:
 
 def _tensor(value: Value) -> Tensor:
     return Tensor(value.shape, value.dtype, value_layout(value))
+
+
+def _data_tensor(node: Node) -> Tensor:
+    """An input of the graph: as it is declared, sizes that are left open among them."""
+    declared = about(node).get("shape")
+    sizes = tuple(size for size in declared if isinstance(size, int)) if isinstance(declared, tuple) else None
+    value = node.output
+    return Tensor(None if sizes == _ANY_RANK else sizes, value.dtype, value_layout(value))
 
 
 def _rest(stated: Mapping[str, Plain]) -> Mapping[str, Plain] | None:

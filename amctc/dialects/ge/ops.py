@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from amctc.dialects.ge.activation import ACTIVATION_OPS
 from amctc.dialects.ge.affine import AFFINE_OPS
+from amctc.dialects.ge.arithmetic import ARITHMETIC_OPS
 from amctc.dialects.ge.combine import COMBINE_OPS
+from amctc.dialects.ge.concat_split import CONCAT_SPLIT_OPS
 from amctc.dialects.ge.data import DATA_OPS
 from amctc.dialects.ge.detection import DETECTION_OPS
+from amctc.dialects.ge.elementwise import ELEMENTWISE_OPS
 from amctc.dialects.ge.linear import LINEAR_OPS
 from amctc.dialects.ge.movement import MOVEMENT_OPS
+from amctc.dialects.ge.normalization import NORMALIZATION_OPS
 from amctc.dialects.ge.normalize import NORMALIZE_OPS
 from amctc.dialects.ge.pooling import POOLING_OPS
 from amctc.dialects.ge.recurrent import RECURRENT_OPS
 from amctc.dialects.ge.reduction import REDUCTION_OPS
+from amctc.dialects.ge.reductions import REDUCTIONS
+from amctc.dialects.ge.resize import RESIZE_OPS
+from amctc.dialects.ge.selection import SELECTION_OPS
+from amctc.dialects.ge.windows import WINDOW_OPS
 from amctc.dialects.op import OpDef
 
 GE_OPS: tuple[OpDef, ...] = (
@@ -27,6 +35,14 @@ GE_OPS: tuple[OpDef, ...] = (
     *REDUCTION_OPS,
     *DETECTION_OPS,
     *RECURRENT_OPS,
+    *WINDOW_OPS,
+    *ELEMENTWISE_OPS,
+    *ARITHMETIC_OPS,
+    *NORMALIZATION_OPS,
+    *CONCAT_SPLIT_OPS,
+    *SELECTION_OPS,
+    *REDUCTIONS,
+    *RESIZE_OPS,
 )
 
 __all__ = ["GE_OPS"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from amctc.diagnostics import DiagnosticError
 from amctc.dialects.kin import NoKin, Relation, kin_of, to_nchw_axes, to_nhwc_axes
 from amctc.dialects.onnx.element_types import ONNX_TYPES
-from amctc.dialects.op import OpError
+from amctc.dialects.op import OpError, UnknownShape
 from amctc.dialects.shapes import node_error
 from amctc.dialects.table import op_def
 from amctc.ir import Node, Value
@@ -45,7 +46,10 @@ def lower_kin(low: Lowering, node: Node, rule: Rule, relation: Relation) -> None
     shapes = {value: value.shape for value in relation.node.inputs if value.shape is not None}
     row = op_def(relation.node)
     if len(shapes) == len(relation.node.inputs):
-        shapes.update(zip(relation.node.outputs, row.infer(relation.node, tuple(shapes.values())), strict=True))
+        # Where only the data tell them, the layer is written as it is, which asks for none.
+        with suppress(UnknownShape):
+            given = tuple(shapes[value] for value in relation.node.inputs)
+            shapes.update(zip(relation.node.outputs, row.infer(relation.node, given), strict=True))
     rule(low.apart(shapes, dtypes, names, unsigned), relation.node)
     for made, value in results:
         _hand_over(low, made, value, names[made], to_nhwc_axes(len(shapes[made])) if relation.moved else None)
