@@ -94,6 +94,62 @@ def test_batch_norm_scale_and_bias_are_folded_in_either_layout(
     assert value.producer.weights["weight"].dtype == dtype
 
 
+def bn_infer(net: GeNet, value: Value) -> Value:
+    weights = {role: net.numbers(net.channels(value)) for role in ("scale", "offset", "mean", "variance")}
+    return net.op("BNInfer", [value], weights, epsilon=1e-4)
+
+
+def batch_norm(net: GeNet, value: Value) -> Value:
+    count = net.channels(value)
+    weights = {role: net.numbers(count).astype(np.float32) for role in ("scale", "offset", "mean", "variance")}
+    return net.op("BatchNorm", [value], weights, outputs=6, is_training=False, data_format=net.layout)
+
+
+def bias_add(net: GeNet, value: Value) -> Value:
+    return net.op("BiasAdd", [value], {"bias": net.numbers(net.channels(value))}, data_format=net.layout)
+
+
+def multiply(net: GeNet, value: Value) -> Value:
+    return net.op("Mul", [value], {"x2": net.numbers(*net.shaped((1, net.channels(value), 1, 1)))})
+
+
+def add(net: GeNet, value: Value) -> Value:
+    return net.op("Add", [value], {"x2": net.numbers(*net.shaped((1, net.channels(value), 1, 1)))})
+
+
+AFFINE: tuple[tuple[Callable[[GeNet, Value], Value], ...], ...] = (
+    (bn_infer,),
+    (batch_norm,),
+    (bias_add, batch_norm),
+    (multiply, add),
+    (bn_infer, multiply, bias_add),
+)
+
+
+@both
+@pytest.mark.parametrize("chain", AFFINE)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_the_ops_of_other_frameworks_are_folded_too(
+    chain: tuple[Callable[[GeNet, Value], Value], ...], layout: str, dtype: str
+) -> None:
+    net = GeNet(layout, dtype)
+    value = net.conv(net.data(1, 4, 6, 6), 6, bias=False)
+    for step in chain:
+        value = step(net, value)
+    graph = net.finish(net.relu(value))
+    keeps(graph, "fuse-batchnorm", layout)
+    assert types(graph) == ["Data", "Conv2D", "Relu"]
+
+
+def test_a_batch_norm_whose_statistics_are_read_stays() -> None:
+    net = GeNet()
+    value = batch_norm(net, net.conv(net.data(1, 4, 6, 6), 6))
+    graph = net.finish(value, value.producer.outputs[1])
+    context = run_float(graph, "fuse-batchnorm")
+    assert "its output `batchnorm:1` is read, too" in {each.reason for each in context.refusals}
+    assert types(graph) == ["Data", "Conv2D", "BatchNorm"]
+
+
 @both
 def test_both_layouts_fold_to_the_same_numbers(layout: str) -> None:
     nets = [GeNet(each) for each in LAYOUTS]
@@ -182,6 +238,14 @@ def test_reshapes_become_one(layout: str) -> None:
 def test_maps_of_the_channels_become_one_scale(layout: str) -> None:
     net = GeNet(layout)
     graph = net.finish(net.relu(bias(net, scale(net, bn_inference(net, net.relu(net.data(1, 4, 6, 6)))))))
+    keeps(graph, PIPELINES["float"], layout)
+    assert types(graph) == ["Data", "Relu", "Scale", "Relu"]
+
+
+@both
+def test_a_chain_that_begins_with_batch_norm_of_another_framework_becomes_a_scale(layout: str) -> None:
+    net = GeNet(layout)
+    graph = net.finish(net.relu(multiply(net, bn_infer(net, net.relu(net.data(1, 4, 6, 6))))))
     keeps(graph, PIPELINES["float"], layout)
     assert types(graph) == ["Data", "Relu", "Scale", "Relu"]
 

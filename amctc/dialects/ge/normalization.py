@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from amctc.dialects.ge.become import with_scale
 from amctc.dialects.ge.fields import flag, number, whole
 from amctc.dialects.ge.onnx_form import constant, onnx_row
 from amctc.dialects.ge.slots import NHWC, data_format
@@ -90,7 +91,7 @@ def _first_normalized(node: Node, rank: int) -> frozenset[int]:
 
 
 NORMALIZATION_OPS: tuple[OpDef, ...] = (
-    onnx_row("BNInfer", "BatchNormalization", _infer_norm),
+    with_scale(onnx_row("BNInfer", "BatchNormalization", _infer_norm)),
     _with_statistics(onnx_row("BatchNorm", "BatchNormalization", _batch_norm, notes="run with is_training false")),
     _means(onnx_row("InstanceNorm", "InstanceNormalization", _instance_norm)),
     _means(onnx_row("LayerNorm", "LayerNormalization", _layer_norm)),
