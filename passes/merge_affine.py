@@ -27,9 +27,9 @@ from amctc.pipeline.rewrite import RewritePass
 class MergeAffine(RewritePass):
     """Merge consecutive BatchNorm, Scale, Bias and Power (of power 1) layers into one Scale of the channels.
 
-    Only maps along the axis of the channels are merged. A layer whose data are to be quantized stays: one that is merged would compute
-    on other data, or on weights. So does one in `skip_fusion_layers`. Behind a convolution fuse-batchnorm takes the
-    Scale in.
+    Only maps along the axis of the channels are merged. A layer whose data are to be quantized stays: one that is
+    merged would compute on other data, or on weights. So does one in `skip_fusion_layers`. Behind a convolution
+    fuse-batchnorm takes the Scale in.
     """
 
     name: ClassVar[str] = "merge-affine"

@@ -25,8 +25,9 @@ class RemoveDead(Pass):
 
     Inputs of the network stay even if nobody reads them: whoever feeds them may go on doing so. Layers that do
     something besides their outputs stay (observers, HDF5Output, custom layers), those that others wait for by a control
-    edge, and layers that the policy names to be quantized. Where a layer stays and a top of it is read no more, a Silence reads that, so that it does not
-    become an output of the network. A network whose outputs are none, or inputs, is left as it is.
+    edge, and layers that the policy names to be quantized. Where a layer stays and a top of it is read no more, a
+    Silence reads that, so that it does not become an output of the network. A network whose outputs are none, or
+    inputs, is left as it is.
     """
 
     name: ClassVar[str] = "remove-dead"

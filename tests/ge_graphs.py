@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from amctc.air.files import air_bytes
 from amctc.air.schema import ModelDef, new
+from amctc.air.verify import verify_air
 from amctc.diagnostics import Collector
 from amctc.dialects.ge.slots import AIR, NCHW, NHWC, note
 from amctc.dialects.shapes import annotate_shapes
@@ -20,6 +21,21 @@ from amctc.targets.ge.ascend import AscendForm
 from amctc.targets.ge.crossing import in_ge
 from amctc.targets.ge.model import model_message
 from amctc.text.plain import Plain
+
+__all__ = [
+    "NCHW",
+    "NHWC",
+    "Floats",
+    "GeNet",
+    "assert_same_graph",
+    "op_of",
+    "ops_of",
+    "read",
+    "read_back",
+    "to_layout",
+    "to_nchw",
+    "written",
+]
 
 Floats: TypeAlias = NDArray[np.float32]
 
@@ -51,16 +67,18 @@ class GeNet:
         type: str,
         inputs: Sequence[Value],
         weights: Mapping[str, Array] | None = None,
-        name: str | None = None,
+        name: str = "",
         outputs: int = 1,
-        **attrs: Plain,
+        more: Mapping[str, Plain] | None = None,
+        **own: Plain,
     ) -> Value:
-        """An op on images in the net's layout; the first of its outputs."""
+        """An op on images in the net's layout; the first of its outputs. `own` and `more` are its attributes."""
+        attrs = {**own, **(more or {})}
         found = name or self.graph.unused_name(type.lower())
         blobs = [found if not index else f"{found}:{index}" for index in range(outputs)]
         return self._done(
             self.graph.add(found, f"ge.{type}", inputs, blobs, attrs=attrs, weights=weights),
-            has_filter="filter" in attrs or type in _FILTERED,
+            has_filter=type in _FILTERED,
         )
 
     # -- linear ops ------------------------------------------------------------------------------
@@ -68,11 +86,11 @@ class GeNet:
     def conv(self, value: Value, channels: int, kernel: int = 3, group: int = 1, bias: bool = True) -> Value:
         pads = (kernel // 2,) * 4
         weights = self._weights((channels, self.channels(value) // group, kernel, kernel), channels if bias else 0)
-        return self.op("Conv2D", [value], weights, **self._steps(1), pads=pads, groups=group)
+        return self.op("Conv2D", [value], weights, more=self._steps(1), pads=pads, groups=group)
 
     def depthwise(self, value: Value, multiplier: int = 1, kernel: int = 3) -> Value:
         return self.op(
-            "DepthwiseConv2D", [value], self.depthwise_weights(value, multiplier, kernel), **self.same_size(kernel)
+            "DepthwiseConv2D", [value], self.depthwise_weights(value, multiplier, kernel), more=self.same_size(kernel)
         )
 
     def depthwise_weights(self, value: Value, multiplier: int = 1, kernel: int = 3) -> dict[str, Array]:
@@ -101,7 +119,7 @@ class GeNet:
         if transpose:
             weights["weight"] = np.ascontiguousarray(weights["weight"].T)
         key = "adj_x2" if type.startswith("Batch") else "transpose_x2"
-        return self.op(type, [value], weights, **{key: transpose})
+        return self.op(type, [value], weights, more={key: transpose})
 
     # -- others ----------------------------------------------------------------------------------
 
@@ -110,7 +128,7 @@ class GeNet:
 
     def pool(self, value: Value, mode: int = 0, kernel: int = 2) -> Value:
         attrs: dict[str, Plain] = {"mode": mode, "window": (kernel, kernel), "stride": (kernel, kernel)}
-        return self.op("Pooling", [value], **attrs, data_format=self.layout)
+        return self.op("Pooling", [value], more=attrs, data_format=self.layout)
 
     def finish(self, *outputs: Value) -> Graph:
         self.graph.outputs = list(outputs)
@@ -176,7 +194,8 @@ def read_back(graph: Graph, form: AscendForm | None = None) -> Graph:
 
 
 def read(model: ModelDef) -> Graph:
-    """The graph of a message, by way of its bytes; it must have no warnings."""
+    """The graph of a message, by way of its bytes; nothing may be wrong with it."""
+    assert not verify_air(model), [str(each) for each in verify_air(model)]
     again = new("ModelDef")
     again.ParseFromString(air_bytes(model))
     collector = Collector()
@@ -220,8 +239,8 @@ def _attributes(node: Node) -> dict[str, Plain]:
             found.pop(key, None)
         if node.op == "quant.Dequantize":
             found.pop("bits", None)
-        axis, rank = found.pop("axis", 1), len(node.output.shape or ())
-        found["axis"] = axis % rank if isinstance(axis, int) and rank and node.op == "quant.Dequantize" else None
+            axis, rank = found.get("axis", 1), len(node.output.shape or ())
+            found["axis"] = axis % rank if isinstance(axis, int) and rank else axis
         return {key: _rounded(value) for key, value in found.items()}
     if node.op == "ge.Data":
         found.pop("index", None)  # numbered when it is written

@@ -75,7 +75,7 @@ def control_edges(node: Node, context: Context) -> str | None:
 
 
 def _awaited(graph: Graph) -> Mapping[str, str]:
-    """By name of each layer that a control edge leaves, or that has taken such a layer in, the first that it goes to."""
+    """By name of each layer that a control edge leaves, or that took such a layer in, the first that it goes to."""
     found: dict[str, str] = {}
     for node in graph.nodes:
         for source in controls(node):

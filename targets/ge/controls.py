@@ -13,7 +13,7 @@ def controls_of(graph: Graph, constants: Collection[str]) -> Mapping[str, tuple[
 
     Where a node has become part of another, that one is waited for.
     """
-    stated = {node.name: found for node in graph.nodes if (found := controls(node))}
+    stated = {node.name: sources for node in graph.nodes if (sources := controls(node))}
     if not stated:
         return {}
     takers = {name: node.name for node in graph.nodes for name in node.provenance.absorbed}

@@ -11,9 +11,9 @@ import pytest
 from amctc.air.files import air_bytes
 from amctc.frontends import load_model
 from amctc.ir import Graph
-from tests.e2e.command import CALIBRATION, MODEL, POLICY, SCORED, WEIGHTS, succeed
+from tests.e2e.command import CALIBRATION, MODEL, WEIGHTS, succeed
 from tests.e2e.command import amctc as command
-from tests.ge_graphs import NCHW, NHWC, GeNet, assert_same_graph, read_back, to_layout, written
+from tests.ge_graphs import NCHW, NHWC, GeNet, to_layout, written
 from tests.passes.test_ge_passes import bn_inference, scale
 
 
@@ -112,9 +112,8 @@ def test_a_quantized_graph_is_written_for_ge_alone(here: Path) -> None:
         )
         assert (found.status, code in found.stderr) == (1, True)
     assert not list(here.glob("no_*"))
-    succeed(
-        "compile", "net.air", "--policy", "quant.cfg", "--data", "data.npz", "--target", "ge{weight-quant=true}", "--output", "w"
-    )  # fmt: skip
+    usual = ("--policy", "quant.cfg", "--data", "data.npz")
+    succeed("compile", "net.air", *usual, "--target", "ge{weight-quant=true}", "--output", "w")
     found = command("compile", "w_deploy_model.air", "--policy", "quant.cfg", "--data", "data.npz", "--output", "x")
     assert "AM332" in found.stderr
 

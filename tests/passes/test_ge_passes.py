@@ -349,7 +349,7 @@ def test_a_layer_that_waits_is_not_folded() -> None:
 
 
 def test_a_dead_layer_that_others_wait_for_stays() -> None:
-    net, folded, other = _two_branches()
+    net, folded, _ = _two_branches()
     graph = waiting("other", "conv2d", net.finish(folded))
     keeps(graph, PIPELINES["float"], NCHW)
     assert "other" in graph

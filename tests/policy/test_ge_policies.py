@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from amctc.diagnostics import DiagnosticError
 from amctc.ir import Graph
 from amctc.policy import ResolvedPolicy, not_yet_available, resolve, to_json
 from amctc.policy.explain import explain
 from amctc.policy.explain_layers import explain_layers
 from amctc.policy.flavours import GE, usual_flavour
+from amctc.quant.ifmr import IfmrSettings
 from tests.ge_graphs import GeNet, read_back
 from tests.policy.texts import cfg, layer_config, places, refused
 from tests.quantized import outputs, quantize
@@ -22,11 +24,18 @@ def make_graph(dtype: str = "float32") -> Graph:
     net = GeNet(dtype=dtype)
     conv = net.relu(net.conv(net.data(1, 4, 8, 8), 8))
     pooled = net.op("Pooling", [conv], name="largest", mode=0, window=(2, 2), stride=(2, 2))
-    wise = net.op("DepthwiseConv2D", [pooled], net.depthwise_weights(pooled), "depthwise", **net.same_size(3))
+    wise = net.op("DepthwiseConv2D", [pooled], net.depthwise_weights(pooled), "depthwise", more=net.same_size(3))
     total = net.op("Eltwise", [pooled, wise], name="sum", N=2, mode=1)
     mean = net.op("Pooling", [total], name="average", mode=1, window=(2, 2), stride=(2, 2))
     full = net.op("FullyConnection", [mean], net.full_weights(mean, 5), "full", num_output=5)
     return net.finish(net.op("SoftmaxV2", [full], name="softmax", axes=(1,)))
+
+
+def override(key: str, value: str, weights: str = "") -> str:
+    """An override by `type` or `name`."""
+    where = {"type": "override_layer_types", "name": "override_layer_configs"}[key]
+    body = f"arq_quantize {{ {weights} }}" if weights else ""
+    return f'{where} {{ layer_{key}: "{value}" calibration_config {{ {body} }} }}'
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +62,8 @@ def test_a_graph_of_ge_is_spoken_of_in_the_flavour_ge(graph: Graph) -> None:
         ('skip_layers: "full"', ["conv2d", "depthwise", "average"]),
         ('skip_layers: "glob:*wise*"', ["conv2d", "average", "full"]),
         ('skip_layer_types: "Pooling"', ["conv2d", "depthwise", "full"]),
-        ('override_layer_types { layer_type: "Eltwise" calibration_config { } }', ["conv2d", "depthwise", "sum", "average", "full"]),
-        ('override_layer_configs { layer_name: "largest" calibration_config { } }', ["conv2d", "largest", "depthwise", "average", "full"]),
+        (override("type", "Eltwise"), ["conv2d", "depthwise", "sum", "average", "full"]),
+        (override("name", "largest"), ["conv2d", "largest", "depthwise", "average", "full"]),
     ],
 )  # fmt: skip
 def test_lists_and_overrides_name_layers_and_types_of_ge(text: str, left: list[str], graph: Graph) -> None:
@@ -69,18 +78,16 @@ def test_lists_and_overrides_name_layers_and_types_of_ge(text: str, left: list[s
         ('skip_layer_types: "Relu"', "AM221", "`amctc ops` lists the types that can be quantized"),
         ('skip_layers: "conv"', "AM220", "did you mean `conv2d`?"),
         ('skip_fusion_layers: "relu"', "AM223", "take it out of `skip_fusion_layers`"),
-        ('override_layer_types { layer_type: "FullyConnection" calibration_config { arq_quantize { channel_wise: true } } }', "AM227", "write `channel_wise: false`"),
-        ('override_layer_types { layer_type: "DepthwiseConv2D" calibration_config { arq_quantize { quant_bits: 7 } } }', "AM226", "only those of `Conv2D` can; take 8"),
-        ('override_layer_configs { layer_name: "full" calibration_config { arq_quantize { quant_bits: 6 } } }', "AM226", "only those of `Conv2D` can; take 8"),
+        (override("type", "FullyConnection", "channel_wise: true"), "AM227", "write `channel_wise: false`"),
+        (override("type", "DepthwiseConv2D", "quant_bits: 7"), "AM226", "only those of `Conv2D` can; take 8"),
+        (override("name", "full", "quant_bits: 6"), "AM226", "only those of `Conv2D` can; take 8"),
     ],
 )  # fmt: skip
 def test_what_ge_does_not_have_is_told(text: str, code: str, help: str, graph: Graph) -> None:
     try:
-        policy = cfg(f"# amctc: flavour = ge\n{text}")
-    except Exception as mistakes:  # told when the policy is read
-        found = [each for each in getattr(mistakes, "diagnostics")]
-    else:
-        found = refused(policy, graph)
+        found = refused(cfg(f"# amctc: flavour = ge\n{text}"), graph)
+    except DiagnosticError as mistakes:  # told when the policy is read
+        found = mistakes.diagnostics
     assert [(each.code, each.help) for each in found] == [(code, help)]
 
 
@@ -150,7 +157,7 @@ def test_inputs_of_one_layer_add_up_and_replace_those_of_its_config(graph: Graph
     )
     mixed = resolved(f"{override} {ONE_INPUT}", graph).quant_of(graph.node("sum"))
     assert mixed is not None
-    steps = [getattr(each.settings, "search_step") for each in mixed.inputs]
+    steps = [each.settings.search_step for each in mixed.inputs if isinstance(each.settings, IfmrSettings)]
     assert steps == [0.5, 0.02]
 
 

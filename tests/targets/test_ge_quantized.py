@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from amctc.diagnostics import DiagnosticError
+from amctc.frontends.ge import load_ge
 from amctc.ir import Graph, Value
 from amctc.targets.ge.ascend import AscendForm, check_form
 from amctc.targets.ge.target import GeTarget
@@ -25,9 +26,8 @@ from tests.ge_graphs import (
     to_nchw,
     written,
 )
-from tests.quantized import outputs, quantize
-
-WISE = "common_config { arq_quantize { channel_wise: true } }"
+from tests.quantized import outputs, quantize, random_feeds
+from tests.shared_files import GOLDEN, needs_golden
 
 
 def _conv(net: GeNet, value: Value) -> Value:
@@ -110,7 +110,7 @@ def test_both_layouts_have_the_same_factors_and_integers(build: Callable[[GeNet,
 
 def test_halves_are_quantized_as_their_values_in_float32_are() -> None:
     halves, feeds = _quantized(_conv, dtype="float16")
-    floats, _ = _quantized(lambda net, value: _rounded_conv(net, value))
+    floats, _ = _quantized(_rounded_conv)
     assert halves.node("conv2d").quant == floats.node("conv2d").quant
     np.testing.assert_array_equal(halves.node("conv2d").weights["weight"], floats.node("conv2d").weights["weight"])
     np.testing.assert_array_equal(_output(halves, feeds[0]), _output(floats, feeds[0]).astype(np.float16))
@@ -172,6 +172,19 @@ def test_a_full_connection_behind_images_reads_back_equal(layout: str) -> None:
     np.testing.assert_array_equal(_output(again, feeds[0]), _output(graph, feeds[0]))
 
 
+@needs_golden
+@pytest.mark.parametrize("name", ["01_conv_nchw", "03_mixed_two_in_two_out", "04_conv_nhwc"])
+@pytest.mark.parametrize("generation", ["ge2026", "metadef2021"])
+def test_recorded_graphs_are_quantized_and_read_back_equal(generation: str, name: str) -> None:
+    graph = load_ge(GOLDEN / "ge" / f"{generation}_{name}.air")
+    feeds = random_feeds(graph, 1, 2)
+    quantize(graph, feeds)
+    again = read_back(graph)
+    assert_same_graph(graph, again)
+    for wanted, found in zip(outputs(graph, feeds[0]).values(), outputs(again, feeds[0]).values(), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
 # -- scales ----------------------------------------------------------------------------------------
 
 
@@ -180,8 +193,8 @@ def _with_scales(data: float, weight: float) -> tuple[Graph, dict[str, Floats]]:
     net = GeNet()
     value = net.pool(net.conv(net.data(1, 4, 6, 6), 8, bias=False), mode=1)
     graph = net.finish(value)
-    kernel = graph.node("conv2d").weights["weight"]
-    graph.node("conv2d").weights["weight"] = (kernel * np.float32(weight)).astype(np.float32)
+    kernel = graph.node("conv2d").weights["weight"].astype(np.float32)
+    graph.node("conv2d").weights["weight"] = kernel * np.float32(weight)
     feeds = [
         {name: (array * np.float32(data)).astype(np.float32) for name, array in feed.items()}
         for feed in _batches(net, 1, 4, 6, 6)
@@ -198,10 +211,10 @@ def test_what_leaves_float16_is_written_as_its_root(data: float, weight: float) 
         for op in ops_of(model, type):
             node = graph.node(op.name)
             if type == "AscendDequant":
-                scales = node.weights["deq_scale"]
+                scales = node.weights["deq_scale"].astype(np.float32)
             else:
                 scale = np.float32(str(node.attrs["scale"]))
-                scales = np.array([1 / scale if type == "AscendQuant" else scale])
+                scales = np.array([1 / scale if type == "AscendQuant" else scale], np.float32)
             outside = bool((scales > 65504).any() or (scales < 2**-24).any())
             assert op.attr["sqrt_mode"].b == outside, (op.name, scales)
     again = read(model)
@@ -213,7 +226,8 @@ def test_what_leaves_float16_is_written_as_its_root(data: float, weight: float) 
 def test_the_square_of_a_written_root_is_within_two_ulps_of_the_scale() -> None:
     graph, _ = _with_scales(1e-3, 1e-4)
     again = read_back(graph)
-    scales, found = (each.node("conv2d.dequant").weights["deq_scale"] for each in (graph, again))
+    deq_scales = (each.node("conv2d.dequant").weights["deq_scale"] for each in (graph, again))
+    scales, found = (array.astype(np.float32) for array in deq_scales)
     np.testing.assert_allclose(found, scales, rtol=3e-7)
     assert not np.array_equal(found, scales)
 
@@ -221,7 +235,7 @@ def test_the_square_of_a_written_root_is_within_two_ulps_of_the_scale() -> None:
 def test_a_scale_whose_root_is_no_float16_is_refused() -> None:
     graph, _ = _with_scales(1.0, 1.0)
     graph.node("conv2d.dequant").weights["deq_scale"] = np.full(8, 1e-16, np.float32)
-    with pytest.raises(DiagnosticError, match="conv2d.dequant.*the scale 1e-16.*float16") as caught:
+    with pytest.raises(DiagnosticError, match=r"conv2d.dequant.*the scale 1e-16.*float16") as caught:
         check_form(graph)
     assert caught.value.diagnostics[0].code == "AM716"
 
@@ -229,7 +243,7 @@ def test_a_scale_whose_root_is_no_float16_is_refused() -> None:
 def test_data_of_16_bits_are_refused() -> None:
     graph, _ = _with_scales(1.0, 1.0)
     graph.node("conv2d.quant").attrs["bits"] = 16
-    with pytest.raises(DiagnosticError, match="conv2d.quant.*data of 16 bits"):
+    with pytest.raises(DiagnosticError, match=r"conv2d.quant.*data of 16 bits"):
         GeTarget().emit(graph)
 
 

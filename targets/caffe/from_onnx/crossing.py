@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from amctc.diagnostics import Collector, DiagnosticError
+from amctc.dialects.ge.prototype import GE
 from amctc.dialects.onnx.attribute_proto import attribute_protos
 from amctc.dialects.onnx.data import DATA_OPS
-from amctc.dialects.ge.prototype import GE
 from amctc.dialects.onnx.element_types import ONNX_TYPES, OPAQUE
 from amctc.dialects.onnx.inference import opset_of
 from amctc.dialects.shapes import annotate_dtypes, node_error
@@ -35,7 +35,9 @@ def in_caffe(graph: Graph) -> Graph:
     foreign = next((node for node in graph.nodes if node.dialect == GE), None)
     if foreign is not None:
         help = "write it for the target `ge`, or begin with the Caffe or ONNX model that the graph was made from"
-        raise DiagnosticError(node_error("AM713", foreign, "is an op of GE, and GE graphs are not written for Caffe", help))
+        raise DiagnosticError(
+            node_error("AM713", foreign, "is an op of GE, and GE graphs are not written for Caffe", help)
+        )
     if not any(node.dialect == "onnx" for node in graph.nodes):
         return graph
     annotate_dtypes(graph)
