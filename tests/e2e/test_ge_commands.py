@@ -153,7 +153,10 @@ def test_a_caffe_network_has_the_same_factors_by_way_of_a_ge_graph(here: Path) -
     succeed("export", str(MODEL), str(WEIGHTS), "--target", "ge", "--output", "digits")
     Path("usual.cfg").write_text("")
     data = ("--data", str(CALIBRATION))
-    Path("caffe.cfg").write_text("batch_num: 1\n")
+    with np.load(CALIBRATION) as arrays:
+        count = len(next(iter(arrays.values())))
+    batch = (load_model("digits_model.air").nodes[0].output.shape or (1,))[0]
+    Path("caffe.cfg").write_text(f"batch_num: {count // batch}\n")
     succeed("compile", str(MODEL), str(WEIGHTS), "--policy", "caffe.cfg", *data, "--target", "ge", "--output", "direct")
     succeed("compile", "digits_model.air", "--policy", "usual.cfg", *data, "--output", "way")
     direct, way = (load_model(f"{name}_deploy_model.air") for name in ("direct", "way"))
