@@ -20,11 +20,13 @@ from amctc.runtime.executor import Executor
 from amctc.targets.ge.crossing import in_ge
 from amctc.text.plain import Plain
 from tests.ge_files import assert_equal, channels_last, run, through_a_file, with_channels_last
-from tests.nets import conv, data, layer, make_net
-from tests.quantized import random_feeds, run_passes
+from tests.nets import data, layer, make_net
+from tests.passes.clean_ups import clean
+from tests.quantized import random_feeds
 
 IMAGE = data("2 6 4 8")
 REGIONS = data("3 5", "rois")
+ONE = np.ones(1, np.float32)
 ROIS = np.array([[0, 1, 2, 9, 8], [1, 0, 0, 13, 9], [1, 5, 3, 6, 4]], np.float32)
 
 SPATIAL = {
@@ -150,7 +152,7 @@ def passed(text: str, passes: str, folder: Path) -> Graph:
     graph = through_a_file(make_net(folder, text), folder)
     (feeds,) = random_feeds(graph, 1)
     before = run(graph, feeds)
-    run_passes(graph, passes)
+    clean(graph, passes)
     for found, wanted in zip(run(through_a_file(graph, folder), feeds), before, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6 * float(np.abs(wanted).max()))
     return graph
@@ -186,24 +188,21 @@ def test_maps_of_channels_become_one_scale(tmp_path: Path) -> None:
     assert (types(graph), list(graph.nodes[-1].weights)) == (["Scale"], ["scale", "bias"])
 
 
-def test_a_scale_made_with_the_channels_last_runs_along_them(tmp_path: Path) -> None:
-    text = IMAGE + layer("s", "Scale", "data", "s") + layer("bn", "BatchNorm", "s", "bn")
-    graph = in_ge(make_net(tmp_path, text))
-    (feeds,) = random_feeds(graph, 1)
-    (wanted,) = run(graph, feeds)
-    graph.node("s").attrs["axis"] = 3
-    moved = with_channels_last(graph)
-    run_passes(moved, "merge-affine")
-    assert (types(moved), moved.nodes[-1].attrs["axis"]) == (["Scale"], -1)
-    (found,) = run(moved, {name: channels_last(array) for name, array in feeds.items()})
-    np.testing.assert_allclose(found, channels_last(wanted), rtol=0, atol=1e-6)
-
-
-def test_batch_norms_are_folded_into_the_filters_before_them(tmp_path: Path) -> None:
-    text = IMAGE + conv("c", "data", 4) + layer("bn", "BatchNorm", "c", "bn") + layer("s", "Scale", "bn", "s")
-    graph = passed(text, "fuse-batchnorm", tmp_path)
-    assert types(graph)[0] == "Conv2D"
-    assert "BNInference" not in types(graph)
+def test_a_scale_made_with_the_channels_last_runs_along_them() -> None:
+    rng = np.random.default_rng(0)
+    mean, variance = (rng.uniform(0.5, 2, 6).astype(np.float32) for _ in range(2))
+    weights = {"mean": mean, "variance": variance, "momentum": ONE}
+    graph = one_op("BNInference", (2, 4, 8, 6), {}, weights, format="NHWC")
+    wanted = result(graph)
+    node, trait = graph.node("out"), op_def(graph.node("out")).affine
+    assert trait is not None
+    assert trait.become is not None
+    assert trait.axis(node) == 3
+    found = trait.coefficients(node, 6)
+    assert not isinstance(found, str)
+    trait.become(node, found[0].astype(np.float32), found[1].astype(np.float32))
+    assert (node.op, op_def(node).affine is not None, node.attrs["axis"]) == ("ge.Scale", True, -1)
+    np.testing.assert_allclose(result(graph), wanted, rtol=0, atol=1e-5)
 
 
 def test_a_relu6_may_become_a_relu() -> None:
@@ -215,14 +214,23 @@ def test_a_relu6_may_become_a_relu() -> None:
     assert graph.node("out").op == "ge.Relu"
 
 
-def test_copies_and_dropped_parts_are_removed(tmp_path: Path) -> None:
+def test_copies_are_folded(tmp_path: Path) -> None:
     text = (
         IMAGE
         + layer("two", "Split", "data", "a", 'top: "b"')
         + layer("r", "ReLU", "a", "r")
         + layer("s", "TanH", "b", "s")
     )
-    assert sorted(types(passed(text, "remove-identity", tmp_path))) == ["LeakyRelu", "Tanh"]
+    assert sorted(types(passed(text, "fold-split", tmp_path))) == ["LeakyRelu", "Tanh"]
+
+
+def test_an_op_on_a_constant_alone_is_run(tmp_path: Path) -> None:
+    text = 'layer { name: "p" type: "Parameter" top: "p" parameter_param { shape { dim: 2 dim: 6 } } }'
+    graph = make_net(tmp_path, text + layer("two", "Split", "p", "a", 'top: "b"') + layer("r", "TanH", "a", "r"))
+    again = through_a_file(graph, tmp_path)
+    assert_equal(run(again, {}), run(graph, {}))
+    clean(again, "fold-split,remove-identity")
+    assert types(again) == ["Const", "Tanh"]
 
 
 # -- forms that Caffe's layers do not have ---------------------------------------------------------
@@ -269,7 +277,6 @@ def test_arg_max_gives_the_one_of_its_outputs_that_is_read(output: int, axis: in
         np.testing.assert_array_equal(found, np.argsort(-x, axis=1)[:, :2])
 
 
-ONE = np.ones(1, np.float32)
 BN = {"mean": ONE, "variance": ONE, "momentum": ONE}
 
 
@@ -285,7 +292,7 @@ MISTAKES: tuple[tuple[str, Shape, Mapping[str, Plain], Mapping[str, NDArray[Any]
     ("Reshape", (4,), {}, {"shape": ONE}, 1, "", "at most 32 whole numbers"),
     ("SplitVD", (2, 6), {"size_splits": (1, 2, 4), "split_dim": 1, "num_split": 3}, {}, 3, "", "7 in all"),
     ("SplitVD", (2, 6), {"size_splits": (1,), "split_dim": 1, "num_split": 3}, {}, 3, "", "3 outputs"),
-    ("SplitVD", (2, 6), {"size_splits": (6,), "split_dim": 7, "num_split": 1}, {}, 1, "", "`split_dim` 7"),
+    ("SplitVD", (2, 6), {"size_splits": (6,), "split_dim": 7, "num_split": 1}, {}, 1, "", "is outside"),
     ("Crop", (1, 2, 3, 3), {"offsets": (0,)}, {}, 1, "", "needs an input `size`"),
     ("Eltwise", (2, 3), {"N": 1}, {}, 1, "", "must read at least 2 values"),
     ("PriorBox", (1, 2, 3, 3), {}, {}, 1, "NHWC", "layout NHWC"),

@@ -23,6 +23,7 @@ def _recurrent(node: Node, layer: str, roles: Mapping[str, str], states: tuple[s
     slots = ["x", "cont", *(["x_static"] if has_value(node, "x_static") else []), *(states if exposed else ())]
     if not exposed and any(is_read(node, output) for output in range(1, len(node.outputs))):
         raise NoKin("cannot be run: without `expose_hidden` only its first output can be read")
+    inputs = tuple(value_number(node, slot) for slot in slots)
     weights: dict[str, Array] = {}
     for slot, role in roles.items():
         if "static" not in role or "x_static" in slots:
@@ -33,7 +34,7 @@ def _recurrent(node: Node, layer: str, roles: Mapping[str, str], states: tuple[s
         layer,
         {"recurrent_param": param},
         weights,
-        tuple(value_number(node, slot) for slot in slots),
+        inputs,
         outputs=tuple(range(1 + len(states))) if exposed else (0,),
         unread=lambda shapes: _last_states(shapes, 0 if exposed else len(node.outputs) - 1),
     )
