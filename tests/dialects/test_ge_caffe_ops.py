@@ -240,7 +240,13 @@ def test_an_op_on_a_constant_alone_is_run(tmp_path: Path) -> None:
 def test_a_batch_norm_with_a_scale_of_its_own_is_one_map() -> None:
     rng = np.random.default_rng(0)
     mean, variance, scale, offset = (rng.uniform(0.5, 2, 3).astype(np.float32) for _ in range(4))
-    weights = {"mean": mean, "variance": variance, "momentum": np.float32([2]), "scale": scale, "offset": offset}
+    weights = {
+        "mean": mean,
+        "variance": variance,
+        "momentum": np.array([2], np.float32),
+        "scale": scale,
+        "offset": offset,
+    }
     graph = one_op("BNInference", (2, 3, 4), {"epsilon": 0.125}, weights)
     x = rng.normal(size=(2, 3, 4)).astype(np.float32)
     (found,) = run(graph, {"x": x})
