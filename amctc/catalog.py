@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass
 
 from amctc.dialects.caffe.parameters import Parameter, parameters_of
 from amctc.dialects.custom import CAFFE, OPS, registered
+from amctc.dialects.ge.parameters import attributes_of as ge_attributes_of
+from amctc.dialects.ge.parameters import ports_of
+from amctc.dialects.ge.prototype import GE
 from amctc.dialects.onnx.generic import ONNX, is_known_type
 from amctc.dialects.onnx.parameters import attributes_of, operands_of
 from amctc.dialects.op import Arity, OpDef
@@ -187,13 +190,17 @@ def _op_row(row: OpDef) -> OpRow:
 
 
 def _parameters(row: OpDef) -> tuple[Parameter, ...]:
+    if row.dialect == GE:
+        return ge_attributes_of(row.type)
     if row.dialect == ONNX:
         return attributes_of(row.type) if row.inputs.most != 0 else ()  # an ONNX Constant is none of ours
     return parameters_of(row.parameter) if row.parameter is not None and row.dialect == CAFFE else ()
 
 
 def _arities(row: OpDef) -> tuple[Arity, Arity]:
-    """Where a row of an ONNX op leaves it to ONNX how many inputs it has, what that says."""
+    """Where a row of an ONNX op leaves it to ONNX how many inputs it has, what that says; for GE's the prototypes."""
+    if row.dialect == GE:
+        return ports_of(row.type) or (row.inputs, row.outputs)
     found = operands_of(row.type) if row.dialect == ONNX and row.inputs.most is None else None
     return (row.inputs, row.outputs) if found is None else found
 
@@ -206,5 +213,7 @@ def _runs(row: OpDef) -> str:
     own = registered(row.type if row.dialect == CAFFE else row.name)
     if own is not None or any(op.name == row.name for op in HOST_OPS):
         return "a host op"
+    if row.likeness is not None:
+        return f"as `{row.likeness.op}`"
     computes = row.name in RULES and row.outputs.most != 0
     return "ONNX Runtime" if computes else "nothing"

@@ -61,10 +61,10 @@ def kin_of(node: Node, shapes: Sequence[Shape | None] | None = None) -> Relation
 
     Raises `NoKin` where it has none, and `OpError` where its own parameters are wrong.
     """
-    translate = op_def(node).kin
-    if translate is None:
+    likeness = op_def(node).likeness
+    if likeness is None:
         raise NoKin("cannot be run: nothing here computes ops of this type")
-    kin = translate(node)
+    kin = likeness.kin(node)
     graph = Graph(node.graph.name)
     graph.attrs["opset"] = OPSET
     values = node.inputs

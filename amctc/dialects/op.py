@@ -210,6 +210,18 @@ class Permuting:
 
 
 @dataclass(frozen=True)
+class Likeness:
+    """The op computes what another dialect's op does, and is run as that.
+
+    `op` is the usual one; `kin` gives the very layer for a node, and raises `NoKin` or `OpError` (see
+    `amctc.dialects.kin`).
+    """
+
+    op: str
+    kin: Callable[[Node], Kin]
+
+
+@dataclass(frozen=True)
 class Quantizable:
     """How a layer of this type may be quantized (seed 001, appendix: supported layers)."""
 
@@ -279,8 +291,8 @@ class OpDef:
     """The bounds between which the op holds its only input, where that is all it does."""
     keeps_grid: Callable[[Node], bool] = lambda node: False
     """Whether each element of the outputs is one of an input's elements, or 0: what lies on a grid stays on it."""
-    kin: Callable[[Node], Kin] | None = None
-    """The layer of another dialect that a node is like; raises `NoKin` or `OpError`."""
+    likeness: Likeness | None = None
+    """Which layer of another dialect the op is like."""
     integer: bool = False
     """It quantizes, or computes on what is quantized: a model that has it is no float model."""
     notes: str = ""

@@ -16,7 +16,7 @@ from amctc.dialects.kin import Kin, NoKin, kin_of, result_dtype, to_nhwc
 from amctc.dialects.onnx import ONNX_OPS
 from amctc.dialects.onnx.generic import ONNX
 from amctc.dialects.onnx.generic import generic_row as onnx_row
-from amctc.dialects.op import Affine, Arity, OpDef, OpError, Quantizable, UnknownShape
+from amctc.dialects.op import Affine, Arity, Likeness, OpDef, OpError, Quantizable, UnknownShape
 from amctc.ir import Node
 from amctc.ir.node import Shape
 
@@ -55,7 +55,7 @@ def kin_row(
         dtypes=_dtypes,
         clamps=lambda node: _ask(node, lambda row, kin: row.clamps(kin), None),
         keeps_grid=lambda node: _ask(node, lambda row, kin: row.keeps_grid(kin), False),
-        kin=translate,
+        likeness=Likeness(kin, translate),
         notes=notes,
     )
 

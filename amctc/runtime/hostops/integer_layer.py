@@ -23,7 +23,7 @@ from amctc.runtime.lowering.windows import folded_shape
 def _is_integer_layer(node: Node, dtypes: Mapping[Value, str]) -> bool:
     """Integer layers beyond ONNX's: 16-bit data, transposed convolutions, sums that may leave int32."""
     trait = op_def(node).linear
-    if trait is None or op_def(node).kin is not None:
+    if trait is None or op_def(node).likeness is not None:
         return False
     dtype = dtypes[node.inputs[0]]
     if not dtype.startswith("int"):

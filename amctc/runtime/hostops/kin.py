@@ -22,7 +22,7 @@ def kin_host_op(host_ops: Sequence[HostOp]) -> HostOp:
         return next((op for op in host_ops if op.applies(relation.node, dtypes)), None)
 
     def applies(node: Node, dtypes: Mapping[Value, str]) -> bool:
-        if op_def(node).kin is None:
+        if op_def(node).likeness is None:
             return False
         try:
             relation = kin_of(node)

@@ -76,7 +76,7 @@ def rule_of(node: Node) -> Rule:
     """
     if node.dialect == ONNX and node.op not in RULES:
         return lower_as_it_is
-    if node.op not in RULES and op_def(node).kin is not None:
+    if node.op not in RULES and op_def(node).likeness is not None:
         return _lower_as_kin
     return RULES[node.op]
 
