@@ -53,7 +53,8 @@ def aclgrph_calibration(graph: Graph | NetGraph, quantize_configs: Mapping[str, 
         log.event(_PART, "is done; the graph has not changed")
         return GRAPH_NOT_CHANGED
     (graph.net if isinstance(graph, Graph) else graph).take_over(made.graph)
-    log.event(_PART, f"is done: {made.quantized} layers are quantized")
+    count = "1 layer is" if made.quantized == 1 else f"{made.quantized} layers are"
+    log.event(_PART, f"is done: {count} quantized")
     return GRAPH_SUCCESS
 
 
@@ -82,4 +83,5 @@ def _copies(net: NetGraph, file: str) -> Callable[[Collector], NetGraph]:
     """Copies of a graph, which stays as it is: what is written of it, read again."""
     empty = not len(net)
     model = None if empty else model_message(in_ge(net), AscendForm())
-    return lambda told: NetGraph(net.name) if model is None else graph_of_model(model, file, told)
+    # What there is to warn of was told when the graph was read.
+    return lambda told: NetGraph(net.name) if model is None else graph_of_model(model, file, Collector())
