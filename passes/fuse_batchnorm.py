@@ -52,7 +52,7 @@ class FuseBatchNorm(RewritePass):
         if node is match.first:
             return _linear_obstacle(node, context)
         trait = linear_trait(match.first)
-        found = affine_coefficients(node, trait.out_channels(match.first), output_channel_axis(match.first) or 1)
+        found = affine_coefficients(node, trait.out_channels(match.first), _axis(match.first))
         if isinstance(found, str) or not _has_integers(match.first, trait):
             return found if isinstance(found, str) else None
         negative = f"a factor is negative, and an integer of `{match.first.name}` is -128, whose opposite INT8 lacks"
@@ -68,7 +68,7 @@ class FuseBatchNorm(RewritePass):
 def fold_affine(linear: Node, node: Node) -> None:
     """Replace the weights and bias of `linear` by those of `node` after `linear`."""
     trait = linear_trait(linear)
-    found = affine_coefficients(node, trait.out_channels(linear), output_channel_axis(linear) or 1)
+    found = affine_coefficients(node, trait.out_channels(linear), _axis(linear))
     if isinstance(found, str):
         raise ValueError(found)
     a, b = found
@@ -107,6 +107,12 @@ def _integers(linear: Node, trait: Linear) -> Iterator[NDArray[np.int8]]:
         yield np.broadcast_to(table, (len(rows), table.shape[1]))
 
 
+def _axis(linear: Node) -> int:
+    """The axis of the output channels, which has been found to be known."""
+    axis = output_channel_axis(linear)
+    return 1 if axis is None else axis
+
+
 def _has_integers(linear: Node, trait: Linear) -> bool:
     weight = linear.weights.get(trait.weight)
     return weight is not None and weight.dtype.kind == "i"
@@ -118,8 +124,8 @@ def _linear_obstacle(linear: Node, context: Context) -> str | None:
     quantizable = op_def(linear).quantizable
     if _has_integers(linear, linear_trait(linear)) and (quantizable is None or not quantizable.channel_wise):
         return f"the weights of `{linear.name}` are quantized, and may not have a scale for each output channel"
-    if output_channel_axis(linear) != 1:
-        return f"the output channels of `{linear.name}` are not on axis 1"
+    if output_channel_axis(linear) is None:
+        return f"nothing says which axis the output channels of `{linear.name}` are on"
     uses = context.fact(_uses_of_arrays, linear.graph)
     if any(uses[id(array)] > 1 for array in linear.weights.values()):
         return f"`{linear.name}` shares its weights with another layer"

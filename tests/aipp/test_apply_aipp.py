@@ -202,9 +202,9 @@ def cases(draw: st.DrawFn) -> tuple[dict[str, Setting], tuple[int, int], tuple[i
             settings |= {f"load_start_pos_{letter}": start, f"crop_size_{letter}": made[axis]}
     if draw(st.booleans()):
         settings |= {"padding": True, "padding_value": draw(st.floats(-65504, 65504, width=32))}
-        for side, axis in (("left", 0), ("right", 0), ("top", 1), ("bottom", 1)):
+        for edge, axis in (("left", 0), ("right", 0), ("top", 1), ("bottom", 1)):
             put = draw(st.integers(0, 3))
-            settings[f"{side}_padding_size"] = put
+            settings[f"{edge}_padding_size"] = put
             made[axis] += put
     settings |= {switch: draw(st.booleans()) for switch in ("rbuv_swap_switch", "ax_swap_switch")}
     channels = {"XRGB8888_U8": 4, "YUV400_U8": 1}.get(name, 3)

@@ -52,6 +52,9 @@ def test_a_crop_of_the_networks_size_must_be_within_the_images() -> None:
     cropped = f"{RGB} src_image_size_w: 32 src_image_size_h: 32 crop: true load_start_pos_w: 9"
     found = misfit(cropped, NetworkInput(3, 24, 24))
     assert found.message == "24 x 24 pixels from column 9 and row 0 on are beyond the images, which are 32 x 32"
+    lower = f"{RGB} src_image_size_w: 32 src_image_size_h: 32 crop: true load_start_pos_h: 9"
+    assert "row 9" in misfit(lower, NetworkInput(3, 24, 24)).message
+    assert source_shape(config_of(lower), NetworkInput(3, 23, 32)).bytes == 3072
 
 
 @pytest.mark.parametrize(("height", "width"), [(7, 8), (8, 7)])

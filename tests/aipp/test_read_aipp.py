@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 from amctc.aipp.checks import RANGES
-from amctc.aipp.color import preset_name
+from amctc.aipp.color import RGB_TO_YUV, YUV_TO_RGB, preset_name
 from amctc.aipp.config import AippConfig, Crop, Csc, Normalization, Padding
+from amctc.aipp.fields import MATRIX
 from amctc.aipp.read import MAX_BYTES, parse_aipp, read_aipp
 from amctc.diagnostics import DiagnosticError
 from amctc.source import SourceFile
 from amctc.text.proto_schema import load_schema
 from tests.aipp.files import RGB, YUV, config_of, mistakes_of, warnings_of
 from tests.shared_files import SEEDS, needs_seeds
+from tests.test_docs import table_rows
 
 
 def test_the_schema_has_the_names_and_numbers_of_both_generations() -> None:
@@ -191,3 +194,19 @@ def test_a_file_is_read_by_its_path(tmp_path: Path) -> None:
     assert refusal.value.diagnostics[0].code == "AM102"
     with pytest.raises(DiagnosticError):
         read_aipp(tmp_path / "absent.cfg")
+
+
+def test_the_page_tells_every_range_and_conversion() -> None:
+    told: dict[str, str] = {}
+    for row in table_rows("aipp.md", "numbers"):
+        for name in re.findall(r"`(\w+)`", row[0]):
+            told |= {name.removesuffix("_i"): row[1]}
+    told |= dict.fromkeys(chain(*MATRIX), told["matrix_r0c0"])  # the page names the first and the last of them
+    stems = {re.sub(r"(_chn|_bias)_\d$", r"\1", name): limits for name, limits in RANGES.items()}
+    assert told == {name: f"{low:g} to {high:g}" for name, (low, high) in stems.items()}
+    for heading, table in (("YUV to RGB", YUV_TO_RGB), ("RGB to YUV", RGB_TO_YUV)):
+        shown = {row[0]: (row[1], row[2]) for row in table_rows("aipp.md", heading)}
+        assert shown == {
+            name: ("; ".join(", ".join(map(str, line)) for line in matrix), ", ".join(map(str, bias)))
+            for name, (matrix, bias) in table.items()
+        }
