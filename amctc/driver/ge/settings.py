@@ -81,7 +81,8 @@ def log_level(given: Iterable[tuple[object, object]]) -> LogLevel:
     """The level that the keys say; the usual one where they say none, or a wrong one."""
     found = next((value for key, value in given if key in KEYS["LOG_LEVEL"].spellings), None)
     word = found.strip().strip('"').lower() if isinstance(found, str) else ""
-    return next((level for level in LOG_LEVELS if level == word), USUAL_LEVEL)
+    known: Mapping[str, LogLevel] = {level: level for level in LOG_LEVELS}
+    return known.get(word, USUAL_LEVEL)
 
 
 def _shapes(source: SourceFile, collector: Collector) -> Mapping[str, StatedShape]:

@@ -13,7 +13,7 @@ from amctc.aipp.config import NetworkInput
 from amctc.aipp.read import read_aipp
 from amctc.compat import acl
 from amctc.diagnostics import Collector, DiagnosticError
-from amctc.dialects.ge.slots import about, note
+from amctc.dialects.ge.slots import note
 from amctc.driver.ge.inputs import match_inputs
 from amctc.driver.ge.settings import read_settings
 from tests.compat.acl.desk import KEYS, calibrate, float_graph, refusal
@@ -118,9 +118,7 @@ def test_the_layout_of_images_is_the_graph_s_or_where_it_has_none_that_of_input_
     input_format: str | None, layout: str, network: tuple[int, int, int], desk: Path
 ) -> None:
     net = float_graph().net
-    rest = about(net.node("data"))["op"]
-    assert isinstance(rest, dict) and isinstance(rest["output_desc"], tuple)
-    note(net.node("data"), op={**rest, "output_desc": ({**dict(rest["output_desc"][0]), "layout": layout},)})
+    note(net.node("data"), op={"output_desc": ({"layout": layout},)})
     config = aipp(RGB.replace("RGB888_U8", "XRGB8888_U8"))
     keys = {**KEYS, **config, **({"INPUT_FORMAT": input_format} if input_format else {})}
     settings = read_settings(keys.items(), Collector())
