@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from google.protobuf.descriptor import FieldDescriptor
 
@@ -18,8 +18,10 @@ from amctc.text.literals import float32_text, quote
 from amctc.text.prototext import parse_prototext
 from amctc.text.schema_check import check_message
 
-_LONGEST_EXPLAINED = 4_000_000
-"""Characters of a text in which every mistake is told: the tree that this takes is large."""
+_Write: TypeAlias = Callable[[str], object]
+
+_LONGEST_EXPLAINED = 400_000
+"""Characters of a text in which every mistake is told: the tree that this takes is large, and seconds in the making."""
 
 _CONSTANTS = frozenset({"Const", "Constant"})
 _LEFT_OUT = frozenset({"node_def", "op_def", "func_def"})
@@ -41,12 +43,14 @@ def dump_text(model: ModelDef, level: Literal[1, 2] = 1) -> str:
 
     `read_text_dump` gives an equal message for the text of level 1.
     """
-    return "".join(dump_lines(model, level))
+    lines: list[str] = []
+    write_text(model, lines.append, level)
+    return "".join(lines)
 
 
-def dump_lines(model: ModelDef, level: Literal[1, 2] = 1) -> Iterator[str]:
-    """The lines of `dump_text` one by one, for models that are large."""
-    return _lines(model, "", level)
+def write_text(model: ModelDef, write: _Write, level: Literal[1, 2] = 1) -> None:
+    """Give the lines of `dump_text` to `write` one by one, for models that are large."""
+    _write(model, "", level, write)
 
 
 def read_text_dump(path: str | Path) -> ModelDef:
@@ -75,37 +79,37 @@ def read_text_dump(path: str | Path) -> ModelDef:
     return to_proto(checked, type(message))
 
 
-def _lines(message: Any, pad: str, level: int) -> Iterator[str]:
+def _write(message: Any, pad: str, level: int, write: _Write) -> None:
     """The fields that are set, by their numbers, and maps by their keys: as protobuf itself prints them."""
     for field, value in message.ListFields():
         inner = field.message_type
         if inner is None:
             for each in value if field.is_repeated else (value,):
-                yield f"{pad}{field.name}: {_scalar(field, each)}\n"
+                write(f"{pad}{field.name}: {_scalar(field, each)}\n")
         elif inner.GetOptions().map_entry:
-            yield from _map_lines(message, field, pad, level)
+            _write_map(message, field, pad, level, write)
         else:
             for each in value if field.is_repeated else (value,):
-                yield f"{pad}{field.name} {{\n"
-                yield from _lines(each, pad + "  ", level)
-                yield f"{pad}}}\n"
+                write(f"{pad}{field.name} {{\n")
+                _write(each, pad + "  ", level, write)
+                write(f"{pad}}}\n")
 
 
-def _map_lines(message: Any, field: FieldDescriptor, pad: str, level: int) -> Iterator[str]:
+def _write_map(message: Any, field: FieldDescriptor, pad: str, level: int, write: _Write) -> None:
     assert field.message_type is not None
     key_field, value_field = field.message_type.fields_by_name["key"], field.message_type.fields_by_name["value"]
     entries = getattr(message, field.name)
     for key in sorted(entries):
         if level > 1 and _is_left_out(message, key):
             continue
-        yield f"{pad}{field.name} {{\n{pad}  key: {_scalar(key_field, key)}\n"
+        write(f"{pad}{field.name} {{\n{pad}  key: {_scalar(key_field, key)}\n")
         if value_field.message_type is None:
-            yield f"{pad}  value: {_scalar(value_field, entries[key])}\n"
+            write(f"{pad}  value: {_scalar(value_field, entries[key])}\n")
         else:
-            yield f"{pad}  value {{\n"
-            yield from _lines(entries[key], pad + "    ", level)
-            yield f"{pad}  }}\n"
-        yield f"{pad}}}\n"
+            write(f"{pad}  value {{\n")
+            _write(entries[key], pad + "    ", level, write)
+            write(f"{pad}  }}\n")
+        write(f"{pad}}}\n")
 
 
 def _is_left_out(holder: Any, name: object) -> bool:

@@ -77,14 +77,20 @@ def scan_text(text: str, message: Any) -> int | None:
                     _close(stack)
                 case "open":
                     if len(stack) > MAX_DEPTH:
-                        return at
+                        return _behind_blanks(text, at)
                     stack.append(_open(top, step["name"]))
                 case kind:
                     _put(top, step["name"], str(kind), step[str(kind)])
             at = step.end()
-    except (_Unusual, KeyError, OverflowError, TypeError, ValueError):
-        return at
-    return None if len(stack) == 1 and _REST.fullmatch(text, at) else at
+    except (_Unusual, LookupError, OverflowError, TypeError, ValueError):
+        return _behind_blanks(text, at)
+    at = _behind_blanks(text, at)
+    return None if len(stack) == 1 and at == len(text) else at
+
+
+def _behind_blanks(text: str, at: int) -> int:
+    found = _REST.match(text, at)
+    return at if found is None else found.end()
 
 
 def _open(top: _Open, name: str) -> _Open:

@@ -35,8 +35,7 @@ def dump_ge(
 ) -> None:
     """Print a GE graph as the text that GE's own dumps have."""
     from amctc.air.files import read_air
-    from amctc.air.text_dump import dump_lines, is_text_dump, read_text_dump
+    from amctc.air.text_dump import is_text_dump, read_text_dump, write_text
 
     model = read_text_dump(file) if is_text_dump(file) else read_air(file)
-    for line in dump_lines(model, 2 if level > 1 else 1):
-        sys.stdout.write(line)
+    write_text(model, sys.stdout.write, 2 if level > 1 else 1)

@@ -6,6 +6,7 @@ Time and memory are linear in the size of the message; docs/ge-files.md lists th
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,7 +18,7 @@ from amctc.air.verify.edges import check_edges
 from amctc.air.verify.ends import check_ends
 from amctc.air.verify.names import check_names
 from amctc.air.verify.nodes import CONSTANTS, VALUE, check_constant, check_data_nodes, check_slots
-from amctc.air.verify.report import Report, Where, shown
+from amctc.air.verify.report import Enough, Report, Where, shown
 from amctc.air.verify.subgraphs import check_subgraphs
 from amctc.air.verify.unknown import check_unknown_fields
 from amctc.diagnostics import Diagnostic, DiagnosticError, Level
@@ -40,22 +41,11 @@ def verify_air(model: ModelDef, file: str | None = None, *, weights: bool = True
     """Everything that is wrong with a model, errors (AM360 to AM384) and warnings (AM381, AM385 to AM389).
 
     `file` is named in each diagnostic. Without `weights` constants need no value, as in a text dump of level 2.
-    Of one code 20 diagnostics are told, and how many more there are.
+    Of one code 20 diagnostics are told, and how many more there are; after 1000 errors the rest is not looked at.
     """
     report = Report(file)
-    check_unknown_fields(model, report)
-    if not model.graph:
-        report.error("AM361", "the model has no graph", "loaders refuse it")
-        return report.diagnostics()
-    _check_model(model, report)
-    check_subgraphs(model, report)
-    waiting = [(ROOT, graph) for graph in model.graph[:1]]
-    waiting += [(f"the graph {shown(graph.name)}", graph) for graph in model.graph[1:]]
-    checker = AttributeChecker(report, lambda where, graph: waiting.append((f"the graph of {where}", graph)))
-    checker.attributes("the model", model.attr)
-    # Graphs in attributes are put behind the others while these are looked at.
-    for place, graph in waiting:
-        _check_graph(graph, place, weights, checker, report)
+    with suppress(Enough):
+        _verify(model, weights, report)
     return report.diagnostics()
 
 
@@ -76,6 +66,22 @@ def verify_file(path: str | Path) -> list[Diagnostic]:
         return verify_air(model, str(path), weights=_has_weights(model))
     except DiagnosticError as refusal:
         return list(refusal.diagnostics)
+
+
+def _verify(model: ModelDef, weights: bool, report: Report) -> None:
+    check_unknown_fields(model, report)
+    if not model.graph:
+        report.error("AM361", "the model has no graph", "loaders refuse it")
+        return
+    _check_model(model, report)
+    check_subgraphs(model, report)
+    waiting = [(ROOT, graph) for graph in model.graph[:1]]
+    waiting += [(f"the graph {shown(graph.name)}", graph) for graph in model.graph[1:]]
+    checker = AttributeChecker(report, lambda where, graph: waiting.append((f"the graph of {where}", graph)))
+    checker.attributes("the model", model.attr)
+    # Graphs in attributes are put behind the others while these are looked at.
+    for place, graph in waiting:
+        _check_graph(graph, place, weights, checker, report)
 
 
 def _has_weights(model: ModelDef) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from amctc.air.verify.report import Report, shown
@@ -39,7 +40,10 @@ def _may_have(message: Any) -> bool:
         return True
     # Protobuf copies and counts a thousand times as fast as its messages can be visited here.
     copy = type(message)()
-    copy.CopyFrom(message)
+    try:
+        copy.CopyFrom(message)
+    except DecodeError:  # deeper than a file can be, so that it was not read from one
+        return True
     copy.DiscardUnknownFields()
     return bool(copy.ByteSize() != message.ByteSize())
 
