@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from amctc.air.files import air_bytes
+from amctc.air.verify import check_air
 from amctc.compat.acl.log import CallLog
 from amctc.compat.acl.status import GRAPH_FAILED, GRAPH_SUCCESS
 from amctc.diagnostics import Collector, DiagnosticError, error
@@ -44,7 +45,7 @@ class Graph:
         return _done(load)
 
     def save_to_file(self, path: str | os.PathLike[str]) -> int:
-        """Write the graph as a `.air` file; GRAPH_FAILED, and no change, where that fails.
+        """Write the graph as a `.air` file; GRAPH_FAILED, and no change, where that fails or GE would not read it.
 
         A file that is new may be read and written by its owner and read by the group (0640); one that is there keeps
         its permissions.
@@ -54,8 +55,10 @@ class Graph:
             if not len(self.net):
                 raise error("AM884", "the graph is empty", file=self.file, help="load a file into it first")
             file = _path(path)
+            model = model_message(in_ge(self.net), AscendForm())
+            check_air(model, self.file)
             new = not file.exists()
-            write_files({file: air_bytes(model_message(in_ge(self.net), AscendForm()))})
+            write_files({file: air_bytes(model)})
             if new:
                 file.chmod(_MODE)
 

@@ -25,8 +25,6 @@ from tests.compat.acl.desk import KEYS, calibrate, float_graph, images, quant_op
 from tests.nets import conv, data, layer, write_net
 from tests.shared_files import ASSETS, GOLDEN, needs_assets, needs_golden
 
-LENET = ASSETS / "caffe/mnist_lenet"
-
 
 def test_a_graph_becomes_the_quantized_one_in_place(desk: Path) -> None:
     graph = float_graph()
@@ -81,28 +79,36 @@ def test_what_is_written_passes_the_loaders_rules_and_reads_back(desk: Path) -> 
 
 
 @needs_assets
-def test_lenet_has_the_scales_of_the_direct_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("net", "side", "channels"), [("mnist_lenet", 28, 1), ("cifar10_resnet20", 32, 3)])
+def test_the_scales_are_those_of_the_direct_path(
+    net: str, side: int, channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    model, weights = LENET / "deploy.prototxt", LENET / "lenet_iter_10000.caffemodel"
-    with np.load(ASSETS / "data/mnist_t10k.npz") as file:
-        digits = (file["images"][:32].reshape(-1, 1, 28, 28) / 256).astype(np.float32)
-    digits.tofile("digits.bin")
-    export(model, weights, target="ge", output="lenet")
+    folder = ASSETS / "caffe" / net
+    model, (weights,) = folder / "deploy.prototxt", folder.glob("*.caffemodel")
+    samples = images(8, (channels, side, side))
+    samples.tofile("samples.bin")
+    export(model, weights, target="ge", output="net")
     graph = acl.Graph()
-    assert graph.load_from_file("lenet_model.air") == acl.GRAPH_SUCCESS
-    keys = {"INPUT_DATA_DIR": "digits.bin", "INPUT_SHAPE": "data:8,1,28,28", "SOC_VERSION": "Ascend310"}
+    assert graph.load_from_file("net_model.air") == acl.GRAPH_SUCCESS
+    keys = {
+        "INPUT_DATA_DIR": "samples.bin",
+        "INPUT_SHAPE": f"data:4,{channels},{side},{side}",
+        "SOC_VERSION": "Ascend310",
+    }
     assert acl.aclgrph_calibration(graph, keys) == acl.GRAPH_SUCCESS
-    direct = compile(
-        model, weights, policy=Policy(batch_num=Said(4)), data={"data": digits}, batch_size=8, output="direct"
-    )
+    policy = Policy(batch_num=Said(2))
+    direct = compile(model, weights, policy=policy, data={"data": samples}, batch_size=4, output="direct")
     wanted, found = _factors(direct.graph), _factors(graph.net)
-    assert wanted.keys() & found.keys() >= {"conv1", "conv2", "ip1", "ip2"}
-    for name in sorted(wanted.keys() & found.keys()):
+    linear = {node.name for node in load_model(model, weights) if node.type in ("Convolution", "InnerProduct")}
+    assert found.keys() >= linear and wanted.keys() >= found.keys()
+    for name in found:
         assert found[name] == wanted[name], name
-    feeds = {"data": digits[:8]}
-    (float_scores,) = amctc.run(load_model(model, weights), feeds, ["loss"]).values()
-    (scores,) = amctc.run(graph.net, feeds, [graph.net.outputs[0].blob]).values()
-    assert (scores.argmax(1) == float_scores.argmax(1)).all()
+    assert graph.save_to_file("quantized.air") == acl.GRAPH_SUCCESS
+    feeds = {"data": samples[:4]}
+    (scores,) = amctc.run(load_model("quantized.air"), feeds, [graph.net.outputs[0].blob]).values()
+    (again,) = amctc.run(graph.net, feeds, [graph.net.outputs[0].blob]).values()
+    assert np.array_equal(scores, again)
 
 
 def _factors(graph: Graph) -> dict[str, NodeQuant]:
@@ -168,10 +174,15 @@ def test_the_recorded_quantized_graph_is_refused(generation: str, capsys: pytest
 
 @needs_golden
 @pytest.mark.parametrize("generation", ["metadef2021", "ge2026"])
-def test_the_recorded_float_graph_is_quantized(generation: str, desk: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "shape", "layout"), [("01_conv_nchw", "1,3,8,8", "NCHW"), ("04_conv_nhwc", "1,8,8,3", "NHWC")]
+)
+def test_the_recorded_float_graphs_are_quantized(
+    generation: str, file: str, shape: str, layout: str, desk: Path
+) -> None:
     graph = acl.Graph()
-    assert graph.load_from_file(GOLDEN / f"ge/{generation}_01_conv_nchw.air") == acl.GRAPH_SUCCESS
-    assert calibrate({"INPUT_SHAPE": "data:1,3,8,8"}, graph) == acl.GRAPH_SUCCESS
+    assert graph.load_from_file(GOLDEN / f"ge/{generation}_{file}.air") == acl.GRAPH_SUCCESS
+    assert calibrate({"INPUT_SHAPE": f"data:{shape}", "INPUT_FORMAT": layout}, graph) == acl.GRAPH_SUCCESS
     assert graph.save_to_file("out.air") == acl.GRAPH_SUCCESS
     assert not [found for found in verify_air(read_air("out.air")) if found.level is Level.ERROR]
     types = [op.type for op in read_air("out.air").graph[0].op]
