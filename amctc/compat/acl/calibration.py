@@ -20,6 +20,7 @@ from amctc.ir import Graph as NetGraph
 from amctc.targets.ge.ascend import AscendForm
 from amctc.targets.ge.crossing import in_ge
 from amctc.targets.ge.model import model_message
+from amctc.targets.ge.target import GeTarget
 
 _PART: Final = "aclgrphCalibration"
 
@@ -74,6 +75,8 @@ def _calibrated(graph: object, items: list[tuple[str, str]], told: Collector, lo
         collector=told,
         instruments=(LoggedPasses(lambda: log.logger), Dumps(log)),
     )
+    # What GE has no form for is told now, and not when the graph is saved.
+    GeTarget().emit(made.graph)
     for each in made.inputs:
         log.info(_PART, f"the input `{each.name}` was given {made.batches} batches of {list(each.shape)}")
     return made
