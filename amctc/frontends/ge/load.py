@@ -252,8 +252,8 @@ def _about(
 def _data_dtype(op: OpDef, descriptor: TensorDescriptor) -> str:
     found = dtype_of(descriptor)
     if found is None:
-        kind = type_name(descriptor.dtype)
-        reason = "has no element type" if kind == UNDEFINED else f"takes {kind}, which is not supported"
+        kind = type_name(descriptor)
+        reason = "has no element type" if kind in (None, UNDEFINED) else f"takes {kind}, which is not supported"
         raise DiagnosticError(Diagnostic("AM351", f"the input `{op.name}` {reason}", help="give it another type"))
     return found
 
