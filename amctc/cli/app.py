@@ -6,7 +6,20 @@ from collections.abc import Callable
 
 import typer
 
-from amctc.cli import compat, convert, execute, export, fmt, listing, lsp, new_pass, quantize, replay, rewrite
+from amctc.cli import (
+    compat,
+    convert,
+    execute,
+    export,
+    fmt,
+    listing,
+    lsp,
+    new_pass,
+    quantize,
+    replay,
+    rewrite,
+    verify_ge,
+)
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "compile": quantize.compile,
@@ -22,6 +35,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "print": rewrite.print_model,
     "uninplace": rewrite.uninplace,
     "merge-proto": rewrite.merge_proto,
+    "verify-ge": verify_ge.verify_ge,
+    "dump-ge": verify_ge.dump_ge,
     "compat": compat.compat,
     "passes": listing.passes,
     "targets": listing.targets,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from amctc.air.plain_messages import attribute_message, fill_message
 from amctc.air.schema import ModelDef, OpDef, new
 from amctc.air.tensors import make_tensor
+from amctc.air.verify import MODEL_ATTRIBUTES
 from amctc.dialects.ge.prototype import GE, port_names, prototype_of, prototypes
 from amctc.dialects.ge.slots import about, operands, slot_names, slot_of
 from amctc.ir import Graph, Node, Value
@@ -16,13 +17,7 @@ from amctc.targets.ge.layouts import value_layout, weight_layout
 from amctc.targets.ge.op_message import Slot, Tensor, op_message
 from amctc.text.plain import Plain
 
-_MODEL_ATTRIBUTES: Mapping[str, Plain] = {
-    **dict.fromkeys(("memory_size", "p2p_memory_size", "stream_num", "event_num", "label_num", "weight_size"), 0),
-    "target_type": "MINI",
-}
-"""What `Graph::SaveToFile` gives every model."""
 _ANY_RANK = (-2,)
-
 
 def model_message(graph: Graph, form: AscendForm) -> ModelDef:
     """The message of a graph. Ops, constants and edges keep the names that they came with."""
@@ -48,11 +43,8 @@ class _Writer:
         outputs = [_edge(value) for value in graph.outputs]
         self._net_output(outputs)
         model = new("ModelDef")
-        stated = graph.attrs.get("model")
-        fill_message(model, stated if isinstance(stated, dict) else {})
-        if not isinstance(stated, dict):
-            for key, value in _MODEL_ATTRIBUTES.items():
-                model.attr[key].CopyFrom(attribute_message(value))
+        for key, value in MODEL_ATTRIBUTES.items():
+            model.attr[key].CopyFrom(attribute_message(value))
         root = model.graph.add()
         rest = graph.attrs.get("graph")
         fill_message(root, rest if isinstance(rest, dict) else {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from amctc.air.data_types import UNDEFINED
@@ -11,6 +12,8 @@ from amctc.air.files import read_air
 from amctc.air.plain_messages import plain_attribute, plain_message
 from amctc.air.schema import GraphDef, ModelDef, OpDef, TensorDescriptor, new
 from amctc.air.tensors import tensor_array
+from amctc.air.text_dump import is_text_dump, read_text_dump
+from amctc.air.verify import verify_air
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level
 from amctc.dialects.ge.prototype import GE, Prototype, port_names, prototype_of
 from amctc.dialects.ge.slots import AIR, NCHW, NHWC, role_of
@@ -22,6 +25,7 @@ from amctc.ir import Graph, Node, Origin, Provenance, Value
 from amctc.ir.node import Array
 from amctc.text.plain import Plain
 
+OF_THE_MODEL = "AM362"
 CONSTANTS = frozenset({"Const", "Constant"})
 _PRIVATE = "_"
 _IS_CONST = "is_input_const"
@@ -36,12 +40,16 @@ def load_ge(model: str | Path, collector: Collector | None = None) -> Graph:
     `DiagnosticError`.
     """
     own = collector if collector is not None else Collector()
-    message = read_air(model)
+    message = read_text_dump(model) if is_text_dump(model) else read_air(model)
     return graph_of_model(message, str(model), own)
 
 
 def graph_of_model(model: ModelDef, file: str, collector: Collector) -> Graph:
     """The graph of a message that came from a file; else as `load_ge`."""
+    for found in verify_air(model, file):
+        # What is said of the model as a whole, readers drop; it makes no graph another one.
+        collector.add(replace(found, level=Level.WARNING) if found.code == OF_THE_MODEL else found)
+    collector.raise_errors()
     graph = _Builder(model, file, collector).build()
     collector.raise_errors()
     annotate_shapes(graph)
@@ -92,16 +100,13 @@ class _Builder:
     # -- the graph -------------------------------------------------------------------------------
 
     def _graph_attributes(self) -> dict[str, Plain]:
-        """What the file says beside the ops of its first graph."""
+        """What the file says of its first graph beside the ops, and the other graphs. Of a model GE keeps nothing."""
         found: dict[str, Plain] = {}
-        model = new("ModelDef")
-        model.CopyFrom(self._model)
-        del model.graph[:]
         rest = new("GraphDef")
         rest.CopyFrom(self._root)
         for name in ("name", "op", "output"):
             rest.ClearField(name)
-        found |= {"model": plain_message(model), "graph": plain_message(rest)}
+        found["graph"] = plain_message(rest)
         if len(self._model.graph) > 1:
             found["subgraphs"] = tuple(plain_message(graph) for graph in self._model.graph[1:])
         return found
