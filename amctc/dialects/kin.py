@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from amctc.dialects.custom import CAFFE
-from amctc.dialects.op import OpError
+from amctc.dialects.op import OpDef, OpError
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Node, Value
 from amctc.ir.node import Array, Shape
@@ -32,8 +32,10 @@ class Kin:
 
     `inputs` are numbers of the node's inputs, in the layer's order (None: all of them). `outputs` says which output of
     the node each output of the layer is. With `moved` the layer's first input and its outputs lie as NCHW, and those of
-    the node as NHWC. `shaped` gives weights that depend on the shape of the layer's first input (None: not known, where
-    only the element types are asked for).
+    the node as NHWC. `unread` gives the shapes of outputs of the node that the layer has not, for those of its own; the
+    node has them only as GE declares them, and nothing reads them. `dtypes` are element types of outputs of the node,
+    by number, where they are others than the layer's. `shaped` gives weights that depend on the shape of the layer's
+    first input (None: not known, where only the element types are asked for).
     """
 
     op: str
@@ -42,6 +44,8 @@ class Kin:
     inputs: tuple[int, ...] | None = None
     outputs: tuple[int, ...] = (0,)
     moved: bool = False
+    unread: Callable[[tuple[Shape, ...]], Mapping[int, Shape]] = lambda shapes: {}
+    dtypes: Mapping[int, str] = field(default_factory=dict[int, str])
     shaped: Callable[[Shape | None], Mapping[str, Array]] | None = None
 
 
@@ -49,13 +53,15 @@ class Kin:
 class Relation:
     """The kin of one node, made: a node of a small graph of its own, whose inputs stand for those of the first.
 
-    `inputs` are the numbers of the first node's inputs that they stand for; `outputs` and `moved` are as in `Kin`.
+    `inputs` are the numbers of the first node's inputs that they stand for; the others are as in `Kin`.
     """
 
     node: Node
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     moved: bool
+    unread: Callable[[tuple[Shape, ...]], Mapping[int, Shape]]
+    dtypes: Mapping[int, str]
 
 
 def kin_of(node: Node, shapes: Sequence[Shape | None] | None = None) -> Relation:
@@ -82,16 +88,27 @@ def kin_of(node: Node, shapes: Sequence[Shape | None] | None = None) -> Relation
     weights = kin.weights if kin.shaped is None else {**kin.weights, **kin.shaped(sources[0].shape)}
     made = graph.add(node.name, kin.op, sources, names, attrs=kin.attrs, weights=weights, provenance=node.provenance)
     made.quant = node.quant
-    for value, dtype in zip(made.outputs, op_def(made).output_dtypes(made), strict=True):
+    row = op_def(made)
+    if not row.inputs.allows(len(sources)):
+        raise OpError(f"must read {row.inputs} values, not {len(sources)}")
+    for value, dtype in zip(made.outputs, row.output_dtypes(made), strict=True):
         value.dtype = dtype
     if made.dialect == CAFFE:
         for source in made.inputs:
-            source.dtype = FLOAT if source.dtype == HALF else source.dtype
-    return Relation(made, chosen, kin.outputs, kin.moved)
+            source.dtype = FLOAT if source.dtype in _as_floats(row) else source.dtype
+    return Relation(made, chosen, kin.outputs, kin.moved, kin.unread, kin.dtypes)
+
+
+def _as_floats(row: OpDef) -> tuple[str, ...]:
+    """The element types that Caffe's layer takes as float32: numbers of things too, if it gives floats only."""
+    return (HALF, "int32", "int64") if row.dtypes is None else (HALF,)
 
 
 def result_dtype(node: Node, relation: Relation, made: Value) -> str:
     """The element type of the node's output that `made` stands for: Caffe's layers compute in float32 on any floats."""
+    stated = relation.dtypes.get(relation.outputs[made.index])
+    if stated is not None:
+        return stated
     halves = relation.node.dialect == CAFFE and any(node.inputs[index].dtype == HALF for index in relation.inputs)
     return HALF if halves and made.dtype == FLOAT else made.dtype
 

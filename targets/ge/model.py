@@ -19,6 +19,7 @@ from amctc.text.plain import Plain
 
 _ANY_RANK = (-2,)
 
+
 def model_message(graph: Graph, form: AscendForm) -> ModelDef:
     """The message of a graph. Ops, constants and edges keep the names that they came with."""
     return _Writer(graph, form).write()
@@ -32,7 +33,10 @@ class _Writer:
         self._form = form
         self._ops: list[OpDef] = []
         self._taken = {node.name for node in graph.nodes}
-        self._constants: dict[tuple[str, int], str] = {}
+        # A constant may be an input of ops, and fill slots of others.
+        self._constants: dict[tuple[str, int], str] = {
+            (node.name, id(node.weights["value"])): node.name for node in graph.nodes if node.op == f"{GE}.Const"
+        }
         self._held: list[Array] = []
         self._data = 0
 
@@ -67,7 +71,7 @@ class _Writer:
         if node.op in QUANT_RULES:
             written = QUANT_RULES[node.op](node, self._form)
             slots = [
-                Slot(name, _edge(given), _tensor(given))
+                _value_slot(name, given)
                 if isinstance(given, Value)
                 else self._constant(node, name, name, given, f"{node.name}_{name}")
                 for name, given in written.inputs
@@ -100,7 +104,7 @@ class _Writer:
         if operand is None:
             return Slot(name)
         if isinstance(operand, Value):
-            return Slot(name, _edge(operand), _tensor(operand), constant=operand.producer.op == f"{GE}.Const")
+            return _value_slot(name, operand)
         return self._constant(node, name, operand, node.weights[operand], f"{node.name}_{slot_of(node.type, operand)}")
 
     # -- constants -------------------------------------------------------------------------------
@@ -159,6 +163,10 @@ def _numbered(ops: Sequence[OpDef]) -> Sequence[OpDef]:
     for number, op in enumerate(ops):
         op.id = number
     return ops
+
+
+def _value_slot(name: str, value: Value) -> Slot:
+    return Slot(name, _edge(value), _tensor(value), constant=value.producer.op == f"{GE}.Const")
 
 
 def _edge(value: Value) -> str:

@@ -340,10 +340,11 @@ def take_roots(graph: Graph) -> list[str]:
     """
     names: list[str] = []
     for node in graph.nodes:
-        scales = node.weights.get("deq_scale") if node.op == "quant.Dequantize" else None
-        if scales is not None and bool(((scales < 2**-24) | (scales > 65504)).any()):
-            names.append(node.name)
-            node.weights["deq_scale"] = np.sqrt(scales.astype(np.float32)) ** 2
+        if node.op == "quant.Dequantize":
+            scales = node.weights["deq_scale"].astype(np.float32)
+            if bool(((scales < 2**-24) | (scales > 65504)).any()):
+                names.append(node.name)
+                node.weights["deq_scale"] = np.sqrt(scales) ** 2
     return names
 
 

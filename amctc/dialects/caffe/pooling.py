@@ -52,11 +52,12 @@ def pool_geometry(node: Node, shape: Shape) -> PoolGeometry:
         raise OpError(f"the window must have positive sizes, not {kernel[0]}x{kernel[1]}")
     if max(pad) and any(p >= k for p, k in zip(pad, kernel, strict=True)):
         raise OpError(f"the padding {pad[0]}x{pad[1]} must be smaller than the window {kernel[0]}x{kernel[1]}")
-    out = _out_size(size, kernel, stride, pad, _rounds_down(param))
+    out = _out_size(size, kernel, stride, pad, rounds_down(param))
     return PoolGeometry(int(param.pool), size, kernel, stride, pad, out)
 
 
-def _rounds_down(param: Any) -> bool:
+def rounds_down(param: Any) -> bool:
+    """Whether a `pooling_param` rounds sizes down, by either of its two fields for it. Raises `OpError` for both."""
     if param.HasField("ceil_mode") and param.HasField("round_mode"):
         raise OpError("`ceil_mode` and `round_mode` are both given; keep one")
     return param.round_mode == _FLOOR or not param.ceil_mode

@@ -149,10 +149,11 @@ def _matrices(node: Node) -> Kin:
 def _batches(node: Node) -> Kin:
     if "x1" in node.weights and len(node.inputs) == 1 and not flag(node, "adj_x1") and not flag(node, "adj_x2"):
         return Kin("onnx.MatMul", {}, {_FIRST_FACTOR: node.weights["x1"]})
-    if flag(node, "adj_x1") or (flag(node, "adj_x2") and len(node.inputs) == 2):
-        raise NoKin("cannot be run: `adj_x1` and `adj_x2` are not supported for two values")
     if len(node.inputs) == 2 and not node.weights:
-        return Kin("onnx.MatMul")
+        param: dict[str, Plain] = {name: flag(node, name) for name in ("adj_x1", "adj_x2")}
+        return Kin("caffe.BatchedMatMul", {"batch_matmul_param": param}) if any(param.values()) else Kin("onnx.MatMul")
+    if flag(node, "adj_x1"):
+        raise NoKin("cannot be run: `adj_x1` is not supported with constant weights")
     return Kin("onnx.MatMul", {}, _operands(node, _batch_matrix))
 
 
@@ -248,16 +249,36 @@ def _is_linear(node: Node) -> bool:
 
 
 def _row(
-    type: str, translate: Callable[[Node], Kin], kin: str, linear: Linear, notes: str, *, channel_wise: bool = True
+    type: str,
+    translate: Callable[[Node], Kin],
+    kin: str,
+    linear: Linear,
+    notes: str,
+    *,
+    channel_wise: bool = True,
+    fits: Callable[[Node], bool] = lambda node: True,
 ) -> OpDef:
-    row = kin_row(type, translate, kin, notes=notes)
-    plain = replace(row, quantizable=None)
-    return replace(
-        row,
-        linear=linear,
-        quantizable=Quantizable(on_by_default=True, weights=True, channel_wise=channel_wise),
-        variant=lambda node: None if _is_linear(node) else plain,
-    )
+    """`fits` says which nodes with constant weights may be quantized."""
+    plain = kin_row(type, translate, kin, notes=notes)
+    floating = replace(plain, linear=linear)
+    quantized = Quantizable(on_by_default=True, weights=True, channel_wise=channel_wise)
+
+    def variant(node: Node) -> OpDef | None:
+        if not _is_linear(node):
+            return plain
+        return None if fits(node) else floating
+
+    return replace(floating, quantizable=quantized, variant=variant)
+
+
+def _is_dense(node: Node) -> bool:
+    """Whether the elements under a filter lie side by side."""
+    return node.attrs.get("dilations", (1, 1, 1, 1)) == (1, 1, 1, 1)
+
+
+def _is_plain_product(node: Node) -> bool:
+    """Whether a FullyConnection has its weights as they are, and takes all axes but the first as one."""
+    return not node.attrs.get("transpose") and node.attrs.get("axis", 1) == 1
 
 
 _IMAGE = _linear(_filter, _from_filter, windows=True)
@@ -283,10 +304,18 @@ LINEAR_OPS: tuple[OpDef, ...] = (
         "filter [multiplier, C, kh, kw] in NCHW, [kh, kw, C, multiplier] in HWCN",
     ),
     *(
-        _row(type, _transposed, "onnx.ConvTranspose", _BACK, "filter [Cin, Cout/g, kh, kw] in NCHW")
+        _row(type, _transposed, "onnx.ConvTranspose", _BACK, "filter [Cin, Cout/g, kh, kw] in NCHW", fits=_is_dense)
         for type in ("Deconvolution", "Conv2DTransposeD", "Conv2DTranspose")
     ),
-    _row("FullyConnection", _full_connection, "caffe.InnerProduct", _FULL, "w [num_output, K]", channel_wise=False),
+    _row(
+        "FullyConnection",
+        _full_connection,
+        "caffe.InnerProduct",
+        _FULL,
+        "w [num_output, K]",
+        channel_wise=False,
+        fits=_is_plain_product,
+    ),
     *(
         _row(type, _matrices, "onnx.Gemm", _MATRIX, "x2 [K, N], or [N, K] with transpose_x2", channel_wise=False)
         for type in ("MatMul", "MatMulV2")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from amctc.dialects.ge.fields import flag, ints, whole
 from amctc.dialects.ge.rows import kin_row
 from amctc.dialects.ge.slots import NHWC, data_format
@@ -35,12 +37,27 @@ def _pooling(node: Node) -> Kin:
     return Kin("caffe.Pooling", {"pooling_param": param}, moved=data_format(node) == NHWC)
 
 
-POOLING_OPS: tuple[OpDef, ...] = (
-    kin_row(
+def _pooling_row() -> OpDef:
+    """A mean of windows is quantized by default, a maximum only when asked, a mean of whole images never."""
+    row = kin_row(
         "Pooling",
         _pooling,
         "caffe.Pooling",
         quantizable=Quantizable(on_by_default=True),
-        notes="ceil_mode 0 rounds sizes up, 1 down; pad is [top, bottom, left, right]",
-    ),
-)
+        notes=(
+            "ceil_mode 0 rounds sizes up, 1 down; pad is [top, bottom, left, right]; a maximum is quantized only when "
+            "asked, a mean of whole images never"
+        ),
+    )
+    when_asked = replace(row, quantizable=Quantizable(on_by_default=False))
+    never = replace(row, quantizable=None)
+
+    def variant(node: Node) -> OpDef | None:
+        if node.attrs.get("mode", 0) != _AVERAGE:
+            return when_asked
+        return never if node.attrs.get("global_pooling") else None
+
+    return replace(row, variant=variant)
+
+
+POOLING_OPS: tuple[OpDef, ...] = (_pooling_row(),)

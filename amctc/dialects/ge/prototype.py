@@ -75,6 +75,12 @@ def port_names(ports: Sequence[Port], count: int) -> tuple[str, ...]:
     return tuple(names[:count])
 
 
+def is_dynamic(prototype: Prototype | None, name: str) -> bool:
+    """Whether a slot of that name is one of any number of like inputs: x0, x1, …"""
+    ports = prototype.inputs if prototype is not None else ()
+    return any(port.dynamic and name.removeprefix(port.name).isdigit() for port in ports)
+
+
 def ge_attribute(node: Node, name: str) -> Plain:
     """An attribute of a node, or its default. KeyError where it has neither."""
     if name in node.attrs:

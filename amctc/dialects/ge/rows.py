@@ -80,6 +80,7 @@ def _infer(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
         number: to_nhwc(shape) if relation.moved else shape
         for number, shape in zip(relation.outputs, found, strict=True)
     }
+    shapes_of |= relation.unread(found)
     if len(shapes_of) < len(node.outputs):
         declared = declared_shapes(node)
         return tuple(shapes_of.get(number, declared[number]) for number in range(len(node.outputs)))

@@ -15,7 +15,7 @@ from amctc.air.tensors import tensor_array
 from amctc.air.text_dump import is_text_dump, read_text_dump
 from amctc.air.verify import verify_air
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level
-from amctc.dialects.ge.prototype import GE, Prototype, port_names, prototype_of
+from amctc.dialects.ge.prototype import GE, Prototype, is_dynamic, port_names, prototype_of
 from amctc.dialects.ge.slots import AIR, NCHW, NHWC, role_of
 from amctc.dialects.shapes import annotate_shapes, node_error
 from amctc.dialects.table import op_table
@@ -29,6 +29,8 @@ OF_THE_MODEL = "AM362"
 CONSTANTS = frozenset({"Const", "Constant"})
 _PRIVATE = "_"
 _IS_CONST = "is_input_const"
+_DATA = "x"
+"""What GE calls the data of most ops."""
 _INDEX_LISTS = ("_input_name_key", "_input_name_value", "_output_name_key", "_output_name_value", "_opt_input")
 
 
@@ -149,7 +151,7 @@ class _Builder:
                 continue
             found = weight_quant(edge, self._values, graph)
             name = edge.source if found is None else found.constant
-            if name in self._constants and slots:
+            if name in self._constants and slots and not _is_data(op, prototype, slots[position]):
                 role = role_of(op.type, slots[position])
                 weights[role] = self._arrays[name]
                 entry: dict[str, Plain] = {"name": name, "op": _rest(self._constants[name])}
@@ -195,6 +197,11 @@ def _slot_names(op: OpDef, prototype: Prototype | None) -> tuple[str, ...]:
     if stated is not None:
         return stated
     return port_names(prototype.inputs if prototype is not None else (), count)
+
+
+def _is_data(op: OpDef, prototype: Prototype | None, slot: str) -> bool:
+    """Whether a constant in a slot stays a value: as the data of the op, or as one of any number of like inputs."""
+    return op.type != WEIGHT_QUANT and (slot == _DATA or is_dynamic(prototype, slot))
 
 
 def _indexed(op: OpDef, stem: str, count: int) -> tuple[str, ...] | None:

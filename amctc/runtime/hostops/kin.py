@@ -47,8 +47,13 @@ def kin_host_op(host_ops: Sequence[HostOp]) -> HostOp:
                 found = tuple(np.ascontiguousarray(array.transpose(to_nhwc_axes(array.ndim))) for array in found)
             else:
                 found = started(given, wanted)
-            results = zip(found, relation.node.outputs, strict=True)
-            return tuple(array.astype(result_dtype(node, relation, made), copy=False) for array, made in results)
+            results = zip(relation.outputs, found, relation.node.outputs, strict=True)
+            arrays = {i: a.astype(result_dtype(node, relation, made), copy=False) for i, a, made in results}
+            # What the layer does not compute nobody reads.
+            return tuple(
+                arrays[index] if index in arrays else np.zeros(shape, value.dtype)
+                for index, (value, shape) in enumerate(zip(node.outputs, shapes, strict=True))
+            )
 
         return run
 

@@ -6,16 +6,21 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from amctc.dialects.caffe.params import params
-from amctc.dialects.caffe.pooling import AVE, MAX, pool_geometry
+from amctc.dialects.caffe.pooling import AVE, MAX, pool_geometry, rounds_down
 from amctc.ir import Node
 from amctc.targets.ge.crossing import Crossing, Rule, Unsayable, need_shape
 from amctc.text.plain import Plain
+
+CEIL, FLOOR = 0, 1
 
 _MODES = {MAX: 0, AVE: 1}
 
 
 def _pooling(c: Crossing, node: Node) -> None:
-    """Sizes are rounded up by 0, which is Caffe's own number for that; a global pooling has the window that it is."""
+    """`ceil_mode` 0 rounds sizes up: it is the number of Caffe's `round_mode`, whose other form says the same here.
+
+    The window of a global pooling stays 1x1, as the parser leaves it.
+    """
     g = pool_geometry(node, need_shape(node.inputs[0]))
     if len(node.outputs) > 1 or g.method not in _MODES:
         raise Unsayable("is no MAX or AVE pooling with one top")
@@ -27,7 +32,7 @@ def _pooling(c: Crossing, node: Node) -> None:
         "stride": g.stride,
         "pad": (g.pad[0], g.pad[0], g.pad[1], g.pad[1]),
         "dilation": (1, 1, 1, 1),
-        "ceil_mode": int(param.round_mode),
+        "ceil_mode": FLOOR if rounds_down(param) else CEIL,
         "data_format": "NCHW",
     }
     c.map(node, "Pooling", c.inputs(node), attributes)
