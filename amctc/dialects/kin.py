@@ -91,11 +91,11 @@ def kin_of(node: Node, shapes: Sequence[Shape | None] | None = None) -> Relation
     row = op_def(made)
     if not row.inputs.allows(len(sources)):
         raise OpError(f"must read {row.inputs} values, not {len(sources)}")
-    for value, dtype in zip(made.outputs, row.output_dtypes(made), strict=True):
-        value.dtype = dtype
     if made.dialect == CAFFE:
         for source in made.inputs:
             source.dtype = FLOAT if source.dtype in _as_floats(row) else source.dtype
+    for value, dtype in zip(made.outputs, row.output_dtypes(made), strict=True):
+        value.dtype = dtype
     return Relation(made, chosen, kin.outputs, kin.moved, kin.unread, kin.dtypes)
 
 
