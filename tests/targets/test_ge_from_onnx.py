@@ -33,7 +33,7 @@ from tests.shared_files import ASSETS, needs_assets
 Feeds = Mapping[str, NDArray[np.float32]]
 
 PARTS = 4
-CROSSING = 500
+CROSSING = 534
 """How many of the node tests become GE graphs; it may only grow."""
 OPEN_SIZES: Mapping[str, tuple[int, ...]] = {"ch_ppocr_mobile_v2.0_cls_infer": (1, 3, 48, 192)}
 MODELS = ("ch_ppocr_mobile_v2.0_cls_infer", "efficientnet_lite0", "lprnet", "ultraface_slim_320_bn")
