@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amctc.air.files import air_bytes, read_air
+from amctc.air.verify import verify_file
 from amctc.dialects.ge.slots import about, note
 from amctc.dialects.shapes import annotate_shapes
 from amctc.frontends.ge import load_ge
@@ -18,7 +20,7 @@ from amctc.targets.ge.ascend import AscendForm
 from amctc.targets.ge.crossing import in_ge
 from amctc.targets.ge.model import model_message
 
-Arrays = Sequence[NDArray[np.generic]]
+Arrays: TypeAlias = Sequence[NDArray[Any]]
 
 
 def through_a_file(graph: Graph, folder: Path) -> Graph:
@@ -29,13 +31,14 @@ def through_a_file(graph: Graph, folder: Path) -> Graph:
 
 
 def read_again(path: Path) -> Graph:
-    """The graph in a file, which must be written again as an equal message."""
+    """The graph in a file, which breaks no rule of GE's readers and must be written again as an equal message."""
+    assert [str(diagnostic) for diagnostic in verify_file(path)] == []
     found = load_ge(path)
     assert model_message(found, AscendForm()) == read_air(path)
     return found
 
 
-def run(graph: Graph, feeds: Mapping[str, NDArray[np.generic]], fetch: Sequence[Value] | None = None) -> Arrays:
+def run(graph: Graph, feeds: Mapping[str, NDArray[Any]], fetch: Sequence[Value] | None = None) -> Arrays:
     """The outputs, or the values wanted, in their order; feeds that the graph does not read are left out."""
     needed = graph_inputs(graph)
     given = {name: array for name, array in feeds.items() if name in needed}
@@ -63,6 +66,6 @@ def with_channels_last(graph: Graph) -> Graph:
     return graph
 
 
-def channels_last(array: NDArray[np.generic]) -> NDArray[np.generic]:
+def channels_last(array: NDArray[Any]) -> NDArray[Any]:
     """Images [N, C, H, W] as [N, H, W, C]; anything else as it is."""
     return np.ascontiguousarray(array.transpose(0, 2, 3, 1)) if array.ndim == 4 else array

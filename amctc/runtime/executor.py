@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from amctc.diagnostics import did_you_mean, error
+from amctc.dialects.ge.prototype import GE
 from amctc.dialects.onnx.generic import ONNX
 from amctc.dialects.shapes import annotate_dtypes, check_weights, infer_nodes, infer_shapes
 from amctc.dialects.table import op_def
@@ -139,8 +140,8 @@ class Executor:
         except MemoryError as failure:
             raise out_of_memory(step.nodes, known) from failure
         except CannotRun as failure:
-            if not any(node.dialect == ONNX for node in step.nodes):
-                raise  # what our own rules write must run
+            if not any(node.dialect in (ONNX, GE) for node in step.nodes):
+                raise  # what our own rules write for layers that they know in full must run
             raise cannot_run(step.nodes, str(failure)) from failure
 
     def _host_step(

@@ -240,7 +240,13 @@ def test_an_op_on_a_constant_alone_is_run(tmp_path: Path) -> None:
 def test_a_batch_norm_with_a_scale_of_its_own_is_one_map() -> None:
     rng = np.random.default_rng(0)
     mean, variance, scale, offset = (rng.uniform(0.5, 2, 3).astype(np.float32) for _ in range(4))
-    weights = {"mean": mean, "variance": variance, "momentum": np.float32([2]), "scale": scale, "offset": offset}
+    weights = {
+        "mean": mean,
+        "variance": variance,
+        "momentum": np.array([2], np.float32),
+        "scale": scale,
+        "offset": offset,
+    }
     graph = one_op("BNInference", (2, 3, 4), {"epsilon": 0.125}, weights)
     x = rng.normal(size=(2, 3, 4)).astype(np.float32)
     (found,) = run(graph, {"x": x})
@@ -281,6 +287,8 @@ def test_arg_max_gives_the_one_of_its_outputs_that_is_read(output: int, axis: in
 BN = {"mean": ONE, "variance": ONE, "momentum": ONE}
 
 
+CONV: Mapping[str, Plain] = {"strides": (1, 1, 1, 1), "pads": (0, 0, 0, 0)}
+
 MISTAKES: tuple[tuple[str, Shape, Mapping[str, Plain], Mapping[str, NDArray[Any]], int, str, str], ...] = (
     ("Elu", (2,), {"scale": 2.0}, {}, 1, "", "only 1 is supported"),
     ("SoftmaxV2", (2, 3), {"axes": (0, 1)}, {}, 1, "", "several axes"),
@@ -303,6 +311,9 @@ MISTAKES: tuple[tuple[str, Shape, Mapping[str, Plain], Mapping[str, NDArray[Any]
     ("TileWithAxis", (2, 3), {"axis": 1}, {}, 1, "", "has no `tiles`"),
     ("LSTM", (2, 3), {"num_output": 1}, {}, 1, "", "needs an input `cont`"),
     ("Scale", (2, 3, 4, 5), {"axis": 4}, {"scale": ONE}, 1, "NHWC", "`axis` 4 is outside"),
+    ("FullyConnection", (2, 6), {"num_output": 4}, {"weight": np.ones((5, 6), np.float32)}, 1, "", "does not fit"),
+    ("FullyConnection", (2, 6), {"num_output": -1}, {"weight": np.ones((5, 6), np.float32)}, 1, "", "does not fit"),
+    ("Conv2D", (1, 2, 5, 5), CONV, {"weight": np.ones((4, 3, 3, 3), np.float32)}, 1, "", "cannot run it"),
     ("LRN", (4,), {}, {}, 1, "NHWC", "has no layout NHWC"),
 )
 """A type, the shape of its input, attributes, constants, the number of its outputs, its layout, words of the reason."""
@@ -314,7 +325,7 @@ def test_what_cannot_be_run_says_why(mistake: Any) -> None:
     with pytest.raises(DiagnosticError) as caught:
         result(one_op(type, shape, attrs, weights, outputs, format=format or None))
     (found,) = caught.value.diagnostics
-    assert found.code in ("AM438", "AM320")
+    assert found.code in ("AM438", "AM320", "AM437")
     assert words in found.message
 
 
