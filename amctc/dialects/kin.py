@@ -34,7 +34,8 @@ class Kin:
     the node each output of the layer is. With `moved` the layer's first input and its outputs lie as NCHW, and those of
     the node as NHWC. `unread` gives the shapes of outputs of the node that the layer has not, for those of its own; the
     node has them only as GE declares them, and nothing reads them. `dtypes` are element types of outputs of the node,
-    by number, where they are others than the layer's.
+    by number, where they are others than the layer's. `shaped` gives weights that depend on the shape of the layer's
+    first input (None: not known, where only the element types are asked for).
     """
 
     op: str
@@ -45,6 +46,7 @@ class Kin:
     moved: bool = False
     unread: Callable[[tuple[Shape, ...]], Mapping[int, Shape]] = lambda shapes: {}
     dtypes: Mapping[int, str] = field(default_factory=dict[int, str])
+    shaped: Callable[[Shape | None], Mapping[str, Array]] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,18 +85,17 @@ def kin_of(node: Node, shapes: Sequence[Shape | None] | None = None) -> Relation
             shape = to_nchw(shape)
         sources.append(_source(graph, f"{node.name}<{place}", values[index], shape))
     names = [f"{node.name}:{place}" if place else node.name for place in range(len(kin.outputs))]
-    made = graph.add(
-        node.name, kin.op, sources, names, attrs=kin.attrs, weights=kin.weights, provenance=node.provenance
-    )
+    weights = kin.weights if kin.shaped is None else {**kin.weights, **kin.shaped(sources[0].shape)}
+    made = graph.add(node.name, kin.op, sources, names, attrs=kin.attrs, weights=weights, provenance=node.provenance)
     made.quant = node.quant
     row = op_def(made)
     if not row.inputs.allows(len(sources)):
         raise OpError(f"must read {row.inputs} values, not {len(sources)}")
-    for value, dtype in zip(made.outputs, row.output_dtypes(made), strict=True):
-        value.dtype = dtype
     if made.dialect == CAFFE:
         for source in made.inputs:
             source.dtype = FLOAT if source.dtype in _as_floats(row) else source.dtype
+    for value, dtype in zip(made.outputs, row.output_dtypes(made), strict=True):
+        value.dtype = dtype
     return Relation(made, chosen, kin.outputs, kin.moved, kin.unread, kin.dtypes)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from amctc.diagnostics import Collector
 from amctc.dialects.ge.prototype import GE, port_names, prototypes
 from amctc.dialects.ge.slots import note, role_of
+from amctc.dialects.onnx.generic import ONNX
 from amctc.dialects.op import OpError, UnknownShape
 from amctc.dialects.shapes import annotate_dtypes, node_error
 from amctc.dialects.table import op_def
@@ -27,17 +28,35 @@ class Unsayable(Exception):
 
 
 class Crossing:
-    """The GE graph while it is being written; `values` maps what of the source has been written."""
+    """The GE graph while it is being written.
+
+    `values` maps what of the source has been written; `constants` has what of it does not depend on the inputs.
+    """
 
     def __init__(self, source: Graph) -> None:
         self.source = source
         self.graph = Graph(source.name)
         self.values: dict[Value, Value] = {}
+        self.constants: dict[Value, Array] = {}
         self._reserved = {node.name for node in source.nodes}
 
     def inputs(self, node: Node) -> tuple[Value, ...]:
         """The inputs of a source node in the new graph."""
-        return tuple(self.values[value] for value in node.inputs)
+        return tuple(self.value(value) for value in node.inputs)
+
+    def value(self, source: Value) -> Value:
+        """A value of the source in the new graph; one that is constant becomes a Const."""
+        if source not in self.values:
+            made = self.constant(source.producer.name, self.constants[source])
+            made.blob = source.blob
+            self.values[source] = made
+        return self.values[source]
+
+    def constant(self, name: str, array: Array) -> Value:
+        """A Const that is a value."""
+        made = self.graph.add(self.free_name(name, own=True), f"{GE}.Const", weights={"value": array})
+        self._infer(made)
+        return made.output
 
     def op(
         self,
@@ -107,10 +126,10 @@ class Crossing:
         self._infer(made)
         self.values.update(zip(node.outputs, made.outputs, strict=True))
 
-    def free_name(self, wanted: str) -> str:
-        """A name that no op has, nor any node of the source."""
+    def free_name(self, wanted: str, *, own: bool = False) -> str:
+        """A name that no op has, nor any node of the source but the one that it is for, if it is its `own`."""
         name, count = wanted, 0
-        while name in self.graph or name in self._reserved:
+        while name in self.graph or (name in self._reserved and not (own and name == wanted)):
             count += 1
             name = f"{wanted}_{count}"
         return name
@@ -162,7 +181,7 @@ def in_ge(graph: Graph) -> Graph:
             collector.add(node_error("AM715", node, reason, help))
             lost.update(node.outputs)
     collector.raise_errors()
-    crossing.graph.outputs = [crossing.values[value] for value in graph.outputs]
+    crossing.graph.outputs = [crossing.value(value) for value in graph.outputs]
     return crossing.graph
 
 
@@ -171,6 +190,8 @@ _UNKNOWN = "has no form in GE"
 
 def _cross(c: Crossing, node: Node, rules: Mapping[str, Rule]) -> str | None:
     """Write one node; the reason where that cannot be done."""
+    from amctc.targets.ge.from_onnx.constants import compute, is_constant
+
     try:
         if quantizes_inside(node):
             return "quantizes its hidden state inside, which no op of GE does; skip it in the policy"
@@ -178,6 +199,8 @@ def _cross(c: Crossing, node: Node, rules: Mapping[str, Rule]) -> str | None:
             c.take(node)
             return None
         rule = rules.get(node.op)
+        if node.dialect == ONNX and is_constant(c, node):
+            rule = compute
         if rule is None:
             return _UNKNOWN
         rule(c, node)

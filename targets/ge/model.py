@@ -17,6 +17,8 @@ from amctc.targets.ge.layouts import value_layout, weight_layout
 from amctc.targets.ge.op_message import Slot, Tensor, op_message
 from amctc.text.plain import Plain
 
+_ANY_RANK = (-2,)
+
 
 def model_message(graph: Graph, form: AscendForm) -> ModelDef:
     """The message of a graph. Ops, constants and edges keep the names that they came with."""
@@ -82,7 +84,7 @@ class _Writer:
             if _rest(about(node)) is None:
                 attributes.setdefault("index", self._data)
             self._data += 1
-            slots = [Slot(slots[0].name, "", _tensor(node.output))]
+            slots = [Slot(slots[0].name, "", _data_tensor(node))]
         self._write(node, node.type, slots, attributes, _output_names(node))
 
     def _write(
@@ -93,7 +95,8 @@ class _Writer:
         attributes: Mapping[str, Plain],
         outputs: Sequence[str],
     ) -> None:
-        pairs = [(name, _tensor(value)) for name, value in zip(outputs, node.outputs, strict=True)]
+        describe = (lambda _: _data_tensor(node)) if node.type == "Data" else _tensor
+        pairs = [(name, describe(value)) for name, value in zip(outputs, node.outputs, strict=True)]
         controls = tuple(name for name in _texts(about(node).get("controls")) if name in self._taken)
         self._ops.append(op_message(node.name, type, slots, pairs, attributes, controls, _rest(about(node))))
 
@@ -172,6 +175,14 @@ def _edge(value: Value) -> str:
 
 def _tensor(value: Value) -> Tensor:
     return Tensor(value.shape, value.dtype, value_layout(value))
+
+
+def _data_tensor(node: Node) -> Tensor:
+    """An input of the graph: as it is declared, sizes that are left open among them."""
+    declared = about(node).get("shape")
+    sizes = tuple(size for size in declared if isinstance(size, int)) if isinstance(declared, tuple) else None
+    value = node.output
+    return Tensor(None if sizes == _ANY_RANK else sizes, value.dtype, value_layout(value))
 
 
 def _rest(stated: Mapping[str, Plain]) -> Mapping[str, Plain] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from amctc.air.data_types import CPP_NAMES, NUMPY_TYPES, UNDEFINED
 from amctc.dialects.ge.prototype import ge_attribute
 from amctc.dialects.op import OpError
 from amctc.ir import Node
@@ -63,3 +64,16 @@ def _found(node: Node, name: str) -> Plain:
         return ge_attribute(node, name)
     except KeyError:
         raise OpError(f"has no `{name}`, which must be given") from None
+
+
+def element_type(node: Node, name: str) -> str:
+    """An element type, by numpy's name: an Int or a Type, which both hold numbers of C++'s `ge::DataType`.
+
+    Raises `OpError` where it is missing, or one that numpy does not have.
+    """
+    found = _found(node, name)
+    number = found.get("dt") if isinstance(found, dict) else found
+    kind = CPP_NAMES.get(number, UNDEFINED) if isinstance(number, int) else number
+    if not isinstance(kind, str) or kind not in NUMPY_TYPES:
+        raise OpError(f"`{name}` must be an element type, and {number!r} is none that is supported")
+    return NUMPY_TYPES[kind]

@@ -13,6 +13,7 @@ from amctc.dialects.ge.fields import flag, ints, whole
 from amctc.dialects.ge.rows import kin_row
 from amctc.dialects.ge.slots import BIAS, NCHW, NHWC, WEIGHT, data_format, filter_format
 from amctc.dialects.kin import Kin, NoKin, kin_of, to_nchw
+from amctc.dialects.onnx.operands import role_at
 from amctc.dialects.op import Linear, LinearChannels, OpDef, OpError, Quantizable, Window
 from amctc.dialects.traits import linear_trait
 from amctc.ir import Node
@@ -20,6 +21,10 @@ from amctc.ir.node import Array, Shape
 from amctc.text.plain import Plain
 
 Weight: TypeAlias = NDArray[np.generic]
+
+_FIRST_FACTOR = role_at("MatMul", 0)
+_PRODUCTS = ("MatMul", "MatMulV2", "BatchMatMul", "BatchMatMulV2")
+_MATRIX_RANK = 2
 
 _FILTER_AXES: Mapping[str, tuple[int, ...]] = {NCHW: (0, 1, 2, 3), "HWCN": (3, 2, 0, 1), NHWC: (0, 3, 1, 2)}
 """The order of axes that makes [out, in, height, width] of a filter in each layout."""
@@ -95,6 +100,7 @@ def _depthwise(node: Node) -> Kin:
 
 
 def _transposed(node: Node) -> Kin:
+    """`input_size` is what the output must have; zeros say nothing."""
     weights = _operands(node, _filter)
     attrs: dict[str, Plain] = {**_windows(node), "group": whole(node, "groups")}
     if node.type != "Deconvolution" and any(ints(node, "output_padding")):
@@ -144,6 +150,8 @@ def _matrices(node: Node) -> Kin:
 
 
 def _batches(node: Node) -> Kin:
+    if "x1" in node.weights and len(node.inputs) == 1 and not flag(node, "adj_x1") and not flag(node, "adj_x2"):
+        return Kin("onnx.MatMul", {}, {_FIRST_FACTOR: node.weights["x1"]})
     if len(node.inputs) == 2 and not node.weights:
         param: dict[str, Plain] = {name: flag(node, name) for name in ("adj_x1", "adj_x2")}
         return Kin("caffe.BatchedMatMul", {"batch_matmul_param": param}) if any(param.values()) else Kin("onnx.MatMul")
@@ -237,8 +245,10 @@ def _no_attribute(node: Node) -> None:
 
 
 def _is_linear(node: Node) -> bool:
-    """Whether the weights of a node are constant."""
-    return len(node.inputs) == 1 and WEIGHT in node.weights
+    """Whether the weights of a node are constant, and those of a product one matrix."""
+    if len(node.inputs) != 1 or WEIGHT not in node.weights or "x1" in node.weights:
+        return False
+    return node.type not in _PRODUCTS or node.weights[WEIGHT].ndim == _MATRIX_RANK
 
 
 def _row(
@@ -298,7 +308,7 @@ LINEAR_OPS: tuple[OpDef, ...] = (
     ),
     *(
         _row(type, _transposed, "onnx.ConvTranspose", _BACK, "filter [Cin, Cout/g, kh, kw] in NCHW", fits=_is_dense)
-        for type in ("Deconvolution", "Conv2DTransposeD")
+        for type in ("Deconvolution", "Conv2DTransposeD", "Conv2DTranspose")
     ),
     _row(
         "FullyConnection",

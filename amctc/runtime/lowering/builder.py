@@ -197,7 +197,9 @@ class Lowering:
             [self._declaration(value) for value in outputs],
             self.initializers(apart),
         )
-        imports = [("", self.opsets.standard), *self.opsets.others]
+        known = dict(self.opsets.others)
+        others = {node.domain: known.get(node.domain, 1) for node in self.nodes if node.domain} | known
+        imports = [("", self.opsets.standard), *others.items()]
         opsets = [helper.make_opsetid(domain, version) for domain, version in imports]
         version = ir_version(self.opsets.standard)
         return helper.make_model(graph, opset_imports=opsets, ir_version=version, producer_name="amctc")
