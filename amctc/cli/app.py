@@ -7,6 +7,7 @@ from collections.abc import Callable
 import typer
 
 from amctc.cli import (
+    calibrate_ge,
     compat,
     convert,
     execute,
@@ -35,6 +36,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "print": rewrite.print_model,
     "uninplace": rewrite.uninplace,
     "merge-proto": rewrite.merge_proto,
+    "calibrate-ge": calibrate_ge.calibrate_ge,
     "verify-ge": verify_ge.verify_ge,
     "dump-ge": verify_ge.dump_ge,
     "compat": compat.compat,

@@ -30,7 +30,7 @@ AREAS: Final[Mapping[str, str]] = {
     "AM5": "Passes and pipelines",
     "AM6": "Records",
     "AM7": "Targets and the files they write",
-    "AM8": "The command line",
+    "AM8": "The command line, and the keys of `aclgrph_calibration`",
 }
 """What codes are about, by how they begin."""
 

@@ -36,9 +36,8 @@ class Kin:
     the node each output of the layer is. With `moved` the layer's first input and its outputs lie as NCHW, and those of
     the node as NHWC. `unread` gives the shapes of outputs of the node that the layer has not, for those of its own; the
     node has them only as GE declares them, and nothing reads them. `dtypes` are element types of outputs of the node,
-    by number, where they are others than the layer's.
-    `shaped` gives weights that depend on the shape of the layer's first input (None: not known, where only the element
-    types are asked for).
+    by number, where they are others than the layer's. `shaped` gives weights that depend on the shape of the layer's
+    first input (None: not known, where only the element types are asked for).
     """
 
     op: str
@@ -96,7 +95,7 @@ def kin_of(node: Node, shapes: Sequence[Shape | None] | None = None) -> Relation
         raise OpError(f"must read {row.inputs} values, not {len(sources)}")
     for source in made.inputs:
         source.dtype = FLOAT if source.dtype in _as_floats(made, row) else source.dtype
-    for value, dtype in zip(made.outputs, op_def(made).output_dtypes(made), strict=True):
+    for value, dtype in zip(made.outputs, row.output_dtypes(made), strict=True):
         value.dtype = dtype
     return Relation(made, chosen, kin.outputs, kin.moved, kin.unread, kin.dtypes)
 

@@ -7,6 +7,7 @@ from amctc.driver.compare import COMPARISON_HEAD, ComparedValue, Comparison, com
 from amctc.driver.convert import convert
 from amctc.driver.explain_pass import PassExplanation, explain_pass
 from amctc.driver.export import ExportResult, export
+from amctc.driver.ge import calibrate_ge, calibrate_ge_file
 from amctc.driver.policies import check, explain, write_config
 from amctc.driver.quantize import CompileResult, compile
 from amctc.driver.run import (
@@ -26,6 +27,8 @@ __all__ = [
     "CompileResult",
     "ExportResult",
     "PassExplanation",
+    "calibrate_ge",
+    "calibrate_ge_file",
     "check",
     "compare",
     "compare_models",

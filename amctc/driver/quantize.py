@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level, error
+from amctc.dialects.ge.prototype import GE
+from amctc.dialects.ge.quantizing import quantizes
 from amctc.dialects.shapes import annotate_shapes, node_error
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import inner_products
@@ -109,7 +111,7 @@ def compile(
     if (unused := without_update(steps, context.need_policy())) is not None:
         collector.add(unused)
     again = Again(lambda: begin(Collector(), Silent()), tuple(plugins), _reference(data, preprocess, batch_size, graph))
-    runs = run_pipeline(steps, graph, context, again, (_ReportedPasses(report), *instruments))
+    runs = run_pipeline(steps, graph, context, again, (ReportedPasses(report), *instruments))
     report.end()
     if all(node.quant is None for node in graph.nodes):
         message = f"the pipeline `{steps}` quantizes nothing; the files hold the float model"
@@ -130,12 +132,13 @@ def compile(
 def float_model(model: str | Path, weights: str | Path | None, collector: Collector, reading: Reading) -> Graph:
     """A float model with its weights; raises `DiagnosticError` (AM332) for one that is quantized already."""
     graph = load_model(model, weights, collector, **reading)
-    _refuse_quantized(graph, str(model))
+    refuse_quantized(graph, str(model))
     require_weights(graph)
     return graph
 
 
-def _refuse_quantized(graph: Graph, file: str) -> None:
+def refuse_quantized(graph: Graph, file: str) -> None:
+    """Raise `DiagnosticError` (AM332) for a graph that is quantized already; `file` is its name in the message."""
     for node in graph.nodes:
         integers = any(
             node.weights[product.weight].dtype.kind != "f"
@@ -146,10 +149,11 @@ def _refuse_quantized(graph: Graph, file: str) -> None:
         if (
             node.dialect == "quant"
             or op_def(node).integer
+            or (node.dialect == GE and quantizes(node.type))
             or integers
             or (recurrent is not None and recurrent.is_quantized(node))
         ):
-            what = "its weights are integers" if integers else f"it is a {node.type} layer"
+            what = "its weights are integers" if integers else f"its type is {node.type}"
             help = "give the float model"
             message = f"this model is quantized already: layer `{node.name}`, {what}"
             origin = node.origin
@@ -230,7 +234,7 @@ def _reference(data: Any, preprocess: str | None, batch_size: int | None, graph:
 
 
 @dataclass(frozen=True)
-class _ReportedPasses(Instrument):
+class ReportedPasses(Instrument):
     """Tells which pass begins, and how many batches it will take."""
 
     report: Progress

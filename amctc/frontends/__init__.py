@@ -29,7 +29,7 @@ _CAFFE_ENDINGS = (".prototxt", ".txt", ".pbtxt", ".caffemodel", ".binaryproto", 
 def format_of(model: str | Path) -> str:
     """The format of a model file, `caffe`, `onnx` or `ge`, by its name; else `DiagnosticError` (AM331)."""
     ending = Path(model).suffix.lower()
-    if ending == ".air":
+    if ending == ".air" or _is_dump(model):
         return GE
     if ending in _CAFFE_ENDINGS:
         return CAFFE
@@ -37,6 +37,11 @@ def format_of(model: str | Path) -> str:
         return ONNX
     help = "this version reads Caffe models, a `.prototxt` and its `.caffemodel`, `.onnx` and `.air` files"
     raise error("AM331", f"`{ending or model}` is not a model format that is read", file=str(model), help=help)
+
+
+def _is_dump(model: str | Path) -> bool:
+    """Whether a file has the name of GE's text dumps."""
+    return Path(model).name.startswith("ge_proto_") and Path(model).suffix.lower() == ".txt"
 
 
 def load_model(

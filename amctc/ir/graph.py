@@ -247,6 +247,16 @@ class Graph:
         into.record(by, what)
         self.bypass(node)
 
+    def take_over(self, other: Graph) -> None:
+        """Become what another graph is, down to its name; that one must not be used any more."""
+        self.name, self.outputs, self.attrs = other.name, other.outputs, other.attrs
+        self.topology, self._node = other.topology, other._node
+        self._readers, self._sources = other._readers, other._sources
+        self.created, self.last_changed = other.created, other.last_changed
+        self._order = None
+        for node in self.nodes:
+            node.graph = self
+
     def allow_changes(self, most: int | None) -> None:
         """Let verbs raise `TooManyChanges` after `most` changes from now on; None for no limit."""
         self._changes = 0

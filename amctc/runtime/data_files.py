@@ -30,7 +30,7 @@ def open_path(text: str, shapes: Shapes, preprocess: Preprocess | None) -> Sourc
     if suffix in (".npz", ".npy") and not _is_glob(path):
         _require_file(path)
         return _open_arrays(path, shapes, preprocess)
-    return _open_files(_expand(text), text, shapes, preprocess)
+    return _open_files(expand(text), text, shapes, preprocess)
 
 
 def _open_arrays(path: Path, shapes: Shapes, preprocess: Preprocess | None) -> ArraySource:
@@ -52,14 +52,14 @@ def _open_list(text: str, shapes: Shapes, preprocess: Preprocess | None) -> Sour
     """A list feeds one input with all its files, or several inputs with one entry each, in their order."""
     entries = [entry.strip() for entry in text.split(",")]
     if len(shapes) == 1:
-        files = tuple(path for entry in entries for path in _expand(entry))
+        files = tuple(path for entry in entries for path in expand(entry))
         return _open_files(files, text, shapes, preprocess)
     if len(entries) != len(shapes):
         names = ", ".join(f"`{name}`" for name in shapes)
         message = f"the list has {len(entries)} entries, the model has {len(shapes)} inputs: {names}"
         raise error("AM400", message, help="give one .bin file or folder for each input, in this order")
     parts = [
-        _open_files(_expand(entry), entry, {name: shape}, preprocess)
+        _open_files(expand(entry), entry, {name: shape}, preprocess)
         for entry, (name, shape) in zip(entries, shapes.items(), strict=True)
     ]
     lengths = {name: part.count or 0 for name, part in zip(shapes, parts, strict=True)}
@@ -86,7 +86,7 @@ def _open_files(files: Sequence[Path], text: str, shapes: Shapes, preprocess: Pr
     raise error("AM440", f"`{text}` holds no data that can be read", file=text, help=f"data are {KINDS}")
 
 
-def _expand(text: str) -> tuple[Path, ...]:
+def expand(text: str) -> tuple[Path, ...]:
     """The files behind a path or a glob, sorted; a folder gives those directly in it."""
     path = Path(text)
     if _exists(path):

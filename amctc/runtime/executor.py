@@ -141,7 +141,7 @@ class Executor:
             raise out_of_memory(step.nodes, known) from failure
         except CannotRun as failure:
             if not any(node.dialect in (ONNX, GE) for node in step.nodes):
-                raise  # what our own rules write must run
+                raise  # what our own rules write for layers that they know in full must run
             raise cannot_run(step.nodes, str(failure)) from failure
 
     def _host_step(

@@ -29,13 +29,15 @@ class SampleShape:
     """The shape of one sample of an input, without the batch axis.
 
     A side of 0 or less is free. `sides` None means that the model states no shape. `rows` is how much
-    of the array's first axis one sample takes, see `sample_rows`. `dtype` is the element type of the input.
+    of the array's first axis one sample takes, see `sample_rows`. `dtype` is the element type of the input, `stored`
+    that of the numbers in a `.bin` file.
     """
 
     input: str
     sides: tuple[int, ...] | None
     rows: int = 1
     dtype: str = "float32"
+    stored: str = "float32"
 
     @staticmethod
     def of_input(
@@ -175,8 +177,8 @@ def common_count(lengths: Mapping[str, int], shapes: Mapping[str, SampleShape], 
 
 
 def sample_bytes(shape: SampleShape) -> int:
-    """Bytes of one float32 row of a fixed shape."""
-    return math.prod(shape.sides or ()) * 4
+    """Bytes of one row of a fixed shape in a `.bin` file."""
+    return math.prod(shape.sides or ()) * np.dtype(shape.stored).itemsize
 
 
 def missing_input(name: str, present: tuple[str, ...], file: str | None, help: str) -> DiagnosticError:

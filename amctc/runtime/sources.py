@@ -149,7 +149,7 @@ class ImageSource:
 
 @dataclass(frozen=True)
 class BinSource:
-    """Raw little-endian float32 files without a header, each with one sample or more of a fixed shape."""
+    """Raw little-endian files without a header, each with one sample or more of a fixed shape and element type."""
 
     files: tuple[tuple[Path, int], ...]
     shape: SampleShape
@@ -172,7 +172,7 @@ class BinSource:
                 raise error(
                     "AM402",
                     f"`{path}` has {bytes} bytes, which is not a whole number of samples: "
-                    f"one of input `{shape.input}`, float32 {shape}, takes {one}",
+                    f"one of input `{shape.input}`, {shape.stored} {shape}, takes {one}",
                     file=str(path),
                 )
             files.append((path, bytes // one))
@@ -191,8 +191,8 @@ class BinSource:
     def samples_in(self, batch: Batch) -> int:
         return len(batch[self.shape.input])
 
-    def _read(self, start: int, stop: int) -> Floats:
-        parts: list[Floats] = []
+    def _read(self, start: int, stop: int) -> NDArray[Any]:
+        parts: list[NDArray[Any]] = []
         begin = 0
         for path, count in self.files:
             low, high = max(start, begin), min(stop, begin + count)
@@ -201,15 +201,15 @@ class BinSource:
             begin += count
         return np.concatenate(parts).reshape(stop - start, *(self.shape.sides or ()))
 
-    def _read_file(self, path: Path, skip: int, count: int) -> Floats:
-        one = sample_bytes(self.shape)
+    def _read_file(self, path: Path, skip: int, count: int) -> NDArray[Any]:
+        one, kind = sample_bytes(self.shape), np.dtype(self.shape.stored).newbyteorder("<")
         try:
-            data = np.fromfile(path, "<f4", count * one // 4, offset=skip * one)
+            data = np.fromfile(path, kind, count * one // kind.itemsize, offset=skip * one)
         except OSError as problem:
             raise error("AM441", f"`{path}` cannot be read: {problem.strerror}", file=str(path)) from None
-        if data.size * 4 != count * one:
+        if data.nbytes != count * one:
             raise error("AM441", f"`{path}` became shorter while it was read", file=str(path))
-        return data.astype(np.float32, copy=False)
+        return self.shape.numbers(data, images=self.preprocess is not None)
 
 
 @dataclass(frozen=True)

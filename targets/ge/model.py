@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from amctc.air.plain_messages import attribute_message, fill_message
 from amctc.air.schema import ModelDef, OpDef, new
 from amctc.air.tensors import make_tensor
+from amctc.air.verify import MODEL_ATTRIBUTES
 from amctc.dialects.ge.prototype import GE, port_names, prototype_of, prototypes
 from amctc.dialects.ge.slots import about, operands, slot_names, slot_of
 from amctc.ir import Graph, Node, Value
@@ -18,11 +19,6 @@ from amctc.targets.ge.op_message import Slot, Tensor, op_message
 from amctc.targets.ge.weight_quant import ATTRIBUTES, TYPE, WeightQuant, weight_quant_of
 from amctc.text.plain import Plain
 
-_MODEL_ATTRIBUTES: Mapping[str, Plain] = {
-    **dict.fromkeys(("memory_size", "p2p_memory_size", "stream_num", "event_num", "label_num", "weight_size"), 0),
-    "target_type": "MINI",
-}
-"""What `Graph::SaveToFile` gives every model."""
 _ANY_RANK = (-2,)
 
 
@@ -40,7 +36,10 @@ class _Writer:
         self._ops: list[OpDef] = []
         self._taken = {node.name for node in graph.nodes}
         self._controls = controls_of(graph, _constant_names(graph))
-        self._constants: dict[tuple[str, int], str] = {}
+        # A constant may be an input of ops, and fill slots of others.
+        self._constants: dict[tuple[str, int], str] = {
+            (node.name, id(node.weights["value"])): node.name for node in graph.nodes if node.op == f"{GE}.Const"
+        }
         self._held: list[Array] = []
         self._weight_quants: dict[tuple[str, str], str] = {}
         self._data = 0
@@ -52,11 +51,8 @@ class _Writer:
         outputs = [_edge(value) for value in graph.outputs]
         self._net_output(outputs)
         model = new("ModelDef")
-        stated = graph.attrs.get("model")
-        fill_message(model, stated if isinstance(stated, dict) else {})
-        if not isinstance(stated, dict):
-            for key, value in _MODEL_ATTRIBUTES.items():
-                model.attr[key].CopyFrom(attribute_message(value))
+        for key, value in MODEL_ATTRIBUTES.items():
+            model.attr[key].CopyFrom(attribute_message(value))
         root = model.graph.add()
         rest = graph.attrs.get("graph")
         fill_message(root, rest if isinstance(rest, dict) else {})
@@ -79,7 +75,7 @@ class _Writer:
         if node.op in QUANT_RULES:
             written = QUANT_RULES[node.op](node)
             slots = [
-                Slot(name, _edge(given), _tensor(given))
+                _value_slot(name, given)
                 if isinstance(given, Value)
                 else self._constant(node, name, name, given, f"{node.name}_{name}")
                 for name, given in written.inputs
@@ -112,7 +108,7 @@ class _Writer:
         if operand is None:
             return Slot(name)
         if isinstance(operand, Value):
-            return Slot(name, _edge(operand), _tensor(operand), constant=operand.producer.op == f"{GE}.Const")
+            return _value_slot(name, operand)
         array = node.weights[operand]
         slot = self._constant(node, name, operand, array, f"{node.name}_{slot_of(node.type, operand)}")
         quant = weight_quant_of(node, operand, self._form)
@@ -187,6 +183,10 @@ def _numbered(ops: Sequence[OpDef]) -> Sequence[OpDef]:
     for number, op in enumerate(ops):
         op.id = number
     return ops
+
+
+def _value_slot(name: str, value: Value) -> Slot:
+    return Slot(name, _edge(value), _tensor(value), constant=value.producer.op == f"{GE}.Const")
 
 
 def _constant_names(graph: Graph) -> frozenset[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
 
+from amctc.air.data_types import GE_TYPES
 from amctc.air.descriptors import (
     absent_descriptor,
     dtype_of,
@@ -98,7 +99,7 @@ def _copy(descriptor: TensorDescriptor) -> TensorDescriptor:
 
 
 def _update(descriptor: TensorDescriptor, tensor: Tensor) -> None:
-    if dtype_of(descriptor) != tensor.dtype:
+    if dtype_of(descriptor) != tensor.dtype and tensor.dtype in GE_TYPES:  # else the op is one that is only kept
         set_type(descriptor, tensor.dtype)
     if tensor.shape is not None and not fits(shape_of(descriptor), tensor.shape):
         set_shape(descriptor, tensor.shape)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from amctc.air.files import air_bytes
+from amctc.air.verify import check_air
 from amctc.dialects.traits import quantizes_inside
 from amctc.ir import Graph
 from amctc.pipeline.options import option
@@ -33,6 +34,7 @@ class GeTarget(Target):
         written = in_ge(graph)
         check_form(written)
         model = model_message(written, AscendForm(weight_quant=self.weight_quant))
+        check_air(model)
         content = air_bytes(model)
         if not any(node.dialect == "quant" or node.quant is not None or quantizes_inside(node) for node in graph.nodes):
             return {"model.air": content}

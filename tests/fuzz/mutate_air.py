@@ -161,7 +161,7 @@ def _copies(messages: Any, random: Random) -> list[Any]:
     found = random.choice(messages)
     made = type(found)()
     made.CopyFrom(found)
-    return [made] * (random.choice((1, 2, 200)) if found.ByteSize() < 5000 else 1)
+    return [made] * random.choice((1, 2, 200 if found.ByteSize() < 500 else 10))
 
 
 def _rewire(op: Any, ops: Sequence[Any], random: Random) -> None:

@@ -114,13 +114,9 @@ def _check_graph(graph: GraphDef, place: str, weights: bool, checker: AttributeC
     repeated = 0
     for number, op in enumerate(graph.op):
         if not op.name:
-            report.error(
-                "AM363", f"{where(number)} has no name", "edges cannot name it, and loaders refuse those to it"
-            )
+            report.error("AM363", f"{where(number)} has no name", "edges name the nodes that they come from")
         elif op.name in nodes:
-            report.error(
-                "AM364", f"{where(number)} has the name of another node", "edges name nodes: each name is one's"
-            )
+            report.error("AM364", f"{where(number)} has the name of another node", "edges name nodes")
         if not op.type:
             report.error("AM363", f"{where(number)} has no type", "nothing tells what to run for it")
         nodes.setdefault(op.name, number)

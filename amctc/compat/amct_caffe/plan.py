@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from amctc.compat.amct_caffe import log
-from amctc.compat.amct_caffe.logged_passes import LoggedPasses
+from amctc.compat.logged_passes import LoggedPasses
 from amctc.diagnostics import error
 from amctc.driver.passes import Again, build_pipeline, run_pipeline, usual_pipeline
 from amctc.frontends.caffe.batch_norm_file import read_statistics
@@ -118,7 +118,7 @@ class Plan:
 
         known = len(context.collector.warnings)
         steps = Pipeline(self.pipeline.steps[start:end])
-        run_pipeline(steps, net, context, Again(until), (LoggedPasses(),))
+        run_pipeline(steps, net, context, Again(until), (LoggedPasses(log.logger),))
         log.tell("Optimizer", context.collector.warnings[known:])
 
 

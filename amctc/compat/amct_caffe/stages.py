@@ -12,10 +12,10 @@ from typing import Final
 
 from amctc.compat.amct_caffe import arguments, log
 from amctc.compat.amct_caffe.errors import told_as_amct
-from amctc.compat.amct_caffe.logged_passes import LoggedPasses
 from amctc.compat.amct_caffe.output import save
 from amctc.compat.amct_caffe.plan import Plan, update_of
 from amctc.compat.amct_caffe.task import Files, Graph, Stage, begin, graph_of
+from amctc.compat.logged_passes import LoggedPasses
 from amctc.diagnostics import Collector, error
 from amctc.driver.convert import converted
 from amctc.driver.emit import emission_of, emit_files, find_targets
@@ -226,6 +226,6 @@ def convert_model(model_file: str, weights_file: str, scale_offset_record_file: 
     record = arguments.path("scale_offset_record_file", scale_offset_record_file)
     prefix = arguments.prefix("save_path", save_path)
     collector = Collector()
-    made = converted(model, weights, record=record, collector=collector, instruments=(LoggedPasses(),))
+    made = converted(model, weights, record=record, collector=collector, instruments=(LoggedPasses(log.logger),))
     log.tell("convert_model", collector.warnings)
     save_models(emit_files(find_targets("caffe"), made.graph, prefix, made.emission), prefix, "Both")

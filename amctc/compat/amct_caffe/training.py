@@ -10,7 +10,6 @@ from pathlib import Path
 
 from amctc.compat.amct_caffe import arguments, log
 from amctc.compat.amct_caffe.errors import told_as_amct
-from amctc.compat.amct_caffe.logged_passes import LoggedPasses
 from amctc.compat.amct_caffe.output import save
 from amctc.compat.amct_caffe.stages import SAVE_TYPES, save_models
 from amctc.compat.amct_caffe.training_config import (
@@ -19,6 +18,7 @@ from amctc.compat.amct_caffe.training_config import (
     trained_layer,
     training_config,
 )
+from amctc.compat.logged_passes import LoggedPasses
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level, error
 from amctc.driver.convert import converted_graph
 from amctc.driver.emit import emit_files, find_targets
@@ -131,7 +131,7 @@ def save_quant_retrain_model(
         return plain_model(load_model(model, weights, told))
 
     collector_of_passes = Collector()
-    made = converted_graph(load, factors, collector_of_passes, instruments=(LoggedPasses(),))
+    made = converted_graph(load, factors, collector_of_passes, instruments=(LoggedPasses(log.logger),))
     told = dict.fromkeys((*collector.warnings, *collector_of_passes.warnings))
     log.tell("save_quant_retrain_model", tuple(told))
     save_models(emit_files(find_targets("caffe"), made.graph, prefix, made.emission), prefix, kind)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import accumulate
 
 from amctc.dialects.ge.fields import floats, ints, whole
+from amctc.dialects.ge.onnx_form import given, moving, onnx_kin
 from amctc.dialects.ge.rows import kin_row
 from amctc.dialects.kin import Kin, NoKin
 from amctc.dialects.op import OpDef, OpError, Quantizable
@@ -31,7 +32,9 @@ def _eltwise(node: Node) -> Kin:
 
 
 def _concat(node: Node) -> Kin:
-    _need_all(node)
+    """Caffe's Concat; ONNX's takes constants among the values."""
+    if node.weights:
+        return onnx_kin("Concat", given(node), {"axis": whole(node, "concat_dim")})
     return Kin("caffe.Concat", {"concat_param": {"axis": whole(node, "concat_dim")}})
 
 
@@ -71,7 +74,7 @@ def _eltwise_row() -> OpDef:
 
 COMBINE_OPS: tuple[OpDef, ...] = (
     _eltwise_row(),
-    kin_row("ConcatD", _concat, "caffe.Concat"),
+    moving(kin_row("ConcatD", _concat, "caffe.Concat"), None),
     kin_row("SplitVD", _split, "caffe.Slice", notes="`size_splits`: the size of each output along `split_dim`"),
     kin_row("Copy", _copy, "caffe.Split"),
 )

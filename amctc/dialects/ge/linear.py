@@ -121,8 +121,11 @@ def _same(node: Node, weight: Weight) -> Weight:
 
 
 def _rows(node: Node, weight: Weight) -> Weight:
-    """The weights of a FullyConnection as a matrix, one row for each output."""
-    return weight.reshape(whole(node, "num_output"), -1) if not flag(node, "transpose") else weight
+    """The weights of a FullyConnection as a matrix, one row for each output; with `transpose` one column."""
+    count, transposed = whole(node, "num_output"), flag(node, "transpose")
+    if count < 1 or weight.size % count or (transposed and weight.shape[1:] != (count,)):
+        raise OpError(f"has weights of {list(weight.shape)}, which `num_output` {count} does not fit")
+    return weight if transposed else weight.reshape(count, -1)
 
 
 def _from_rows(node: Node, weight: Weight) -> Weight:

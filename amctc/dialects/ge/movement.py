@@ -7,7 +7,8 @@ from dataclasses import replace
 from amctc.dialects.caffe.movement import permutation
 from amctc.dialects.ge.become import RESHAPING, become_permute
 from amctc.dialects.ge.fields import flag, ints, number, whole
-from amctc.dialects.ge.filled import constant, lies_nhwc, value_number
+from amctc.dialects.ge.filled import constant, has_value, lies_nhwc, value_number
+from amctc.dialects.ge.onnx_form import moving, numbers_at, onnx_kin
 from amctc.dialects.ge.rows import kin_row
 from amctc.dialects.kin import Kin, kin_of
 from amctc.dialects.op import OpDef, OpError, Permuting
@@ -18,6 +19,9 @@ _MOST_AXES = 32
 
 
 def _reshape(node: Node) -> Kin:
+    """Caffe's Reshape; ONNX's where the shape is data."""
+    if has_value(node, "shape") and (whole(node, "axis"), whole(node, "num_axes")) == (0, -1):
+        return onnx_kin("Reshape", [value_number(node, "x"), numbers_at(node, "shape")])
     shape = constant(node, "shape")
     if shape.dtype.kind not in "iu" or shape.ndim > 1 or shape.size > _MOST_AXES:
         raise OpError(f"needs at most {_MOST_AXES} whole numbers as its `shape`")
@@ -80,9 +84,11 @@ def _spp(node: Node) -> Kin:
 
 
 MOVEMENT_OPS: tuple[OpDef, ...] = (
-    replace(
-        kin_row("Reshape", _reshape, "caffe.Reshape", notes="shape: a constant; 0 copies an axis, -1 is what is left"),
-        reshaping=RESHAPING,
+    moving(
+        replace(
+            kin_row("Reshape", _reshape, "caffe.Reshape", notes="shape: 0 copies an axis, -1 is what is left"),
+            reshaping=RESHAPING,
+        )
     ),
     replace(kin_row("Flatten", _flatten, "onnx.Flatten"), reshaping=RESHAPING),
     replace(kin_row("FlattenV2", _flatten_v2, "caffe.Flatten"), reshaping=RESHAPING),

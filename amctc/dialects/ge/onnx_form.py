@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
 
-from amctc.dialects.ge.fields import ints
-from amctc.dialects.ge.prototype import GE
 from amctc.dialects.ge.rows import kin_row
-from amctc.dialects.ge.slots import AIR, about, operands, slot_names
+from amctc.dialects.ge.slots import operands, slot_names
 from amctc.dialects.kin import Kin, NoKin
 from amctc.dialects.onnx.generic import ONNX
 from amctc.dialects.onnx.operands import ABSENT, role_at
-from amctc.dialects.op import OpDef, Quantizable, Reshaping
+from amctc.dialects.op import OpDef, Quantizable
 from amctc.ir import Node, Value
 from amctc.ir.node import Array
 from amctc.text.plain import Plain
@@ -85,14 +84,15 @@ def onnx_kin(
     *,
     outputs: tuple[int, ...] = (0,),
     moved: bool = False,
+    dtypes: Mapping[int, str] = MappingProxyType({}),
 ) -> Kin:
-    """An ONNX op with these operands, in its own order."""
+    """An ONNX op with these operands, in its own order; else as in `Kin`."""
     last = max((index for index, each in enumerate(operands) if each is not None), default=-1)
     absent = tuple(index for index, each in enumerate(operands[:last]) if each is None)
     own: dict[str, Plain] = {**(attrs or {}), **({ABSENT: absent} if absent else {})}
     weights = {role_at(type, index): each for index, each in enumerate(operands) if isinstance(each, np.ndarray)}
     inputs = tuple(each for each in operands if isinstance(each, int))
-    return Kin(f"{ONNX}.{type}", own, weights, inputs, outputs, moved)
+    return Kin(f"{ONNX}.{type}", own, weights, inputs, outputs, moved, dtypes=dtypes)
 
 
 def same_operands(type: str) -> Callable[[Node], Kin]:
@@ -129,24 +129,3 @@ def moving(row: OpDef, count: int | None = 1) -> OpDef:
         return len(node.inputs) == count and isinstance(given_at(node, "x"), int)
 
     return replace(row, moves_data=True, variant=lambda node: None if fits(node) else plain)
-
-
-def axes_of(node: Node, slot: str, attribute: str | None = None) -> tuple[int, ...]:
-    """Axes: of an attribute where there is one, else of a constant."""
-    return ints(node, attribute) if attribute is not None else constant_ints(node, slot)
-
-
-def become_reshape(node: Node, sizes: tuple[int, ...]) -> None:
-    """Turn a node of one value into GE's reshape."""
-    become(node, "Reshape", {}, {"shape": longs(sizes)})
-
-
-def become(node: Node, type: str, attrs: Mapping[str, Plain], weights: Mapping[str, Array]) -> None:
-    """Turn a node into another op; of what its file said of it, the layout and the edges of control stay."""
-    kept: dict[str, Plain] = {key: value for key, value in about(node).items() if key in ("format", "controls")}
-    node.op = f"{GE}.{type}"
-    node.attrs = {**attrs, **({AIR: kept} if kept else {})}
-    node.weights = dict(weights)
-
-
-RESHAPING = Reshaping(become_reshape)

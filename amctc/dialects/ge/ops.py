@@ -12,12 +12,12 @@ from amctc.dialects.ge.detection import DETECTION_OPS
 from amctc.dialects.ge.elementwise import ELEMENTWISE_OPS
 from amctc.dialects.ge.linear import LINEAR_OPS
 from amctc.dialects.ge.movement import MOVEMENT_OPS
-from amctc.dialects.ge.normalization import NORMALIZATION_OPS
 from amctc.dialects.ge.normalize import NORMALIZE_OPS
+from amctc.dialects.ge.norms import NORM_OPS
 from amctc.dialects.ge.pooling import POOLING_OPS
 from amctc.dialects.ge.recurrent import RECURRENT_OPS
+from amctc.dialects.ge.reduce import REDUCE_OPS
 from amctc.dialects.ge.reduction import REDUCTION_OPS
-from amctc.dialects.ge.reductions import REDUCTIONS
 from amctc.dialects.ge.resize import RESIZE_OPS
 from amctc.dialects.ge.selection import SELECTION_OPS
 from amctc.dialects.ge.windows import WINDOW_OPS
@@ -27,22 +27,22 @@ GE_OPS: tuple[OpDef, ...] = (
     *DATA_OPS,
     *LINEAR_OPS,
     *POOLING_OPS,
-    *ACTIVATION_OPS,
-    *AFFINE_OPS,
-    *NORMALIZE_OPS,
-    *COMBINE_OPS,
-    *MOVEMENT_OPS,
-    *REDUCTION_OPS,
-    *DETECTION_OPS,
-    *RECURRENT_OPS,
     *WINDOW_OPS,
+    *ACTIVATION_OPS,
     *ELEMENTWISE_OPS,
     *ARITHMETIC_OPS,
-    *NORMALIZATION_OPS,
+    *AFFINE_OPS,
+    *NORMALIZE_OPS,
+    *NORM_OPS,
+    *COMBINE_OPS,
     *CONCAT_SPLIT_OPS,
+    *MOVEMENT_OPS,
     *SELECTION_OPS,
-    *REDUCTIONS,
+    *REDUCTION_OPS,
+    *REDUCE_OPS,
     *RESIZE_OPS,
+    *DETECTION_OPS,
+    *RECURRENT_OPS,
 )
 
 __all__ = ["GE_OPS"]

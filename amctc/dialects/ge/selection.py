@@ -7,11 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from amctc.dialects.ge.become import RESHAPING, become
 from amctc.dialects.ge.fields import element_type, flag, ints, whole, word
 from amctc.dialects.ge.onnx_form import (
-    RESHAPING,
     Given,
-    become,
     constant_ints,
     given_at,
     longs,
@@ -48,7 +47,7 @@ def _expand_dims(node: Node) -> Kin:
 
 
 def _shape(node: Node) -> Kin:
-    return onnx_kin("Shape", [given_at(node, "x")])
+    return onnx_kin("Shape", [given_at(node, "x")], dtypes={0: element_type(node, "dtype")})
 
 
 # -- another order ---------------------------------------------------------------------------------
@@ -218,7 +217,7 @@ SELECTION_OPS: tuple[OpDef, ...] = (
     onnx_row("Gather", "Gather", _gather(lambda node: 0), notes="along axis 0"),
     onnx_row("GatherV2", "Gather", _gather(_axis_constant)),
     onnx_row("GatherV2D", "Gather", _gather(lambda node: whole(node, "axis"))),
-    replace(onnx_row("Shape", "Shape", _shape), dtypes=lambda node: (element_type(node, "dtype"),)),
+    onnx_row("Shape", "Shape", _shape),
     onnx_row("Expand", "Expand", _expand),
     onnx_row("Tile", "Tile", _tile),
     onnx_row("TileD", "Tile", _tile_d),

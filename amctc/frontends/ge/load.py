@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from amctc.air.data_types import UNDEFINED
@@ -11,6 +12,8 @@ from amctc.air.files import read_air
 from amctc.air.plain_messages import plain_attribute, plain_message
 from amctc.air.schema import GraphDef, ModelDef, OpDef, TensorDescriptor, new
 from amctc.air.tensors import tensor_array
+from amctc.air.text_dump import is_text_dump, read_text_dump
+from amctc.air.verify import verify_air
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level
 from amctc.dialects.ge.prototype import GE, Prototype, is_dynamic, port_names, prototype_of
 from amctc.dialects.ge.slots import AIR, NCHW, NHWC, role_of
@@ -22,9 +25,12 @@ from amctc.ir import Graph, Node, Origin, Provenance, Value
 from amctc.ir.node import Array
 from amctc.text.plain import Plain
 
+OF_THE_MODEL = "AM362"
 CONSTANTS = frozenset({"Const", "Constant"})
 _PRIVATE = "_"
 _IS_CONST = "is_input_const"
+_DATA = "x"
+"""What GE calls the data of most ops."""
 _INDEX_LISTS = ("_input_name_key", "_input_name_value", "_output_name_key", "_output_name_value", "_opt_input")
 
 
@@ -36,12 +42,16 @@ def load_ge(model: str | Path, collector: Collector | None = None) -> Graph:
     `DiagnosticError`.
     """
     own = collector if collector is not None else Collector()
-    message = read_air(model)
+    message = read_text_dump(model) if is_text_dump(model) else read_air(model)
     return graph_of_model(message, str(model), own)
 
 
 def graph_of_model(model: ModelDef, file: str, collector: Collector) -> Graph:
     """The graph of a message that came from a file; else as `load_ge`."""
+    for found in verify_air(model, file):
+        # What is said of the model as a whole, readers drop; it makes no graph another one.
+        collector.add(replace(found, level=Level.WARNING) if found.code == OF_THE_MODEL else found)
+    collector.raise_errors()
     graph = _Builder(model, file, collector).build()
     collector.raise_errors()
     annotate_shapes(graph)
@@ -92,16 +102,13 @@ class _Builder:
     # -- the graph -------------------------------------------------------------------------------
 
     def _graph_attributes(self) -> dict[str, Plain]:
-        """What the file says beside the ops of its first graph."""
+        """What the file says of its first graph beside the ops, and the other graphs. Of a model GE keeps nothing."""
         found: dict[str, Plain] = {}
-        model = new("ModelDef")
-        model.CopyFrom(self._model)
-        del model.graph[:]
         rest = new("GraphDef")
         rest.CopyFrom(self._root)
         for name in ("name", "op", "output"):
             rest.ClearField(name)
-        found |= {"model": plain_message(model), "graph": plain_message(rest)}
+        found["graph"] = plain_message(rest)
         if len(self._model.graph) > 1:
             found["subgraphs"] = tuple(plain_message(graph) for graph in self._model.graph[1:])
         return found
@@ -144,8 +151,7 @@ class _Builder:
                 continue
             found = weight_quant(edge, self._values, graph)
             name = edge.source if found is None else found.constant
-            # One of any number of like inputs has no role of its own, so that it stays a value.
-            if name in self._constants and slots and not is_dynamic(prototype, slots[position]):
+            if name in self._constants and slots and not _is_data(op, prototype, slots[position]):
                 role = role_of(op.type, slots[position])
                 weights[role] = self._arrays[name]
                 entry: dict[str, Plain] = {"name": name, "op": _rest(self._constants[name])}
@@ -196,6 +202,11 @@ def _slot_names(op: OpDef, prototype: Prototype | None) -> tuple[str, ...]:
     return port_names(prototype.inputs if prototype is not None else (), count)
 
 
+def _is_data(op: OpDef, prototype: Prototype | None, slot: str) -> bool:
+    """Whether a constant in a slot stays a value: as the data of the op, or as one of any number of like inputs."""
+    return op.type != WEIGHT_QUANT and (slot == _DATA or is_dynamic(prototype, slot))
+
+
 def _indexed(op: OpDef, stem: str, count: int) -> tuple[str, ...] | None:
     """The names of the slots in a pair of name-index lists; None where they do not name every slot once."""
     keys, places = op.attr.get(f"{stem}_key"), op.attr.get(f"{stem}_value")
@@ -244,8 +255,8 @@ def _about(
 def _data_dtype(op: OpDef, descriptor: TensorDescriptor) -> str:
     found = dtype_of(descriptor)
     if found is None:
-        kind = type_name(descriptor.dtype)
-        reason = "has no element type" if kind == UNDEFINED else f"takes {kind}, which is not supported"
+        kind = type_name(descriptor)
+        reason = "has no element type" if kind in (None, UNDEFINED) else f"takes {kind}, which is not supported"
         raise DiagnosticError(Diagnostic("AM351", f"the input `{op.name}` {reason}", help="give it another type"))
     return found
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 
 from amctc.diagnostics import DiagnosticError
 from amctc.dialects.kin import NoKin, Relation, kin_of, to_nchw_axes, to_nhwc_axes
 from amctc.dialects.onnx.element_types import ONNX_TYPES
-from amctc.dialects.op import OpError, UnknownShape
+from amctc.dialects.onnx.generic import ONNX
+from amctc.dialects.op import OpDef, OpError, UnknownShape
 from amctc.dialects.shapes import node_error
 from amctc.dialects.table import op_def
 from amctc.ir import Node, Value
@@ -46,13 +46,23 @@ def lower_kin(low: Lowering, node: Node, rule: Rule, relation: Relation) -> None
     shapes = {value: value.shape for value in relation.node.inputs if value.shape is not None}
     row = op_def(relation.node)
     if len(shapes) == len(relation.node.inputs):
-        # Where only the data tell them, the layer is written as it is, which asks for none.
-        with suppress(UnknownShape):
-            given = tuple(shapes[value] for value in relation.node.inputs)
-            shapes.update(zip(relation.node.outputs, row.infer(relation.node, given), strict=True))
+        shapes.update(zip(relation.node.outputs, _inferred(node, row, relation), strict=False))
     rule(low.apart(shapes, dtypes, names, unsigned), relation.node)
     for made, value in results:
         _hand_over(low, made, value, names[made], to_nhwc_axes(len(shapes[made])) if relation.moved else None)
+
+
+def _inferred(node: Node, row: OpDef, relation: Relation) -> tuple[Shape, ...]:
+    """The shapes that the kin gives: none where its data decide. Raises `DiagnosticError` (AM320) where it cannot."""
+    try:
+        return row.infer(relation.node, tuple(value.shape or () for value in relation.node.inputs))
+    except UnknownShape:
+        if relation.node.dialect == ONNX and row.linear is None and len(relation.node.inputs) > 1:
+            return ()
+        reason = "its parameters and weights do not fit its data"
+    except OpError as mistake:
+        reason = str(mistake)
+    raise DiagnosticError(node_error("AM320", node, reason))
 
 
 def _hand_over(low: Lowering, made: Value, value: Value, name: str, axes: tuple[int, ...] | None) -> None:

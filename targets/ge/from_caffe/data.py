@@ -21,7 +21,8 @@ def _input(c: Crossing, node: Node) -> None:
     """
     if node.name == NET_INPUTS:
         for value in node.outputs:
-            _data(c, node, value, c.free_name(_checked_blob(value)))
+            name = _checked_blob(value)
+            _data(c, node, value, name if name == node.name else c.free_name(name))
         return
     if len(node.outputs) != 1:
         raise Unsayable("has several tops, and an input of GE has one; give each top an Input layer of its own")

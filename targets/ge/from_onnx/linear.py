@@ -130,11 +130,11 @@ def _gemm(c: Crossing, node: Node) -> None:
     if alpha != 1:
         if not isinstance(weight, np.ndarray) or weight.dtype.name not in FLOATS:
             raise Unsayable("multiplies the product of two values by `alpha`")
-        weight = weight * np.array(alpha, weight.dtype)
+        weight = _times(weight, alpha)
     if beta != 1 and isinstance(bias, Value):
         bias = c.op(node, "Mul", [bias, np.array(beta, bias.dtype)], part="beta").output
     elif beta != 1 and isinstance(bias, np.ndarray):
-        bias = bias * np.array(beta, bias.dtype)
+        bias = _times(bias, beta)
     columns = need_shape(weight)[0 if transposed else 1] if isinstance(weight, Value) else weight.shape[not transposed]
     inside = isinstance(weight, np.ndarray) and isinstance(bias, np.ndarray) and _fits(bias, columns)
     if bias is None or inside:
@@ -143,6 +143,10 @@ def _gemm(c: Crossing, node: Node) -> None:
         return
     product = c.op(node, "MatMulV2", [x, weight], attributes, part="product").output
     one(c, node, "Add", [product, bias])
+
+
+def _times(array: Array, factor: float) -> Array:
+    return (array.astype(np.float64) * factor).astype(array.dtype)
 
 
 def _fits(bias: Array, columns: int) -> bool:

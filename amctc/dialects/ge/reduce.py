@@ -17,6 +17,7 @@ from amctc.ir.node import Array, Shape
 from amctc.text.plain import Plain
 
 _PLACES = "int32"
+"""Indices of GE's ops, where ONNX's are int64."""
 _COUNT = role_at("TopK", 1)
 _AXES_AS_INPUT = ("ReduceSum",)
 """What takes its axes as an input in the opset of kin."""
@@ -50,7 +51,8 @@ def _arg_max(node: Node) -> Kin:
         axes = constant_ints(node, "dimension")
     if len(axes) != 1:
         raise OpError("`dimension` must be one number")
-    return onnx_kin("ArgMax", [given_at(node, "x")], {"axis": axes[0], "keepdims": 0})
+    dtype = _PLACES if node.type == "ArgMaxD" else element_type(node, "dtype")
+    return onnx_kin("ArgMax", [given_at(node, "x")], {"axis": axes[0], "keepdims": 0}, dtypes={0: dtype})
 
 
 def _top_k(node: Node) -> Kin:
@@ -63,7 +65,7 @@ def _top_k(node: Node) -> Kin:
         "largest": int(flag(node, "largest")),
         "sorted": int(flag(node, "sorted")),
     }
-    return onnx_kin("TopK", [given_at(node, "x"), as_long(k)], attrs, outputs=(0, 1))
+    return onnx_kin("TopK", [given_at(node, "x"), as_long(k)], attrs, outputs=(0, 1), dtypes={1: _PLACES})
 
 
 def _sort(node: Node) -> Kin:
@@ -76,16 +78,7 @@ def _sort(node: Node) -> Kin:
         return {_COUNT: longs((1 if shape is None else shape[axis],))}
 
     attrs: dict[str, Plain] = {"axis": axis, "largest": int(flag(node, "descending")), "sorted": 1}
-    return replace(onnx_kin("TopK", [0], attrs, outputs=(0, 1)), shaped=shaped)
-
-
-def _with_places(row: OpDef) -> OpDef:
-    """The second output has places as int32, where ONNX's are int64."""
-    return replace(row, dtypes=lambda node: tuple(row.output_dtypes(node)[:1]) + (_PLACES,) * (len(node.outputs) - 1))
-
-
-def _typed(row: OpDef, dtype: Callable[[Node], str]) -> OpDef:
-    return replace(row, dtypes=lambda node: (dtype(node),))
+    return replace(onnx_kin("TopK", [0], attrs, outputs=(0, 1), dtypes={1: _PLACES}), shaped=shaped)
 
 
 def _both(like: str) -> tuple[OpDef, ...]:
@@ -93,10 +86,10 @@ def _both(like: str) -> tuple[OpDef, ...]:
     return tuple(onnx_row(type, like, _reduce(like)) for type in types)
 
 
-REDUCTIONS: tuple[OpDef, ...] = (
+REDUCE_OPS: tuple[OpDef, ...] = (
     *(row for like in ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd") for row in _both(like)),
-    _typed(onnx_row("ArgMaxV2", "ArgMax", _arg_max), lambda node: element_type(node, "dtype")),
-    _typed(onnx_row("ArgMaxD", "ArgMax", _arg_max), lambda node: _PLACES),
-    _with_places(onnx_row("TopK", "TopK", _top_k)),
-    _with_places(onnx_row("Sort", "TopK", _sort)),
+    onnx_row("ArgMaxV2", "ArgMax", _arg_max),
+    onnx_row("ArgMaxD", "ArgMax", _arg_max),
+    onnx_row("TopK", "TopK", _top_k),
+    onnx_row("Sort", "TopK", _sort),
 )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from amctc.compat.amct_caffe import log
+import logging
+from collections.abc import Callable
+
+from amctc.compat.log_lines import write
 from amctc.ir import Graph
 from amctc.pipeline.context import Context
 from amctc.pipeline.instrument import Instrument, PassRun
@@ -12,17 +15,23 @@ from amctc.pipeline.pass_ import Pass
 class LoggedPasses(Instrument):
     """A line for each pass, and one for each layer that it changes where somebody wants to know that."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: Callable[[], logging.Logger]) -> None:
+        self._log = log
         self._before: dict[str, int] = {}
 
     def before(self, step: Pass, number: int, graph: Graph, context: Context) -> None:
-        log.info("Optimizer", f"Do {step.name}")
-        if log.shows_layers():
+        write(self._log(), logging.INFO, "Optimizer", f"Do {step.name}")
+        if self._shows_layers:
             self._before = {node.name: len(node.provenance.changes) for node in graph.nodes}
 
     def after(self, run: PassRun, graph: Graph, context: Context) -> None:
-        if run.skipped is not None or not log.shows_layers():
+        if run.skipped is not None or not self._shows_layers:
             return
         for node in graph.nodes:
             for change in node.provenance.changes[self._before.get(node.name, 0) :]:
-                log.debug(run.name, f'layer:"{node.name}" {change.what}')
+                write(self._log(), logging.DEBUG, run.name, f'layer:"{node.name}" {change.what}')
+
+    @property
+    def _shows_layers(self) -> bool:
+        """Whether anybody will read what is written at the level of debugging."""
+        return any(handler.level <= logging.DEBUG for handler in self._log().handlers)
