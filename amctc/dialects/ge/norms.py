@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from amctc.dialects.ge.become import with_scale
 from amctc.dialects.ge.fields import flag, number, whole
 from amctc.dialects.ge.onnx_form import constant, onnx_row
 from amctc.dialects.ge.slots import NHWC, data_format
@@ -64,8 +65,8 @@ def _layer_norm(node: Node) -> Kin:
     weights: dict[str, Array] = {"Scale": constant(node, "gamma"), "B": constant(node, "beta")}
 
     def unread(shapes: tuple[Shape, ...]) -> Mapping[int, Shape]:
-        rank = len(shapes[0])
-        spread = tuple(size if axis < begin % rank else 1 for axis, size in enumerate(shapes[0]))
+        first = range(len(shapes[0]))[begin]
+        spread = tuple(size if axis < first else 1 for axis, size in enumerate(shapes[0]))
         return dict.fromkeys(range(1, count), spread)
 
     attrs: dict[str, Plain] = {"axis": begin, "epsilon": number(node, "epsilon")}
@@ -73,7 +74,7 @@ def _layer_norm(node: Node) -> Kin:
 
 
 NORM_OPS: tuple[OpDef, ...] = (
-    onnx_row("BNInfer", "BatchNormalization", _infer_norm),
+    with_scale(onnx_row("BNInfer", "BatchNormalization", _infer_norm)),
     onnx_row("BatchNorm", "BatchNormalization", _batch_norm, notes="run with is_training false"),
     onnx_row("InstanceNorm", "InstanceNormalization", _instance_norm),
     onnx_row("LayerNorm", "LayerNormalization", _layer_norm),
