@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from amctc.diagnostics import error
+from amctc.dialects.ge.prototype import GE
 from amctc.dialects.shapes import node_error
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import output_channel_axis
@@ -60,9 +61,15 @@ def _obstacle(node: Node, weight: WeightQuant) -> str | None:
     axis = output_channel_axis(node) if weight.channel_wise else 1
     if axis is None:
         return "the shape of its output is not known: the model leaves it open, or a host op before it has no `infer`"
-    if axis != 1:
+    if axis != 1 and not (node.dialect == GE and _is_last(axis, node)):
         return "its output channels are not on axis 1, so they cannot have scales of their own"
     return None
+
+
+def _is_last(axis: int, node: Node) -> bool:
+    """Whether channels lie innermost, where an AscendDequant finds them too: in NHWC, and in rows of matrices."""
+    shape = node.output.shape
+    return shape is not None and axis == len(shape) - 1
 
 
 def _with_state(node: Node, quant: NodeQuant) -> NodeQuant:

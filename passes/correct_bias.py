@@ -23,6 +23,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from amctc.dialects.quant import float_type
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import linear_trait
 from amctc.ir import Graph, Node, Provenance, Use, Value
@@ -116,7 +117,7 @@ def _on_quantized_data(graph: Graph) -> Generator[None]:
                     "index": quant.index,
                 }
                 quantize = _insert(graph, use, "quant.Quantize", attrs)
-                shared[key] = _insert(graph, use, "quant.AntiQuantize", attrs)
+                shared[key] = _insert(graph, use, "quant.AntiQuantize", {**attrs, **float_type(value)})
                 inserted += [quantize, shared[key]]
             else:
                 graph.set_input(use, shared[key].output)

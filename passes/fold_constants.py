@@ -17,26 +17,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError
+from amctc.dialects.ge.prototype import GE
 from amctc.dialects.onnx.generic import ONNX
 from amctc.dialects.op import OpError, UnknownShape
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import may_be_constant
 from amctc.ir import Graph, Node, Provenance, Value
 from amctc.pipeline.context import Context
-from amctc.pipeline.keeping import chosen_by_policy, silence
+from amctc.pipeline.keeping import chosen_by_policy, control_edges, silence
 from amctc.pipeline.options import option
 from amctc.pipeline.pass_ import Pass
 from amctc.runtime.executor import Executor
 from amctc.text.plain import Plain
 
 _FLOAT32 = 4  # bytes
+_CONSTANTS: Mapping[str, str] = {ONNX: f"{ONNX}.Constant", GE: f"{GE}.Const"}
+"""Ops that hold a constant, by dialect."""
 _TOGETHER = 256
 """Layers that are computed in one go: ONNX Runtime takes more than twice the time for twice as many."""
 
 
 @dataclass(frozen=True)
 class FoldConstants(Pass):
-    """Compute layers that depend on no input of the network, and put Parameter layers, or Constants, in their place.
+    """Compute layers that depend on no input of the network, and put Parameter layers, or constants, in their place.
 
     No constant of more than `limit` bytes is made: such a layer, and what follows it, stays. So does a layer that
     the policy names to be quantized, and one that may give something else in another batch (recurrent layers, custom
@@ -70,7 +73,8 @@ class FoldConstants(Pass):
             if not all(value.producer in found for value in node.inputs) or not may_be_constant(node):
                 continue
             reason = self._obstacle(graph, node) if node.inputs else None
-            reason = reason or (chosen_by_policy(node, context) if node.inputs else None)
+            if reason is None and node.inputs:
+                reason = chosen_by_policy(node, context) or control_edges(node, context)
             if reason is not None:
                 context.refuse(self.name, node.name, reason)
             elif node.outputs and _has_weights(node):
@@ -142,10 +146,10 @@ def _copy(small: Graph, node: Node, copies: dict[Value, Value]) -> None:
 
 
 def _constant(dialect: str, array: NDArray[Any]) -> tuple[str, dict[str, Plain], dict[str, NDArray[np.generic]]]:
-    """Op, attributes and weights of what holds an array: a Constant in an ONNX graph, else a Parameter layer."""
+    """Op, attributes and weights of what holds an array: ONNX's Constant, GE's Const, or else a Parameter layer."""
     numbers: NDArray[np.generic] = np.asarray(array, np.float32, order="C")
-    if dialect == ONNX:
-        return f"{ONNX}.Constant", {}, {"value": numbers}
+    if dialect in _CONSTANTS:
+        return _CONSTANTS[dialect], {}, {"value": numbers}
     return "caffe.Parameter", {"parameter_param": {"shape": {"dim": array.shape}}}, {"weight": numbers}
 
 

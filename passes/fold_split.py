@@ -14,7 +14,7 @@ from typing import ClassVar
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Node
 from amctc.pipeline.context import Context
-from amctc.pipeline.keeping import cannot_stand_for, chosen_by_policy, layers
+from amctc.pipeline.keeping import cannot_stand_for, chosen_by_policy, control_edges, layers
 from amctc.pipeline.pass_ import Pass
 
 
@@ -36,7 +36,7 @@ class FoldSplit(Pass):
             row = op_def(node)
             if not row.identity or row.outputs.most == 1:
                 continue
-            reason = chosen_by_policy(node, context) or _obstacle(graph, node)
+            reason = chosen_by_policy(node, context) or control_edges(node, context) or _obstacle(graph, node)
             if reason is not None:
                 context.refuse(self.name, node.name, reason)
                 continue

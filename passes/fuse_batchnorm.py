@@ -23,7 +23,7 @@ from amctc.dialects.table import op_def
 from amctc.dialects.traits import affine_coefficients, linear_trait, output_channel_axis
 from amctc.ir import Graph, Node
 from amctc.pipeline.context import Context
-from amctc.pipeline.keeping import fusion_is_off, fusion_is_skipped
+from amctc.pipeline.keeping import fusion_is_off, fusion_is_skipped, waits
 from amctc.pipeline.pattern import Match
 from amctc.pipeline.rewrite import RewritePass
 from amctc.quant.channel_factors import ScaledWeights, has_opposites, times_channel_factors
@@ -41,7 +41,10 @@ class FuseBatchNorm(RewritePass):
     name: ClassVar[str] = "fuse-batchnorm"
     before: ClassVar[tuple[str, ...]] = ("depthwise-affine", "annotate-quant", "observe", "calibrate", "quantize-bias")
     preserves_numbers: ClassVar[bool] = True
-    pattern: ClassVar[str] = "linear -> (BatchNorm|BatchNormalization)? -> (Scale|Mul)? -> (Bias|Add)?"
+    pattern: ClassVar[str] = (
+        "linear -> BiasAdd? -> (BatchNorm|BatchNormalization|BNInference|BNInfer)? -> (Scale|Mul)? -> "
+        "(Bias|BiasAdd|Add)?"
+    )
 
     def skip_reason(self, context: Context) -> str | None:
         return fusion_is_off(context)
@@ -51,6 +54,8 @@ class FuseBatchNorm(RewritePass):
             return reason
         if node is match.first:
             return _linear_obstacle(node, context)
+        if reason := waits(node) or _more_is_read(node):
+            return reason
         trait = linear_trait(match.first)
         found = affine_coefficients(node, trait.out_channels(match.first), _axis(match.first))
         if isinstance(found, str) or not _has_integers(match.first, trait):
@@ -75,13 +80,20 @@ def fold_affine(linear: Node, node: Node) -> None:
     if _has_integers(linear, trait):
         _scale_integers(linear, trait, a)
     else:
-        rows = trait.by_output_channel(linear, linear.weights[trait.weight]).astype(np.float64)
+        weight = linear.weights[trait.weight]
+        rows = trait.by_output_channel(linear, weight).astype(np.float64)
         scaled = rows * a.reshape((-1,) + (1,) * (rows.ndim - 1))
-        linear.weights[trait.weight] = trait.from_output_channel(linear, scaled.astype(np.float32))
+        linear.weights[trait.weight] = trait.from_output_channel(linear, scaled.astype(weight.dtype))
     bias = linear.weights.get(trait.bias)
     old = np.zeros_like(b) if bias is None else bias.astype(np.float64).reshape(-1)
-    linear.weights[trait.bias] = (a * old + b).astype(np.float32)
+    linear.weights[trait.bias] = (a * old + b).astype(_bias_type(linear, trait))
     trait.enable_bias(linear)
+
+
+def _bias_type(linear: Node, trait: Linear) -> np.dtype[np.generic]:
+    """The type of a float bias: float32, but halves beside weights that are halves."""
+    bias = linear.weights.get(trait.bias, linear.weights[trait.weight])
+    return bias.dtype if bias.dtype == np.float16 else np.dtype(np.float32)
 
 
 def _scale_integers(linear: Node, trait: Linear, a: NDArray[np.float64]) -> None:
@@ -129,6 +141,13 @@ def _linear_obstacle(linear: Node, context: Context) -> str | None:
     uses = context.fact(_uses_of_arrays, linear.graph)
     if any(uses[id(array)] > 1 for array in linear.weights.values()):
         return f"`{linear.name}` shares its weights with another layer"
+    return None
+
+
+def _more_is_read(node: Node) -> str | None:
+    for value in node.outputs[1:]:
+        if node.graph.uses(value) or node.graph.is_output(value):
+            return f"its output `{value.blob}` is read, too"
     return None
 
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from amctc.dialects.quant import float_type
 from amctc.dialects.shapes import annotate_shapes
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import inner_products, output_channel_axis
@@ -92,7 +93,8 @@ class InsertQuant(Pass):
             graph.set_input(use, anti[quantize].output)
             return
         name = graph.unused_name(quantize.name.replace(".quant", ".anti_quant"))
-        node = graph.insert_before([use], name, "quant.AntiQuantize", attrs=quantize.attrs, provenance=_INSERTED)
+        attrs = {**quantize.attrs, **float_type(quantize.inputs[0])}
+        node = graph.insert_before([use], name, "quant.AntiQuantize", attrs=attrs, provenance=_INSERTED)
         node.record(self.name, f"takes `{quantize.name}` back to float for layers without weights")
         anti[quantize] = node
 
@@ -103,7 +105,7 @@ class InsertQuant(Pass):
             raise ValueError(f"{node.name!r} has not been calibrated")
         deq_scale = np.float32(data.scale) * scale_w
         name = graph.unused_name(f"{node.name}.dequant")
-        attrs: dict[str, Plain] = {"layer": node.name, "bits": weight.bits}
+        attrs: dict[str, Plain] = {"layer": node.name, "bits": weight.bits, **float_type(node.output)}
         axis = output_channel_axis(node)
         if axis is not None and axis != 1 and scale_w.size > 1:
             attrs["axis"] = axis

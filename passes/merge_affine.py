@@ -3,7 +3,7 @@
     Given   data -> bn: BatchNorm (a1, b1) -> scale: Scale (a2, b2) -> out
     Result  data -> bn: Scale (a2*a1, a2*b1 + b2) -> out
 
-y = a2*(a1*x + b1) + b2 for each channel of axis 1, computed in float64 and rounded to float32 once.
+y = a2*(a1*x + b1) + b2 for each channel, computed in float64 and rounded to float32 once.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import affine_coefficients
 from amctc.ir import Graph, Node
-from amctc.ir.node import Shape
 from amctc.pipeline.context import Context
-from amctc.pipeline.keeping import fusion_is_off, fusion_is_skipped, merge_chain, quantized_by_policy
+from amctc.pipeline.keeping import fusion_is_off, fusion_is_skipped, merge_chain, quantized_by_policy, waits
 from amctc.pipeline.pattern import Match
 from amctc.pipeline.rewrite import RewritePass
 
@@ -28,9 +27,9 @@ from amctc.pipeline.rewrite import RewritePass
 class MergeAffine(RewritePass):
     """Merge consecutive BatchNorm, Scale, Bias and Power (of power 1) layers into one Scale of the channels.
 
-    Only maps along axis 1 are merged. A layer whose data are to be quantized stays: one that is merged would compute
-    on other data, or on weights. So does one in `skip_fusion_layers`. Behind a convolution fuse-batchnorm takes the
-    Scale in.
+    Only maps along the axis of the channels are merged. A layer whose data are to be quantized stays: one that is
+    merged would compute on other data, or on weights. So does one in `skip_fusion_layers`. Behind a convolution
+    fuse-batchnorm takes the Scale in.
     """
 
     name: ClassVar[str] = "merge-affine"
@@ -43,12 +42,14 @@ class MergeAffine(RewritePass):
 
     def check_node(self, node: Node, match: Match, context: Context) -> str | None:
         reason = fusion_is_skipped(node, context) or quantized_by_policy(node, context)
+        if reason is None and node is not match.first:
+            reason = waits(node)
         if reason is not None:
             return reason
-        shape = node.inputs[0].shape
-        if shape is None or len(shape) < 2:
+        shape, axis = node.inputs[0].shape, _axis(match)
+        if shape is None or len(shape) <= axis:
             return "its input has no channels" if shape is not None else "the shape of its input is not known"
-        found = affine_coefficients(node, shape[1])
+        found = affine_coefficients(node, shape[axis], axis)
         return found if isinstance(found, str) else None
 
     def check(self, match: Match, context: Context) -> str | None:
@@ -67,12 +68,19 @@ class MergeAffine(RewritePass):
         merge_chain(graph, match.nodes, self.name)
 
 
+def _axis(match: Match) -> int:
+    """The axis of the channels, which is another than 1 in some layouts."""
+    trait = op_def(match.first).affine
+    return 1 if trait is None else trait.axis(match.first)
+
+
 def _merged(match: Match) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """(a, b), float32 [C] each, of the whole chain."""
-    shape: Shape = match.first.inputs[0].shape or (0, 0)
-    scale, shift = np.ones(shape[1]), np.zeros(shape[1])
+    shape, axis = match.first.inputs[0].shape, _axis(match)
+    channels = shape[axis] if shape is not None else 0
+    scale, shift = np.ones(channels), np.zeros(channels)
     for node in match.nodes:
-        found = affine_coefficients(node, shape[1])
+        found = affine_coefficients(node, channels, axis)
         if isinstance(found, str):
             raise ValueError(found)
         a, b = found

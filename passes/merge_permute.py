@@ -14,7 +14,15 @@ from typing import ClassVar
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Node
 from amctc.pipeline.context import Context
-from amctc.pipeline.keeping import cannot_stand_for, chosen_by_policy, fusion_is_off, fusion_is_skipped, merge_chain
+from amctc.pipeline.keeping import (
+    cannot_stand_for,
+    chosen_by_policy,
+    control_edges,
+    fusion_is_off,
+    fusion_is_skipped,
+    merge_chain,
+    waits,
+)
 from amctc.pipeline.pattern import Match
 from amctc.pipeline.rewrite import RewritePass
 
@@ -35,7 +43,8 @@ class MergePermute(RewritePass):
         return fusion_is_off(context)
 
     def check_node(self, node: Node, match: Match, context: Context) -> str | None:
-        return fusion_is_skipped(node, context) or chosen_by_policy(node, context)
+        reason = fusion_is_skipped(node, context) or chosen_by_policy(node, context)
+        return reason or (waits(node) if node is not match.first else None)
 
     def check(self, match: Match, context: Context) -> str | None:
         return "the number of axes of its input is not known" if match.first.inputs[0].shape is None else None
@@ -52,7 +61,8 @@ class MergePermute(RewritePass):
         trait.become(first, order)
         names = ", ".join(f"`{node.name}`" for node in match.nodes)
         merge_chain(graph, match.nodes, self.name)
-        if order == tuple(range(rank)) and cannot_stand_for(graph, source, first.output) is None:
+        undone = order == tuple(range(rank))
+        if undone and cannot_stand_for(graph, source, first.output) is None and not control_edges(first, context):
             graph.bypass(first)
             source.producer.record(self.name, f"is read in the place of {names}, which undid each other")
 

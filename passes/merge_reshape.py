@@ -18,7 +18,7 @@ from amctc.dialects.table import op_def
 from amctc.ir import Graph, Node
 from amctc.ir.node import Shape
 from amctc.pipeline.context import Context
-from amctc.pipeline.keeping import chosen_by_policy, fusion_is_off, fusion_is_skipped, merge_chain
+from amctc.pipeline.keeping import chosen_by_policy, fusion_is_off, fusion_is_skipped, merge_chain, waits
 from amctc.pipeline.pattern import Match
 from amctc.pipeline.rewrite import RewritePass
 
@@ -41,7 +41,8 @@ class MergeReshape(RewritePass):
         return fusion_is_off(context)
 
     def check_node(self, node: Node, match: Match, context: Context) -> str | None:
-        return fusion_is_skipped(node, context) or chosen_by_policy(node, context)
+        reason = fusion_is_skipped(node, context) or chosen_by_policy(node, context)
+        return reason or (waits(node) if node is not match.first else None)
 
     def check(self, match: Match, context: Context) -> str | None:
         shape = match.first.inputs[0].shape

@@ -15,7 +15,7 @@ from typing import ClassVar
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Node, Value
 from amctc.pipeline.context import Context
-from amctc.pipeline.keeping import chosen_by_policy, layers, silence
+from amctc.pipeline.keeping import chosen_by_policy, is_awaited, layers, silence
 from amctc.pipeline.pass_ import Pass
 
 
@@ -24,9 +24,10 @@ class RemoveDead(Pass):
     """Remove layers that no output of the network needs, with the Silence layers that swallow what they give.
 
     Inputs of the network stay even if nobody reads them: whoever feeds them may go on doing so. Layers that do
-    something besides their outputs stay (observers, HDF5Output, custom layers), and layers that the policy names
-    to be quantized. Where a layer stays and a top of it is read no more, a Silence reads that, so that it does not
-    become an output of the network. A network whose outputs are none, or inputs, is left as it is.
+    something besides their outputs stay (observers, HDF5Output, custom layers), those that others wait for by a control
+    edge, and layers that the policy names to be quantized. Where a layer stays and a top of it is read no more, a
+    Silence reads that, so that it does not become an output of the network. A network whose outputs are none, or
+    inputs, is left as it is.
     """
 
     name: ClassVar[str] = "remove-dead"
@@ -51,7 +52,9 @@ class RemoveDead(Pass):
         return True
 
     def _live(self, graph: Graph, context: Context) -> set[Node]:
-        kept = [node for node in graph.nodes if op_def(node).effect or node.quant is not None]
+        kept = [
+            node for node in graph.nodes if op_def(node).effect or node.quant is not None or is_awaited(node, context)
+        ]
         live = _needed_by([*(value.producer for value in graph.outputs), *kept])
         chosen = {
             node: reason

@@ -18,7 +18,7 @@ from amctc.dialects.traits import changes_nothing
 from amctc.ir import Graph, Node, Value
 from amctc.ir.node import Shape
 from amctc.pipeline.context import Context
-from amctc.pipeline.keeping import cannot_stand_for, chosen_by_policy, layers, silence
+from amctc.pipeline.keeping import cannot_stand_for, chosen_by_policy, control_edges, layers, silence
 from amctc.pipeline.pass_ import Pass
 
 
@@ -43,6 +43,7 @@ class RemoveIdentity(Pass):
             source = node.inputs[0]
             reason = (
                 chosen_by_policy(node, context)
+                or control_edges(node, context)
                 or cannot_stand_for(graph, source, node.output)
                 or _changes_another_batch(node, graph, context)
             )

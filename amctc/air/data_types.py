@@ -1,4 +1,4 @@
-"""The two numberings of element types, and the numbers of formats.
+"""The two numberings of element types.
 
 `TensorDescriptor.dtype` has the numbers of `ge.proto.DataType`, which are in the schema. Attributes (`dtype`,
 `dst_type`, `data_type`, and all of the kind `dt`) have those of the C++ enum `ge::DataType`.
@@ -72,19 +72,3 @@ CPP_NUMBERS: Mapping[str, int] = MappingProxyType(
 
 CPP_NAMES: Mapping[int, str] = MappingProxyType({number: name for name, number in CPP_NUMBERS.items()})
 """The inverse."""
-
-_FORMATS = (
-    "NCHW NHWC ND NC1HWC0 FRACTAL_Z NC1C0HWPAD NHWC1C0 FSR_NCHW FRACTAL_DECONV C1HWNC0 FRACTAL_DECONV_TRANSPOSE "
-    "FRACTAL_DECONV_SP_STRIDE_TRANS NC1HWC0_C04 FRACTAL_Z_C04 CHWN FRACTAL_DECONV_SP_STRIDE8_TRANS HWCN NC1KHKWHWC0 "
-    "BN_WEIGHT FILTER_HWCK HASHTABLE_LOOKUP_LOOKUPS HASHTABLE_LOOKUP_KEYS HASHTABLE_LOOKUP_VALUE "
-    "HASHTABLE_LOOKUP_OUTPUT HASHTABLE_LOOKUP_HITS C1HWNCoC0 MD NDHWC FRACTAL_ZZ FRACTAL_NZ NCDHW DHWCN NDC1HWC0 "
-    "FRACTAL_Z_3D CN NC DHWNC FRACTAL_Z_3D_TRANSPOSE FRACTAL_ZN_LSTM FRACTAL_Z_G FORMAT_RESERVED ALL NULL"
-)
-FORMATS: Mapping[str, int] = MappingProxyType({name: number for number, name in enumerate(_FORMATS.split())})
-"""`ge::Format` by the names that `TensorDescriptor.layout` has; a name may have `:sub` behind it."""
-
-FORMAT_NAMES: Mapping[int, str] = MappingProxyType({number: name for name, number in FORMATS.items()})
-"""The inverse. A number's lowest byte is the format, the two above are the part behind the colon."""
-
-RESERVED = "FORMAT_RESERVED"
-"""The layout of a descriptor that stands for an input that is left out."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amctc.air.data_types import FORMAT_NAMES, FORMATS, GE_TYPES, NUMPY_TYPES, RESERVED, UNDEFINED
+from amctc.air.data_types import GE_TYPES, NUMPY_TYPES
+from amctc.air.layouts import LAYOUT_NAMES, LAYOUTS, RESERVED
 from amctc.air.schema import TensorDescriptor, ge_schema, new
 
 UNKNOWN = -1
@@ -44,13 +45,13 @@ def is_absent(descriptor: TensorDescriptor) -> bool:
 
 def dtype_of(descriptor: TensorDescriptor) -> str | None:
     """numpy's name of the element type; None for one that numpy lacks, and where none is said."""
-    return NUMPY_TYPES.get(type_name(descriptor.dtype))
+    return NUMPY_TYPES.get(type_name(descriptor) or "")
 
 
-def type_name(number: int) -> str:
-    """The name of a number of `ge.proto.DataType`; DT_UNDEFINED for one that is none."""
-    values = ge_schema().pool.FindEnumTypeByName("ge.proto.DataType").values_by_number
-    return str(values[number].name) if number in values else UNDEFINED
+def type_name(descriptor: TensorDescriptor) -> str | None:
+    """The name of the element type in `ge.proto.DataType`; None where the number stands for none."""
+    value = ge_schema().pool.FindEnumTypeByName("ge.proto.DataType").values_by_number.get(descriptor.dtype)
+    return None if value is None else str(value.name)
 
 
 def shape_of(descriptor: TensorDescriptor) -> tuple[int, ...]:
@@ -61,7 +62,7 @@ def shape_of(descriptor: TensorDescriptor) -> tuple[int, ...]:
 def format_of(descriptor: TensorDescriptor) -> str:
     """The name of the layout: by `format_for_int` where it is there, as GE reads it, else by `layout`."""
     if "format_for_int" in descriptor.attr:
-        return FORMAT_NAMES.get(descriptor.attr["format_for_int"].i & 0xFF, RESERVED)
+        return LAYOUT_NAMES.get(descriptor.attr["format_for_int"].i & 0xFF, RESERVED)
     return str(descriptor.layout).partition(":")[0]
 
 
@@ -77,7 +78,7 @@ def set_format(descriptor: TensorDescriptor, layout: str) -> None:
     descriptor.attr["origin_format"].s = layout.encode()
     for name in ("format_for_int", "origin_format_for_int"):
         if name in descriptor.attr:
-            descriptor.attr[name].i = FORMATS[layout]
+            descriptor.attr[name].i = LAYOUTS[layout]
 
 
 def set_shape(descriptor: TensorDescriptor, shape: Sequence[int] | None) -> None:

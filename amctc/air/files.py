@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 
 from amctc.air.schema import ModelDef, ge_schema
 from amctc.diagnostics import error
-from amctc.text.files import map_file
+from amctc.text.files import MAX_MAPPED_BYTES, map_file
 
 MODEL = "ge.proto.ModelDef"
 
@@ -27,6 +27,12 @@ def read_air(path: str | Path) -> ModelDef:
 
 
 def air_bytes(model: ModelDef) -> bytes:
-    """The bytes of a `.air` file: the same for equal messages."""
+    """The bytes of a `.air` file: the same for equal messages.
+
+    Raises `DiagnosticError` (AM712) for a model of more than 2 GiB.
+    """
+    if model.ByteSize() > MAX_MAPPED_BYTES:
+        help = "a `.air` file holds all weights: write a smaller model, or another format"
+        raise error("AM712", "the model would have more than 2 GiB, which one `.air` file cannot hold", help=help)
     found: bytes = model.SerializeToString(deterministic=True)
     return found

@@ -20,7 +20,7 @@ def tensor_array(tensor: TensorDef) -> NDArray[Any]:
     """The numbers of a tensor, not to be written to. Raises `TensorError` where they do not fit its descriptor."""
     dtype, shape = dtype_of(tensor.desc), shape_of(tensor.desc)
     if dtype is None:
-        raise TensorError(f"has elements of type {type_name(tensor.desc.dtype)}, which are not read")
+        raise TensorError(f"has elements of type {type_name(tensor.desc)}, which are not read")
     if any(size < 0 for size in shape):
         raise TensorError(f"has the shape {list(shape)}")
     size = np.dtype(dtype).itemsize * math.prod(shape)

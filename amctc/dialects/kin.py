@@ -18,6 +18,8 @@ from amctc.text.plain import Plain
 
 _SOURCE = "onnx.Input"
 FLOAT, HALF = "float32", "float16"
+_WIDE = (FLOAT, "int8")
+"""Element types of weights beside which float16 data count as float32; integers stand for floats here."""
 OPSET = 17
 """The opset of kin in ONNX's words."""
 
@@ -91,26 +93,32 @@ def kin_of(node: Node, shapes: Sequence[Shape | None] | None = None) -> Relation
     row = op_def(made)
     if not row.inputs.allows(len(sources)):
         raise OpError(f"must read {row.inputs} values, not {len(sources)}")
-    if made.dialect == CAFFE:
-        for source in made.inputs:
-            source.dtype = FLOAT if source.dtype in _as_floats(row) else source.dtype
+    for source in made.inputs:
+        source.dtype = FLOAT if source.dtype in _as_floats(made, row) else source.dtype
     for value, dtype in zip(made.outputs, row.output_dtypes(made), strict=True):
         value.dtype = dtype
     return Relation(made, chosen, kin.outputs, kin.moved, kin.unread, kin.dtypes)
 
 
-def _as_floats(row: OpDef) -> tuple[str, ...]:
-    """The element types that Caffe's layer takes as float32: numbers of things too, if it gives floats only."""
-    return (HALF, "int32", "int64") if row.dtypes is None else (HALF,)
+def _as_floats(kin: Node, row: OpDef) -> tuple[str, ...]:
+    """The element types that a layer takes as float32: of Caffe's, numbers of things too, if it gives floats only."""
+    if not _computes_in_float(kin):
+        return ()
+    return (HALF, "int32", "int64") if kin.dialect == CAFFE and row.dtypes is None else (HALF,)
 
 
 def result_dtype(node: Node, relation: Relation, made: Value) -> str:
-    """The element type of the node's output that `made` stands for: Caffe's layers compute in float32 on any floats."""
+    """The element type of the node's output that `made` stands for: halves of halves, though computed in float32."""
     stated = relation.dtypes.get(relation.outputs[made.index])
     if stated is not None:
         return stated
-    halves = relation.node.dialect == CAFFE and any(node.inputs[index].dtype == HALF for index in relation.inputs)
-    return HALF if halves and made.dtype == FLOAT else made.dtype
+    halves = any(node.inputs[index].dtype == HALF for index in relation.inputs)
+    return HALF if halves and made.dtype == FLOAT and _computes_in_float(relation.node) else made.dtype
+
+
+def _computes_in_float(kin: Node) -> bool:
+    """Whether a layer is run in float32 for float16 data: Caffe's layers, and those whose weights are no halves."""
+    return kin.dialect == CAFFE or any(array.dtype.name in _WIDE for array in kin.weights.values())
 
 
 def to_nchw(shape: Shape) -> Shape:

@@ -258,7 +258,9 @@ class OpDef:
     statistics: BatchStatistics | None = None
     homogeneous: Callable[[Node], bool] | None = None
     """Whether this node is positively homogeneous: its input times s > 0 gives its output times s. For an op with one
-    input that looks at each element alone (`activation`, `identity`) or at each channel of axis 1."""
+    input that looks at each element alone (`activation`, `identity`) or at each channel."""
+    channel_axis: Callable[[Node], int] = lambda node: 1
+    """The axis of these channels in its input and output."""
     bounded: Bounded | None = None
     reshaping: Reshaping | None = None
     permuting: Permuting | None = None

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from amctc.dialects.op import ONE, Arity, OpDef
-from amctc.ir import Node
+from amctc.ir import Node, Value
 from amctc.ir.node import Shape
+from amctc.text.plain import Plain
 
 
 def _same(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
@@ -33,6 +34,15 @@ def _storage(node: Node) -> tuple[str, ...]:
         return ("float32",)
     bits = node.attrs["bits"]
     return ("int8" if isinstance(bits, int) and bits <= 8 else "int16",)
+
+
+def _floats(node: Node) -> tuple[str, ...]:
+    return (str(node.attrs.get("dtype", "float32")),)
+
+
+def float_type(value: Value) -> dict[str, Plain]:
+    """What a Dequantize or AntiQuantize says of its output that stands for a float value: nothing for float32."""
+    return {"dtype": value.dtype} if value.dtype == "float16" else {}
 
 
 QUANT_OPS: tuple[OpDef, ...] = (
@@ -63,7 +73,11 @@ QUANT_OPS: tuple[OpDef, ...] = (
         inputs=ONE,
         outputs=ONE,
         infer=_same,
-        notes="weights: deq_scale float32 [C] or [1]; attrs: axis, that of the channels, 1 where it is left out",
+        dtypes=_floats,
+        notes=(
+            "weights: deq_scale float32 [C] or [1]; attrs: axis, that of the channels, 1 where it is left out; "
+            "dtype, float32 where it is left out"
+        ),
     ),
     OpDef(
         name="quant.AntiQuantize",
@@ -71,7 +85,11 @@ QUANT_OPS: tuple[OpDef, ...] = (
         inputs=ONE,
         outputs=ONE,
         infer=_same,
-        notes="attrs: scale (float32), offset, bits; centered: the input is q - offset already",
+        dtypes=_floats,
+        notes=(
+            "attrs: scale (float32), offset, bits; dtype, float32 where it is left out; "
+            "centered: the input is q - offset already"
+        ),
     ),
     OpDef(
         name="quant.RetrainData",

@@ -60,8 +60,8 @@ def channels_of(node: Node) -> LinearChannels:
 def way_obstacle(first: Node, between: Sequence[Node], second: Node) -> str | None:
     """Why the output channels of `first` are not those that `second` reads, several of them each; None where they are.
 
-    `between` are layers that look at each element alone, or at each channel of axis 1, or only give another shape. Then
-    on the whole way the elements from some axis on are those of the first channel, then those of the second, and so on.
+    `between` are layers that look at each element alone, or at each channel, or only give another shape. Then on the
+    whole way the elements from some axis on are those of the first channel, then those of the second, and so on.
     """
     shape = first.output.shape
     if shape is None:
@@ -75,8 +75,14 @@ def way_obstacle(first: Node, between: Sequence[Node], second: Node) -> str | No
         row = op_def(node)
         if row.activation or row.identity or row.reshaping is not None:
             continue
-        if len(given) < 2 or math.prod(given[:1]) != outer or given[1] % channels:
-            return f"the channels of `{first.name}` are not on axis 1, where `{node.name}` has its own"
+        axis, became = row.channel_axis(node), node.output.shape
+        if axis < 0:
+            axis += len(given)
+        if len(given) < 2 or math.prod(given[:axis]) != outer or given[axis] % channels:
+            return f"the channels of `{first.name}` are not on axis {axis}, where `{node.name}` has its own"
+        if became is None:
+            return f"the shape of what `{node.name}` gives is not known"
+        outer = math.prod(became[:axis])
     given = second.inputs[0].shape
     if given is None:
         return f"the shape of what `{second.name}` reads is not known"

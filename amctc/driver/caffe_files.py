@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
 
-from amctc.diagnostics import Collector, Diagnostic
+from amctc.diagnostics import Collector, Diagnostic, error
 from amctc.dialects.caffe.schema import merge_caffe_proto
-from amctc.frontends import Reading, load_model
+from amctc.frontends import CAFFE, Reading, format_of, load_model
 from amctc.output import write_files
 from amctc.targets.caffe.uninplace import uninplaced
 
@@ -19,6 +19,9 @@ def uninplace_model(model: str | Path, output: str | Path, **reading: Unpack[Rea
     Gives the warnings. Raises `DiagnosticError` where the net cannot be read or written.
     """
     collector = Collector()
+    if format_of(model) != CAFFE:
+        help = "in other formats every layer has outputs of its own anyway"
+        raise error("AM331", "only Caffe's nets have layers that work in place", file=str(model), help=help)
     graph = load_model(model, collector=collector, keep_training=True, **reading)
     write_files({Path(output): uninplaced(graph, collector).encode()})
     return collector.warnings

@@ -197,7 +197,7 @@ def _pairs(a: Graph, b: Graph) -> list[_Pair]:
     """The values to compare, in the order of the first graph."""
     types = {**annotate_dtypes(a), **annotate_dtypes(b)}
     left, right = all_blobs(a), all_blobs(b)
-    outputs = {value.blob for value in (*a.outputs, *b.outputs)}
+    outputs = {value.blob for value in a.outputs} & {value.blob for value in b.outputs}
     found: dict[Value, Value] = {}
     for name, value in left.items():
         other = right.get(name)
@@ -207,7 +207,7 @@ def _pairs(a: Graph, b: Graph) -> list[_Pair]:
         if all(types[each].startswith(kinds) for each in (value, other)):
             found[value] = other
     for value, other in zip(a.outputs, b.outputs, strict=False):
-        if value.blob not in right and other.blob not in left:
+        if value not in found and other not in found.values():
             found[value] = other
     if not found:
         raise _nothing_in_common("no value of the one has the name of one of the other")

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.dialects.table import op_def
-from amctc.dialects.traits import affine_coefficients
+from amctc.dialects.traits import affine_coefficients, output_channel_axis
 from amctc.ir import Node
 from amctc.pipeline.context import Context
 from amctc.pipeline.keeping import fusion_is_off, fusion_is_skipped
@@ -20,7 +20,7 @@ def negated_channels(node: Node, context: Context) -> NDArray[np.bool_] | None:
     linear = op_def(node).linear
     if linear is None or fusion_is_off(context) is not None or fusion_is_skipped(node, context) is not None:
         return None
-    channels = linear.out_channels(node)
+    channels, axis = linear.out_channels(node), output_channel_axis(node)
     signs = np.ones(channels)
     value = node.output
     while node.graph.has_single_use(value):
@@ -28,7 +28,7 @@ def negated_channels(node: Node, context: Context) -> NDArray[np.bool_] | None:
         reader = use.node
         if op_def(reader).affine is None or use.index != 0 or fusion_is_skipped(reader, context) is not None:
             break
-        found = affine_coefficients(reader, channels)
+        found = affine_coefficients(reader, channels, 1 if axis is None else axis)
         if isinstance(found, str):
             break
         signs *= np.sign(found[0])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from amctc.dialects.ge.prototype import GE
+from amctc.dialects.ge.slots import controls
 from amctc.dialects.onnx.generic import ONNX
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Node, Provenance, Value
@@ -17,6 +19,8 @@ def chosen_by_policy(node: Node, context: Context) -> str | None:
 
     What only the built-in default of a type or `common_config` says of many layers does not count.
     """
+    if (reason := _chosen_input(node, context)) is not None:
+        return reason
     config = context.policy.layers.get(node.name) if context.policy is not None else None
     if config is None or not config.quant_enable.value or config.rule.kind not in _CHOSEN:
         return None
@@ -25,10 +29,17 @@ def chosen_by_policy(node: Node, context: Context) -> str | None:
 
 def quantized_by_policy(node: Node, context: Context) -> str | None:
     """That a layer is to be quantized, whoever says so, as a sentence; None where it is not."""
+    if (reason := _chosen_input(node, context)) is not None:
+        return reason
     config = context.policy.layers.get(node.name) if context.policy is not None else None
     if config is None or not config.quant_enable.value:
         return None
     return f"it is to be quantized ({config.rule.words})"
+
+
+def _chosen_input(node: Node, context: Context) -> str | None:
+    tensors = context.policy.tensors.get(node.name) if context.policy is not None else None
+    return f"the policy has an input of it quantized ({tensors[0].rule.words})" if tensors else None
 
 
 def fusion_is_off(context: Context) -> str | None:
@@ -41,6 +52,38 @@ def fusion_is_skipped(node: Node, context: Context) -> str | None:
     """Why this layer is not to be merged with others; None where it may be."""
     listed = context.policy is not None and node.name in context.policy.skip_fusion_layers
     return f"`{node.name}` is listed in skip_fusion_layers" if listed else None
+
+
+def is_awaited(node: Node, context: Context) -> bool:
+    """Whether a control edge, which GE graphs may have, lets a layer wait for this one."""
+    return node.name in context.fact(_awaited, node.graph)
+
+
+def waits(node: Node) -> str | None:
+    """That a layer waits for others, as a sentence; None where it does not.
+
+    What it becomes part of stands further up, where those others may not have begun.
+    """
+    found = controls(node)
+    return f"a control edge lets it wait for `{found[0]}`" if found else None
+
+
+def control_edges(node: Node, context: Context) -> str | None:
+    """That a layer which would be lost has control edges, as a sentence; None where it has none."""
+    waiting = context.fact(_awaited, node.graph).get(node.name)
+    return waits(node) or (f"a control edge lets `{waiting}` wait for it" if waiting is not None else None)
+
+
+def _awaited(graph: Graph) -> Mapping[str, str]:
+    """By name of each layer that a control edge leaves, or that took such a layer in, the first that it goes to."""
+    found: dict[str, str] = {}
+    for node in graph.nodes:
+        for source in controls(node):
+            found.setdefault(source, node.name)
+    if found:
+        takers = {name: node.name for node in graph.nodes for name in node.provenance.absorbed}
+        found = {takers.get(source, source): reader for source, reader in found.items()}
+    return found
 
 
 def cannot_stand_for(graph: Graph, source: Value, value: Value) -> str | None:
@@ -98,10 +141,10 @@ def merge_chain(graph: Graph, chain: Sequence[Node], by: str) -> None:
 def silence(graph: Graph, value: Value, by: str) -> None:
     """Let a Silence read what nobody reads any more, so that it does not become an output of the written network.
 
-    An ONNX model lists its outputs: there is nothing to keep quiet.
+    ONNX models and GE graphs list their outputs: there is nothing to keep quiet.
     """
     producer = value.producer
-    if producer.dialect == ONNX:
+    if producer.dialect in (ONNX, GE):
         return
     name = graph.unused_name(f"{producer.name}_silence")
     node = graph.add(name, "caffe.Silence", [value], [], provenance=Provenance(inserted=True), beside=producer)

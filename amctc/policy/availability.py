@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from amctc.diagnostics import Diagnostic, DiagnosticError
+from amctc.dialects.ge.prototype import GE
 from amctc.policy.layer_types import NARROW_BITS, PACKED_BITS
 from amctc.policy.limited import some_layers
-from amctc.policy.resolved import LayerConfig, Resolved, ResolvedPolicy, Rule
+from amctc.policy.resolved import InputConfig, LayerConfig, Resolved, ResolvedPolicy, Rule
 from amctc.policy.rules import Policy
 from amctc.policy.settings import ADA, ARQ
 from amctc.source import Span
 
 _NARROWEST_DATA = 8
+_WIDEST_DATA = 16
 _UNIFORM_BITS = 8
 
 
@@ -48,6 +50,9 @@ def _of_layers(resolved: ResolvedPolicy) -> Iterator[Diagnostic]:
             layers = asked.setdefault(key, (rule, help, []))[2]
             if not layers or layers[-1] != config.name:
                 layers.append(config.name)
+    for name, tensors in resolved.tensors.items():
+        for what, rule, help in filter(None, (_of_data(each.input, GE) for each in tensors)):
+            asked.setdefault((what, rule.kind, rule.span.start if rule.span is not None else -1), (rule, help, [name]))
     for (what, _, _), (rule, help, names) in asked.items():
         notes = (f"it holds for {some_layers(names)}",)
         yield Diagnostic("AM290", _message(what), span=rule.span, notes=notes, help=help)
@@ -56,8 +61,8 @@ def _of_layers(resolved: ResolvedPolicy) -> Iterator[Diagnostic]:
 def _beyond(config: LayerConfig) -> Iterator[tuple[str, Rule, str]]:
     """What of a layer's config is not built: its name, the rule that asks for it, and what to write instead."""
     for entry in config.inputs:
-        if entry.num_bits.value < _NARROWEST_DATA:
-            yield f"data of {entry.num_bits.value} bits", entry.num_bits.rule, "take 8 to 16 bits"
+        if (found := _of_data(entry, config.dialect)) is not None:
+            yield found
     weights = config.weights
     if weights is not None:
         if weights.algorithm.value == ADA:
@@ -75,8 +80,20 @@ def _beyond(config: LayerConfig) -> Iterator[tuple[str, Rule, str]]:
 
 
 def _bits_of(config: LayerConfig) -> tuple[int, ...]:
-    """The bits that uniform weights may have: a Caffe file has no place for others than 8."""
-    return (_UNIFORM_BITS,) if config.dialect == "caffe" else (*PACKED_BITS, *NARROW_BITS, _UNIFORM_BITS)
+    """The bits that uniform weights may have: a Caffe file has no place for others than 8, one of GE none for 4."""
+    if config.dialect == "caffe":
+        return (_UNIFORM_BITS,)
+    packed = () if config.dialect == GE else PACKED_BITS
+    return (*packed, *NARROW_BITS, _UNIFORM_BITS)
+
+
+def _of_data(entry: InputConfig, dialect: str) -> tuple[str, Rule, str] | None:
+    """What of the config of data is not built: in GE, sums of wider data are taken to float by its compiler alone."""
+    bits, widest = entry.num_bits, _UNIFORM_BITS if dialect == GE else _WIDEST_DATA
+    if _NARROWEST_DATA <= bits.value <= widest:
+        return None
+    least = f"{_NARROWEST_DATA} to " if widest > _NARROWEST_DATA else ""
+    return f"data of {bits.value} bits", bits.rule, f"take {least}{widest} bits"
 
 
 def _of_the_whole(resolved: ResolvedPolicy) -> Iterator[Diagnostic]:
@@ -92,8 +109,6 @@ def _of_the_whole(resolved: ResolvedPolicy) -> Iterator[Diagnostic]:
     mode = general.fakequant_precision_mode
     if mode is not None and mode.value != "DEFAULT":
         yield _whole("fakequant_precision_mode", mode.rule.span, "take it out")
-    for tensor in resolved.policy.tensor_quantize:
-        yield _whole("tensor_quantize", tensor.layer_name.span, "take it out")
 
 
 def _whole(name: str, span: Span | None, help: str) -> Diagnostic:

@@ -13,7 +13,7 @@ from amctc.policy.checks import (
     check_weights,
 )
 from amctc.policy.checks_types import beyond_type, channel_wise_of_type
-from amctc.policy.flavours import CAFFE
+from amctc.policy.flavours import CAFFE, GE
 from amctc.policy.layer_types import TYPE_LIMITS
 from amctc.policy.limits import FLAVOUR_LIMITS, check_range
 from amctc.policy.rules import Override, Policy, TensorRule
@@ -80,10 +80,11 @@ def check_tensors(tensors: tuple[TensorRule, ...], collector: Collector) -> None
 
 def _check_type(policy: Policy, override: Override, collector: Collector) -> None:
     kind = override.name.value
-    if policy.flavour == CAFFE:
-        row = op_table().get(f"caffe.{kind}")
+    if policy.flavour in (CAFFE, GE):
+        row = op_table().get(f"{policy.flavour.name}.{kind}")
         if row is not None:
             check_fit(override.config.weights, row, collector)
+    if policy.flavour == CAFFE:
         return
     limits = TYPE_LIMITS.get(policy.flavour.name, {}).get(kind)
     if limits is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from amctc.diagnostics import Diagnostic, Level
-from amctc.policy.layer_types import NARROW_BITS, PACKED_BITS, USUAL_BITS, TypeLimits
+from amctc.policy.layer_types import GE_LIMITS, NARROW_BITS, PACKED_BITS, USUAL_BITS, TypeLimits
 from amctc.policy.rules import DataRule, WeightRule
 from amctc.policy.settings import ADA
 
@@ -40,7 +40,8 @@ def _weights(limits: TypeLimits, rule: WeightRule) -> Iterator[Diagnostic]:
     bits = rule.num_bits
     if bits is not None and bits.value in NARROW_BITS and not limits.narrow:
         message = f"the weights of layers of type `{limits.type}` cannot have {bits.value} bits"
-        yield Diagnostic("AM226", message, span=bits.span, help="only those of `Conv2d` can; take 8")
+        other = "Conv2D" if GE_LIMITS.get(limits.type) == limits else "Conv2d"
+        yield Diagnostic("AM226", message, span=bits.span, help=f"only those of `{other}` can; take 8")
     if bits is not None and bits.value in PACKED_BITS and not limits.packed:
         message = f"weights of {bits.value} bits need an even number of input channels, in one group"
         yield Diagnostic("AM226", message, span=bits.span, help="take 8")

@@ -10,6 +10,7 @@ from amctc.diagnostics import error
 from amctc.policy.explain_layers import LayerRow, explain_layers, layer_row_to_json
 from amctc.policy.resolved import InputConfig, LayerConfig, Resolved, ResolvedPolicy, WeightConfig
 from amctc.policy.said import nearest
+from amctc.policy.tensors import TENSOR
 
 EXPLAIN_VERSION = 1
 
@@ -46,13 +47,14 @@ def explain(resolved: ResolvedPolicy, layer: str | None = None) -> list[ExplainR
     if layer is not None:
         config = resolved.layers.get(layer)
         if config is not None:
-            return list(_layer_rows(config))
+            return [*_layer_rows(config), *_tensor_rows(resolved, config)]
         if layer in resolved.types:
             return []
         raise error("AM220", f"the model has no layer `{layer[:200]}`", help=nearest(layer, resolved.types))
     rows = list(_general_rows(resolved))
     for config in resolved.layers.values():
         rows.extend(_layer_rows(config))
+        rows.extend(_tensor_rows(resolved, config))
     return rows
 
 
@@ -106,6 +108,13 @@ def _layer_rows(config: LayerConfig) -> Iterator[ExplainRow]:
     for path, found in _layer_fields(config):
         if found is not None:
             yield _row(config.name, config.type, path, found)
+
+
+def _tensor_rows(resolved: ResolvedPolicy, config: LayerConfig) -> Iterator[ExplainRow]:
+    for each in resolved.tensors.get(config.name, ()):
+        for path, found in _input_fields(f"{TENSOR}[{each.input.index}]", each.input):
+            if found is not None:
+                yield _row(config.name, config.type, path, found)
 
 
 def _layer_fields(config: LayerConfig) -> _Fields:

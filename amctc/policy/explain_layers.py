@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from amctc.diagnostics import error
-from amctc.policy.resolved import GaveWay, LayerConfig, Lost, ResolvedPolicy, Rule
+from amctc.policy.resolved import GaveWay, InputConfig, LayerConfig, Lost, ResolvedPolicy, Rule
 from amctc.policy.said import nearest
 from amctc.policy.settings import IFMR_NAME
+from amctc.policy.tensors import TENSOR
 
 LAYER_HEAD = ("layer", "type", "quantized", "weights", "scale", "data", "because of")
 
@@ -97,6 +98,10 @@ def _row(resolved: ResolvedPolicy, name: str, kind: str) -> LayerRow:
     if config is None:
         return LayerRow(name, kind, False, _NEVER, None, None, None, (), (), f"built-in default of {kind}", None)
     enabled = config.quant_enable
+    tensors = resolved.tensors.get(name, ())
+    if tensors and not enabled.value:
+        data = _data(tuple(each.input for each in tensors))
+        return LayerRow(name, kind, True, None, None, None, None, *data, TENSOR, tensors[0].rule.place)
     rule = config.rule if enabled.value else enabled.rule
     weights = config.weights
     return LayerRow(
@@ -107,13 +112,17 @@ def _row(resolved: ResolvedPolicy, name: str, kind: str) -> LayerRow:
         weights.algorithm.value if weights is not None else None,
         weights.num_bits.value if weights is not None else None,
         None if weights is None else "channel" if weights.channel_wise.value else "layer",
-        tuple(entry.algorithm.value for entry in config.inputs),
-        tuple(entry.num_bits.value for entry in config.inputs),
+        *_data(config.inputs),
         rule.kind,
         rule.place,
         config.lost,
         config.gave_way,
     )
+
+
+def _data(inputs: tuple[InputConfig, ...]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Algorithms and bits."""
+    return tuple(entry.algorithm.value for entry in inputs), tuple(entry.num_bits.value for entry in inputs)
 
 
 def _reason(config: LayerConfig, rule: Rule) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
+from amctc.dialects.ge.prototype import GE
 from amctc.dialects.op import OpDef
 from amctc.ir import Node
 
@@ -56,7 +57,24 @@ TORCH_LIMITS: Mapping[str, TypeLimits] = MappingProxyType({limits.type: limits f
 _ONNX_LIMITS: Final = MappingProxyType({"MatMul": TypeLimits("MatMul", channel_wise=False, wide=False, learned=True)})
 """Where AMCT limits an ONNX type more than PyTorch's: a MatMul is a Linear without a bias."""
 
-TYPE_LIMITS: Mapping[str, Mapping[str, TypeLimits]] = MappingProxyType({"pytorch": TORCH_LIMITS})
+_GE_LINEAR: Final = (
+    "Conv2D",
+    "DepthwiseConv2D",
+    "Deconvolution",
+    "Conv2DTranspose",
+    "Conv2DTransposeD",
+    "FullyConnection",
+    "MatMul",
+    "MatMulV2",
+    "BatchMatMul",
+    "BatchMatMulV2",
+)
+GE_LIMITS: Mapping[str, TypeLimits] = MappingProxyType(
+    {type: TypeLimits(type, narrow=type == "Conv2D", packed=False) for type in _GE_LINEAR}
+)
+"""By type of GE's. Which have one scale for all weights says the op table, as for Caffe."""
+
+TYPE_LIMITS: Mapping[str, Mapping[str, TypeLimits]] = MappingProxyType({"pytorch": TORCH_LIMITS, "ge": GE_LIMITS})
 """By the name of the flavour and of the type."""
 
 ONE_SCALE_IN_TRAINING = frozenset({"Linear", "MatMul", "InnerProduct", "Pooling", "AvgPool"})
@@ -67,7 +85,7 @@ _CAFFE: Final = "caffe"
 
 def has_torch_types(dialects: frozenset[str]) -> bool:
     """Whether PyTorch's types may be named for a graph of these dialects, even those that no layer of it has."""
-    return bool(dialects - {_CAFFE})
+    return bool(dialects - {_CAFFE, GE})
 
 
 def types_of(node: Node, row: OpDef) -> tuple[str, ...]:
@@ -79,6 +97,8 @@ def limits_of(node: Node, row: OpDef) -> TypeLimits | None:
     """What holds for a layer beyond its row of the op table, under any of its type's names; None for Caffe's."""
     if node.dialect == _CAFFE:
         return None
+    if node.dialect == GE:
+        return GE_LIMITS.get(node.type)
     known = {**TORCH_LIMITS, **_ONNX_LIMITS}
     found = next((known[name] for name in types_of(node, row) if name in known), None)
     return found if found is None or _packs(node, row) else replace(found, packed=False)

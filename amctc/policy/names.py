@@ -50,7 +50,7 @@ class Names:
         found: dict[str, Candidate] = {}
         for node in self._graph.nodes:
             row = op_def(node)
-            if row.quantizable is not None:
+            if row.quantizable is not None and (row.quantizable.weights or not _reads_halves(node)):
                 found[node.name] = Candidate(node, row, row.quantizable, types_of(node, row), limits_of(node, row))
         return found
 
@@ -154,6 +154,11 @@ class Names:
 
     def _of_types(self, where: str, items: Iterable[tuple[Said[str], T]]) -> Selection[T]:
         return select(items, f"`{where}`", self.quantizable_types, self.types)
+
+
+def _reads_halves(node: Node) -> bool:
+    """Whether a layer reads float16: AMCT leaves poolings and sums of such data as they are."""
+    return any(value.dtype == "float16" for value in node.inputs)
 
 
 def _takes_part_in_fusion(row: OpDef) -> bool:

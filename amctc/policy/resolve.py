@@ -36,6 +36,7 @@ from amctc.policy.resolved import GeneralConfig, LayerConfig, Lost, Resolved, Re
 from amctc.policy.rules import CalibrationRule, DataRule, LayerRule, Policy
 from amctc.policy.selectors import Entry
 from amctc.policy.settings import ACTIVATION_OFFSET, BATCH_NUM, DO_FUSION
+from amctc.policy.tensors import check_tensor_rules, tensor_configs
 from amctc.policy.values import (
     Choice,
     bn_update_config,
@@ -73,9 +74,12 @@ def _resolve(policy: Policy, graph: Graph) -> ResolvedPolicy:
     names = Names(policy, graph)
     check_names(names, graph, collector)
     check_fits(names, policy, collector)
+    check_tensor_rules(names, policy, collector)
     collector.raise_errors()
     layers = _Resolver(policy, names).layers()
-    if not any(config.quant_enable.value for config in layers.values()):
+    common = policy.common_config.ifmr if policy.common_config is not None else None
+    tensors = tensor_configs(names, policy, _offset(policy), common, collector)
+    if not tensors and not any(config.quant_enable.value for config in layers.values()):
         collector.add(_nothing_left(policy, len(layers)))
     collector.raise_errors()
     collector.extend(overrides_in_vain(names, layers))
@@ -84,7 +88,7 @@ def _resolve(policy: Policy, graph: Graph) -> ResolvedPolicy:
     collector.extend(advise_statistics(policy, layers, graph))
     warnings = tuple(dict.fromkeys(collector.warnings))
     types = {node.name: node.type for node in graph.nodes}
-    return ResolvedPolicy(_general(policy, names), layers, policy.passes, policy, types, warnings)
+    return ResolvedPolicy(_general(policy, names), layers, policy.passes, policy, types, warnings, tensors)
 
 
 class _Resolver:

@@ -126,6 +126,14 @@ class InputConfig:
         )
 
 
+@dataclass(frozen=True)
+class TensorConfig:
+    """An input that is quantized on its own, whatever its layer is."""
+
+    input: InputConfig
+    rule: Rule = field(compare=False)
+
+
 @value_type
 class WeightConfig:
     """How the weights of a layer are quantized.
@@ -247,7 +255,8 @@ class GeneralConfig:
 class ResolvedPolicy:
     """A policy applied to a graph: a config for every layer that can be quantized, by name in graph order.
 
-    `types` are the layer types of all layers of the graph by their names, in graph order.
+    `types` are the layer types of all layers of the graph by their names, in graph order. `tensors` are inputs that are
+    quantized on their own, by layer: such a layer has no others that are, unless its config says so.
 
     Equality is that of the values: two policies that give every layer the same are equal, whatever
     rules they have.
@@ -259,6 +268,7 @@ class ResolvedPolicy:
     policy: Policy = field(default_factory=Policy, compare=False, repr=False)
     types: Mapping[str, str] = field(default_factory=dict[str, str], compare=False, repr=False)
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)
+    tensors: Mapping[str, tuple[TensorConfig, ...]] = field(default_factory=dict[str, tuple[TensorConfig, ...]])
 
     @property
     def batch_num(self) -> int:
@@ -309,13 +319,23 @@ class ResolvedPolicy:
         """
         config = self.layers.get(node.name)
         if config is not None:
-            return config.quant
+            return _with_tensors(config.quant, self.tensors.get(node.name, ()))
         for name in node.provenance.absorbed:
             absorbed = self.layers.get(name)
             quant = absorbed.quant if absorbed is not None else None
             if quant is not None:
                 return NodeQuant(quant.inputs, _default_weight(node), quant.rule)
         return None
+
+
+def _with_tensors(quant: NodeQuant | None, tensors: tuple[TensorConfig, ...]) -> NodeQuant | None:
+    """The annotation of a layer with those of its inputs that are quantized on their own."""
+    if not tensors:
+        return quant
+    inputs = {each.index: each for each in quant.inputs} if quant is not None else {}
+    inputs |= {each.input.index: InputQuant(each.input.index, each.input.settings) for each in tensors}
+    rule = quant.rule if quant is not None else str(tensors[0].rule)
+    return NodeQuant(tuple(inputs[index] for index in sorted(inputs)), None, rule)
 
 
 def _default_weight(node: Node) -> WeightQuant | None:

@@ -94,10 +94,10 @@ class CalibrationRun:
                 key: IfmrObserver(key[1], self._names[key], per_sample=self._per_sample) for key in self._wanted
             }
         for (value, _), observer in self._observers.items():
-            observer.update(arrays[value])
+            observer.update(_widened(arrays[value]))
         for reader, other in self._others.items():
             for value in reader.values:
-                other.update(arrays[value])
+                other.update(_widened(arrays[value]))
         self.batches += 1
 
     def finish(self) -> list[Observer]:
@@ -145,6 +145,11 @@ def element_sources(value: Value) -> tuple[Value, ...]:
     if not row.moves_data or len(node.outputs) != 1:
         return (value,)
     return tuple(source for given in node.inputs for source in element_sources(given))
+
+
+def _widened(array: NDArray[Any]) -> NDArray[Any]:
+    """Halves as float32, the type that observers look at."""
+    return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
 def _own_observer(reader: Reader) -> Observer:

@@ -70,7 +70,8 @@ def mean_corrections(
             shift = np.mean(wanted[node][: len(alive)], axis=0) - found
             shifts[node] = shift
             for arrays in alive:
-                arrays[value] = arrays[value] + _along(node, shift, arrays[value].ndim).astype(np.float32)
+                added = _along(node, shift, arrays[value].ndim).astype(arrays[value].dtype)
+                arrays[value] = arrays[value] + added
 
     if taken:
         executor.run_together(taken, look)

@@ -13,8 +13,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.air.data_types import CPP_NUMBERS
-from amctc.ir import Node, Value
+from amctc.air.data_types import CPP_NUMBERS, GE_TYPES
+from amctc.diagnostics import Collector
+from amctc.dialects.shapes import node_error
+from amctc.ir import Graph, Node, Value
 from amctc.ir.node import Array
 from amctc.quant.deq_scale import pack_deq_scale
 from amctc.runtime.lowering.quantization import grid_of
@@ -22,6 +24,7 @@ from amctc.text.plain import Plain
 
 _FP16_LARGEST = np.float32(65504)
 _FP16_SMALLEST = np.float32(2**-24)
+_WIDEST = 8
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,34 @@ class Written:
     outputs: Sequence[str] = ("y",)
 
 
+def check_form(graph: Graph) -> None:
+    """Raise `DiagnosticError` (AM716) for what of the quant dialect GE has no op for."""
+    collector = Collector()
+    for node in graph.nodes:
+        reason = _obstacle(node) if node.op in QUANT_RULES else None
+        if reason is not None:
+            help = "take 8 bits" if "bits" in reason else "quantize the model anew, with less extreme weights and data"
+            collector.add(node_error("AM716", node, reason, help))
+    collector.raise_errors()
+
+
 def leaves_half(scales: NDArray[np.float32]) -> bool:
     """Whether one of these positive numbers is beyond what float16 holds: 2^-24 to 65504."""
     return bool((scales > _FP16_LARGEST).any() or (scales < _FP16_SMALLEST).any())
+
+
+def _obstacle(node: Node) -> str | None:
+    if node.op == "quant.Dequantize":
+        scales = _deq_scales(node)
+    else:
+        scale, _, bits = grid_of(node)
+        if bits > _WIDEST:
+            return f"has data of {bits} bits, for whose sums GE has no op that a model may have"
+        scales = np.array([np.float32(1) / scale if node.op == "quant.Quantize" else scale], np.float32)
+    if leaves_half(_rooted(scales)[0]):
+        worst = max(scales.tolist(), key=lambda scale: abs(np.log2(scale)))
+        return f"has the scale {worst:.4g}, whose root is beyond what float16 holds too"
+    return None
 
 
 def _rooted(scales: NDArray[np.float32]) -> tuple[NDArray[np.float32], bool]:
@@ -51,8 +79,8 @@ def _rooted(scales: NDArray[np.float32]) -> tuple[NDArray[np.float32], bool]:
     return (np.sqrt(scales), True) if leaves_half(scales) else (scales, False)
 
 
-def _quantize(node: Node, form: AscendForm) -> Written:
-    scale, offset, bits = grid_of(node)
+def _quantize(node: Node) -> Written:
+    scale, offset, _ = grid_of(node)
     # AscendQuant multiplies with its scale.
     factor, root = _rooted(np.array([np.float32(1) / scale], np.float32))
     attributes: dict[str, Plain] = {
@@ -60,31 +88,40 @@ def _quantize(node: Node, form: AscendForm) -> Written:
         "offset": float(offset),
         "sqrt_mode": root,
         "round_mode": "Round",
-        "dst_type": CPP_NUMBERS["DT_INT8" if bits <= 8 else "DT_INT16"],
+        "dst_type": CPP_NUMBERS["DT_INT8"],
     }
     return Written("AscendQuant", [("x", node.inputs[0])], attributes)
 
 
-def _anti_quantize(node: Node, form: AscendForm) -> Written:
+def _anti_quantize(node: Node) -> Written:
     scale, offset, _ = grid_of(node)
     factor, root = _rooted(np.array([scale], np.float32))
     # AscendAntiQuant adds its offset.
     attributes: dict[str, Plain] = {
         "scale": float(factor[0]),
         "offset": float(-offset),
-        "dtype": CPP_NUMBERS["DT_FLOAT"],
+        "dtype": _float_number(node),
         "sqrt_mode": root,
     }
     return Written("AscendAntiQuant", [("x", node.inputs[0])], attributes)
 
 
-def _dequantize(node: Node, form: AscendForm) -> Written:
-    factors, root = _rooted(node.weights["deq_scale"].astype(np.float32).reshape(-1))
-    attributes: dict[str, Plain] = {"sqrt_mode": root, "relu_flag": False, "dtype": CPP_NUMBERS["DT_FLOAT"]}
+def _dequantize(node: Node) -> Written:
+    factors, root = _rooted(_deq_scales(node))
+    attributes: dict[str, Plain] = {"sqrt_mode": root, "relu_flag": False, "dtype": _float_number(node)}
     return Written("AscendDequant", [("x", node.inputs[0]), ("deq_scale", pack_deq_scale(factors))], attributes)
 
 
-Rule: TypeAlias = Callable[[Node, AscendForm], Written]
+def _deq_scales(node: Node) -> NDArray[np.float32]:
+    return node.weights["deq_scale"].astype(np.float32).reshape(-1)
+
+
+def _float_number(node: Node) -> int:
+    """The number that an attribute has for the type of the output, float32 or float16."""
+    return CPP_NUMBERS[GE_TYPES[node.output.dtype]]
+
+
+Rule: TypeAlias = Callable[[Node], Written]
 
 QUANT_RULES: Mapping[str, Rule] = MappingProxyType(
     {"quant.Quantize": _quantize, "quant.AntiQuantize": _anti_quantize, "quant.Dequantize": _dequantize}

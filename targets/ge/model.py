@@ -13,8 +13,10 @@ from amctc.dialects.ge.slots import about, operands, slot_names, slot_of
 from amctc.ir import Graph, Node, Value
 from amctc.ir.node import Array
 from amctc.targets.ge.ascend import QUANT_RULES, AscendForm
-from amctc.targets.ge.layouts import value_layout, weight_layout
+from amctc.targets.ge.controls import controls_of
+from amctc.targets.ge.layouts import ND, value_layout, weight_layout
 from amctc.targets.ge.op_message import Slot, Tensor, op_message
+from amctc.targets.ge.weight_quant import ATTRIBUTES, TYPE, WeightQuant, weight_quant_of
 from amctc.text.plain import Plain
 
 _ANY_RANK = (-2,)
@@ -33,11 +35,13 @@ class _Writer:
         self._form = form
         self._ops: list[OpDef] = []
         self._taken = {node.name for node in graph.nodes}
+        self._controls = controls_of(graph, _constant_names(graph))
         # A constant may be an input of ops, and fill slots of others.
         self._constants: dict[tuple[str, int], str] = {
             (node.name, id(node.weights["value"])): node.name for node in graph.nodes if node.op == f"{GE}.Const"
         }
         self._held: list[Array] = []
+        self._weight_quants: dict[tuple[str, str], str] = {}
         self._data = 0
 
     def write(self) -> ModelDef:
@@ -66,10 +70,10 @@ class _Writer:
 
     def _node(self, node: Node) -> None:
         if node.op == f"{GE}.Const":
-            self._constant_op(node.name, node.weights["value"], "ND", _rest(about(node)))
+            self._constant_op(node.name, node.weights["value"], ND, _rest(about(node)))
             return
         if node.op in QUANT_RULES:
-            written = QUANT_RULES[node.op](node, self._form)
+            written = QUANT_RULES[node.op](node)
             slots = [
                 _value_slot(name, given)
                 if isinstance(given, Value)
@@ -97,7 +101,7 @@ class _Writer:
     ) -> None:
         describe = (lambda _: _data_tensor(node)) if node.type == "Data" else _tensor
         pairs = [(name, describe(value)) for name, value in zip(outputs, node.outputs, strict=True)]
-        controls = tuple(name for name in _texts(about(node).get("controls")) if name in self._taken)
+        controls = self._controls.get(node.name, ())
         self._ops.append(op_message(node.name, type, slots, pairs, attributes, controls, _rest(about(node))))
 
     def _slot(self, node: Node, name: str, operand: Value | str | None) -> Slot:
@@ -105,7 +109,23 @@ class _Writer:
             return Slot(name)
         if isinstance(operand, Value):
             return _value_slot(name, operand)
-        return self._constant(node, name, operand, node.weights[operand], f"{node.name}_{slot_of(node.type, operand)}")
+        array = node.weights[operand]
+        slot = self._constant(node, name, operand, array, f"{node.name}_{slot_of(node.type, operand)}")
+        quant = weight_quant_of(node, operand, self._form)
+        return slot if quant is None else self._weight_quant(slot, quant)
+
+    def _weight_quant(self, slot: Slot, quant: WeightQuant) -> Slot:
+        """The op behind a constant, which fills the slot in its place; one that several ops read is written once."""
+        key = (quant.name, slot.edge)
+        if slot.tensor is None or key in self._weight_quants:
+            return Slot(slot.name, self._weight_quants.get(key, slot.edge), slot.tensor)
+        name, offset_name = self._free(quant.name), self._free(quant.offset_name)
+        offset = Tensor(quant.offset.shape, quant.offset.dtype.name, ND)
+        self._constant_op(offset_name, quant.offset, ND, quant.offset_rest)
+        slots = [Slot("x", slot.edge, slot.tensor, constant=True), Slot("offset", f"{offset_name}:0", offset, True)]
+        self._ops.append(op_message(name, TYPE, slots, [("y", slot.tensor)], ATTRIBUTES, (), quant.rest))
+        self._weight_quants[key] = f"{name}:0"
+        return Slot(slot.name, f"{name}:0", slot.tensor)
 
     # -- constants -------------------------------------------------------------------------------
 
@@ -167,6 +187,13 @@ def _numbered(ops: Sequence[OpDef]) -> Sequence[OpDef]:
 
 def _value_slot(name: str, value: Value) -> Slot:
     return Slot(name, _edge(value), _tensor(value), constant=value.producer.op == f"{GE}.Const")
+
+
+def _constant_names(graph: Graph) -> frozenset[str]:
+    """The names that the Const ops of the weights have in the file that the graph came from."""
+    known = (about(node).get("constants") for node in graph.nodes)
+    entries = (entry for found in known if isinstance(found, dict) for entry in found.values())
+    return frozenset(str(entry["name"]) for entry in entries if isinstance(entry, dict) and "name" in entry)
 
 
 def _edge(value: Value) -> str:

@@ -14,7 +14,7 @@ from amctc.pipeline.options import option
 from amctc.pipeline.target import Target
 from amctc.records.quant_info import quant_info
 from amctc.records.scale_offset import scale_offset_record
-from amctc.targets.ge.ascend import AscendForm
+from amctc.targets.ge.ascend import AscendForm, check_form
 from amctc.targets.ge.crossing import in_ge
 from amctc.targets.ge.model import model_message
 
@@ -31,7 +31,9 @@ class GeTarget(Target):
 
     def emit(self, graph: Graph) -> Mapping[str, bytes]:
         """The files of a graph, by the end of their name."""
-        model = model_message(in_ge(graph), AscendForm(weight_quant=self.weight_quant))
+        written = in_ge(graph)
+        check_form(written)
+        model = model_message(written, AscendForm(weight_quant=self.weight_quant))
         check_air(model)
         content = air_bytes(model)
         if not any(node.dialect == "quant" or node.quant is not None or quantizes_inside(node) for node in graph.nodes):

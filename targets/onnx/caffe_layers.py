@@ -11,6 +11,9 @@ from types import MappingProxyType
 import numpy as np
 
 from amctc.dialects.caffe.pooling import pool_geometry
+from amctc.dialects.ge.prototype import GE
+from amctc.dialects.kin import NoKin, kin_of
+from amctc.dialects.onnx.generic import ONNX
 from amctc.dialects.op import OpError
 from amctc.dialects.table import is_foreign
 from amctc.ir import Node
@@ -105,9 +108,18 @@ def _why_not(node: Node) -> str | None:
         return caffe_detection.why_not(node)
     if _is_masked(node):
         return _why_no_mask(node)
-    if node.op in _OWN or node.op in RULES or node.dialect == "onnx":
+    if node.op in _OWN or node.op in RULES or node.dialect == ONNX:
         return None
-    return "has no form in ONNX"
+    return _why_not_as_kin(node) if node.dialect == GE else "has no form in ONNX"
+
+
+def _why_not_as_kin(node: Node) -> str | None:
+    """Why what a GE op is like has no form in ONNX; None where it has one."""
+    try:
+        kin = kin_of(node).node
+    except (NoKin, OpError) as reason:
+        return str(reason)
+    return None if kin.dialect == ONNX or kin.op in RULES else "has no form in ONNX"
 
 
 def _why_no_mask(node: Node) -> str | None:

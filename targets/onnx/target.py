@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from amctc.diagnostics import error
+from amctc.dialects.ge.prototype import GE
 from amctc.dialects.traits import grids_inside, quantizes_inside
 from amctc.ir import Graph, Node
 from amctc.pipeline.emission import Emission
@@ -31,9 +33,9 @@ USUAL = 8
 class OnnxTarget(Target):
     """ONNX: the deploy model for ATC, the fake-quant model in float, the model of Q/DQ pairs, and their records.
 
-    A graph that no pass has quantized gives one float model. Data and weights of the deploy model are integers, and
-    its Ascend ops are such that ONNX Runtime does not run it; the others any runtime runs. The model of pairs is what
-    ONNX Runtime runs in integers.
+    A graph that no pass has quantized gives one float model; of GE graphs there is no other. Data and weights of the
+    deploy model are integers, and its Ascend ops are such that ONNX Runtime does not run it; the others any runtime
+    runs. The model of pairs is what ONNX Runtime runs in integers.
     """
 
     name: ClassVar[str] = "onnx"
@@ -61,6 +63,11 @@ class OnnxTarget(Target):
     def _models(self, graph: Graph) -> dict[str, ModelProto]:
         if not any(node.dialect == "quant" or node.quant is not None or quantizes_inside(node) for node in graph.nodes):
             return {"model.onnx": in_opset(float_model(graph), self.opset)}
+        if any(node.dialect == GE for node in graph.nodes):
+            help = "write it for the target `ge`; `amctc export` writes the float graph as ONNX"
+            raise error(
+                "AM710", "of GE graphs only float ones are written as ONNX models, and this is quantized", help=help
+            )
         wide = any(_has_new_types(node) for node in graph.nodes)
         outputs = None if self.tail else outputs_without_tail(graph)
         return {

@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 import pytest
 
 from amctc.air.files import air_bytes, read_air
+from amctc.air.layouts import layout_number
 from amctc.air.schema import ModelDef, OpDef, new
 from amctc.air.verify import check_air, verify_air, verify_file
 from amctc.air.verify.edges import End, find_cycle, read_end
-from amctc.air.verify.layouts import layout_number
 from amctc.air.verify.report import MOST_ERRORS, MOST_OF_A_CODE
 from amctc.codes import all_codes
 from amctc.diagnostics import Diagnostic, DiagnosticError, Level

@@ -18,7 +18,6 @@ from tests.policy.texts import cfg, layer_config, small_graph
         ("fakequant_precision_mode: FORCE_FP16_QUANT", "`fakequant_precision_mode`", "1:27"),
         ("joint_quant: true", "`joint_quant`", "1:14"),
         ("enable_auto_nuq: true", "`enable_auto_nuq`", "1:18"),
-        ("tensor_quantize { layer_name: 'sum' input_index: 0 }", "`tensor_quantize`", "1:31"),
         ("common_config { weight_compress_only: true }", "`weight_compress_only`", "1:39"),
     ],
 )

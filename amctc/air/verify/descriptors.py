@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from amctc.air.schema import TensorDef, TensorDescriptor, ge_schema
-from amctc.air.verify.layouts import LAYOUTS, layout_number
+from amctc.air.descriptors import type_name
+from amctc.air.layouts import LAYOUTS, RESERVED, layout_number
+from amctc.air.schema import TensorDef, TensorDescriptor
 from amctc.air.verify.report import Report, shown
 from amctc.diagnostics import did_you_mean
 
@@ -39,12 +40,6 @@ _LOST_OF_2021 = (
 `device_type` and `real_dim_cnt` too, but those of 2026 write these two without `has_out_attr` as a rule."""
 
 _USUAL_DEVICE = ("", "NPU")
-
-
-def type_name(desc: TensorDescriptor) -> str | None:
-    """The name of a descriptor's element type; None where the number stands for none."""
-    value = ge_schema().pool.FindEnumTypeByName("ge.proto.DataType").values_by_number.get(desc.dtype)
-    return None if value is None else value.name
 
 
 def check_descriptor(where: str, desc: TensorDescriptor, report: Report) -> None:
@@ -144,7 +139,7 @@ def told_tensor(desc: TensorDescriptor) -> str:
 
 def is_left_out(desc: TensorDescriptor) -> bool:
     """Whether a descriptor stands for an input that is left out."""
-    return bool(desc.layout == "FORMAT_RESERVED" or not desc.dtype)
+    return bool(desc.layout == RESERVED or not desc.dtype)
 
 
 def integer(attrs: Any, name: str) -> int | None:

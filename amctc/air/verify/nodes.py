@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from amctc.air.descriptors import type_name
 from amctc.air.schema import GraphDef, OpDef
 from amctc.air.verify.attributes import AttributeChecker
-from amctc.air.verify.descriptors import integer, is_left_out, same_tensor, told_tensor, type_name
+from amctc.air.verify.descriptors import integer, is_left_out, same_tensor, told_tensor
 from amctc.air.verify.edges import inputs_of
 from amctc.air.verify.names import names_of, optional_inputs
 from amctc.air.verify.report import Report, Where, shown

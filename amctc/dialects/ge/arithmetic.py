@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from amctc.dialects.ge.become import with_scale
 from amctc.dialects.ge.onnx_form import given, given_at, onnx_kin, onnx_row
 from amctc.dialects.ge.rows import kin_row
 from amctc.dialects.ge.slots import NHWC, data_format
@@ -37,8 +38,8 @@ def _bias_add(node: Node) -> Kin:
     bias = given_at(node, "bias")
     if not isinstance(bias, np.ndarray) or len(node.inputs) != 1:
         raise NoKin("cannot be run: its `bias` is not constant")
-    axis = -1 if data_format(node) == NHWC else 1
-    return Kin("caffe.Bias", {"bias_param": {"axis": axis}}, {"bias": bias.reshape(-1)})
+    moved = data_format(node) == NHWC
+    return Kin("caffe.Bias", {"bias_param": {"axis": 1}}, {"bias": bias.reshape(-1)}, moved=moved)
 
 
 def _sum_row() -> OpDef:
@@ -69,5 +70,5 @@ ARITHMETIC_OPS: tuple[OpDef, ...] = (
     _of_two("Equal", "Equal"),
     _of_two("Greater", "Greater"),
     _of_two("Less", "Less"),
-    kin_row("BiasAdd", _bias_add, "caffe.Bias", notes="bias [C], along the axis of the channels"),
+    with_scale(kin_row("BiasAdd", _bias_add, "caffe.Bias", notes="bias [C], along the axis of the channels")),
 )

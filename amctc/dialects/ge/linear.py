@@ -81,10 +81,15 @@ def _operands(node: Node, weight: Callable[[Node, Weight], Weight]) -> dict[str,
     """The weight and the bias for the kin. Raises `NoKin` where one of them is data."""
     if len(node.inputs) != 1 or WEIGHT not in node.weights:
         raise NoKin("cannot be run: its weights are not constant")
-    found: dict[str, Array] = {WEIGHT: weight(node, node.weights[WEIGHT])}
+    found: dict[str, Array] = {WEIGHT: _widened(weight(node, node.weights[WEIGHT]))}
     if BIAS in node.weights:
-        found[BIAS] = node.weights[BIAS].reshape(-1)
+        found[BIAS] = _widened(node.weights[BIAS].reshape(-1))
     return found
+
+
+def _widened(array: Array) -> Array:
+    """Halves as float32, in which their products are summed."""
+    return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
 def _convolution(node: Node) -> Kin:

@@ -12,7 +12,7 @@ from amctc.dialects.caffe import CAFFE_OPS
 from amctc.dialects.ge.generic import declared_shapes, generic_row
 from amctc.dialects.ge.prototype import GE, Port, prototypes
 from amctc.dialects.ge.slots import NHWC, data_format
-from amctc.dialects.kin import Kin, NoKin, kin_of, result_dtype, to_nhwc
+from amctc.dialects.kin import Kin, NoKin, Relation, kin_of, result_dtype, to_nchw, to_nchw_axes, to_nhwc
 from amctc.dialects.onnx import ONNX_OPS
 from amctc.dialects.onnx.generic import ONNX
 from amctc.dialects.onnx.generic import generic_row as onnx_row
@@ -48,6 +48,7 @@ def kin_row(
         quantizable=quantizable,
         affine=None if model.affine is None else Affine(_coefficients, axis=_affine_axis),
         homogeneous=None if model.homogeneous is None else _homogeneous,
+        channel_axis=_channel_axis,
         activation=model.activation,
         identity=model.identity,
         moves_data=model.moves_data,
@@ -116,7 +117,26 @@ def _coefficients(node: Node, channels: int) -> tuple[NDArray[np.float64], NDArr
     except (NoKin, OpError) as reason:
         return str(reason)
     trait = op_row(relation.node).affine
-    return f"{node.type} is not a map of each channel" if trait is None else trait.coefficients(relation.node, channels)
+    if trait is None:
+        return f"{node.type} is not a map of each channel"
+    _along_axis_one(node, relation)
+    return trait.coefficients(relation.node, channels)
+
+
+def _along_axis_one(node: Node, relation: Relation) -> None:
+    """Lay the constants of a kin that is not moved as for NCHW, and widen halves: what asks looks at numbers alone."""
+    kin = relation.node
+    kin.weights = {
+        role: array.astype(np.float32) if array.dtype == np.float16 else array for role, array in kin.weights.items()
+    }
+    shape = kin.inputs[0].shape if kin.inputs else None
+    if data_format(node) != NHWC or relation.moved or kin.dialect != ONNX or shape is None or len(shape) < 2:
+        return
+    rank = len(shape)
+    for role, array in kin.weights.items():
+        if array.ndim <= rank:  # broadcast from the last axis on
+            kin.weights[role] = array.reshape((1,) * (rank - array.ndim) + array.shape).transpose(to_nchw_axes(rank))
+    kin.inputs[0].shape = to_nchw(shape)
 
 
 def _affine_axis(node: Node) -> int:
@@ -124,6 +144,14 @@ def _affine_axis(node: Node) -> int:
     if data_format(node) != NHWC:
         return 1
     return -1 if shape is None else len(shape) - 1
+
+
+def _channel_axis(node: Node) -> int:
+    try:
+        relation = kin_of(node)
+    except (NoKin, OpError):
+        return 1
+    return -1 if relation.moved else op_row(relation.node).channel_axis(relation.node)
 
 
 def _homogeneous(node: Node) -> bool:

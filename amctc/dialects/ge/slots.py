@@ -9,7 +9,8 @@ What a file says of a node beyond its attributes stands in one attribute, `air`,
 - `format`, `filter_format`: the layout of the data and of the filter, where it is not NCHW;
 - `slots`, `outputs`: the names of the inputs and outputs, where the op's prototype does not give them;
 - `absent`: numbers of slots left out although a value comes behind them;
-- `constants`: by role, the name of the Const node and what else the file says of it;
+- `constants`: by role, the name of the Const node and what else the file says of it, in `quant` of an
+  AscendWeightQuant behind it;
 - `controls`: names of nodes that must run before this one;
 - `shape`, `dtype`: of an input of the graph;
 - `op`: what is left of the file's own message, so that it can be written again as it was.
@@ -59,6 +60,12 @@ def note(node: Node, **entries: Plain | None) -> None:
         node.attrs[AIR] = changed
     else:
         node.attrs.pop(AIR, None)
+
+
+def controls(node: Node) -> tuple[str, ...]:
+    """The names of the nodes that must run before this one."""
+    found = about(node).get("controls", ())
+    return tuple(map(str, found)) if isinstance(found, tuple) else ()
 
 
 def data_format(node: Node) -> str:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.air.data_types import CPP_NUMBERS
+from amctc.air.data_types import CPP_NAMES, CPP_NUMBERS, NUMPY_TYPES
 from amctc.air.plain_messages import plain_attribute
 from amctc.air.schema import OpDef
 from amctc.diagnostics import DiagnosticError, error
 from amctc.dialects.ge.prototype import GE, prototype_of
-from amctc.dialects.ge.slots import AIR, NHWC
+from amctc.dialects.ge.slots import AIR, NHWC, about
 from amctc.frontends.ge.edges import Edge
 from amctc.ir import Graph, Node, Provenance, Value
 from amctc.ir.node import Array
@@ -31,10 +31,13 @@ _BITS = {CPP_NUMBERS["DT_INT8"]: 8, CPP_NUMBERS["DT_INT16"]: 16}
 
 @dataclass(frozen=True)
 class WeightQuant:
-    """An AscendWeightQuant that gives an op its weights: its own name, and that of the Const it reads."""
+    """An AscendWeightQuant that gives an op its weights: the name of the Const it reads, and what else is said of it.
 
-    name: str
+    `stated` has its name, and that and the size of its offset's Const, and what is left of the messages of both.
+    """
+
     constant: str
+    stated: Mapping[str, Plain]
 
 
 def weight_quant(edge: Edge, values: Mapping[tuple[str, int], Value], graph: Graph) -> WeightQuant | None:
@@ -46,13 +49,19 @@ def weight_quant(edge: Edge, values: Mapping[tuple[str, int], Value], graph: Gra
     if value is None or value.producer.op != f"{GE}.{WEIGHT_QUANT}":
         return None
     node = value.producer
-    offset, constants = node.weights.get("offset"), node.attrs.get(AIR)
-    names = constants.get("constants") if isinstance(constants, dict) else None
-    found = names.get("x") if isinstance(names, dict) else None
-    if offset is None or offset.any() or not isinstance(found, dict):
+    offset, names = node.weights.get("offset"), about(node).get("constants")
+    found, beside = (names.get("x"), names.get("offset")) if isinstance(names, dict) else (None, None)
+    if offset is None or offset.any() or not isinstance(found, dict) or not isinstance(beside, dict):
         message = f"the node `{node.name}` ({WEIGHT_QUANT}) has weights that are not constant, or offsets of them"
         raise error("AM353", message, help="weights have no offsets here: quantize them symmetrically")
-    return WeightQuant(node.name, str(found["name"]))
+    stated: dict[str, Plain] = {
+        "name": node.name,
+        "offset": beside["name"],
+        "size": offset.size,
+        "op": about(node).get("op", {}),
+        "offset_op": beside["op"],
+    }
+    return WeightQuant(str(found["name"]), stated)
 
 
 def ascend_node(
@@ -67,10 +76,12 @@ def ascend_node(
     if len(inputs) != 1 or len(op.output_desc) != 1:
         raise _wrong(op, "must read one value, and give one")
     attrs: dict[str, Plain] = {AIR: dict(air)}
+    if op.type != "AscendQuant":
+        attrs |= _float_type(op)
     root = bool(_stated(op, "sqrt_mode"))
     if op.type == "AscendDequant":
         blobs = {"deq_scale": _factors(op, weights.get("deq_scale"), root)}
-        if _channels_are_last(inputs[0].producer, air):
+        if blobs["deq_scale"].size > 1 and _channels_are_last(inputs[0].producer, air):
             attrs["axis"] = -1
         return graph.add(
             op.name, "quant.Dequantize", inputs, [op.name], attrs=attrs, weights=blobs, provenance=provenance
@@ -122,6 +133,14 @@ def _factors(op: OpDef, found: Array | None, root: bool) -> NDArray[np.float32]:
     if bool(_stated(op, "relu_flag")):
         raise _wrong(op, "has `relu_flag`, which is not read: put a Relu behind it")
     return factors * factors if root else factors
+
+
+def _float_type(op: OpDef) -> dict[str, Plain]:
+    """What the quant dialect says of a type of floats: nothing of float32."""
+    name = CPP_NAMES.get(int(_number(op, "dtype")))
+    if name not in ("DT_FLOAT", "DT_FLOAT16"):
+        raise _wrong(op, "needs DT_FLOAT or DT_FLOAT16 as its `dtype`")
+    return {"dtype": NUMPY_TYPES[name]} if name == "DT_FLOAT16" else {}
 
 
 def _bits_of(value: Value) -> int:

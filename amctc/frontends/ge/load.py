@@ -155,7 +155,7 @@ class _Builder:
                 role = role_of(op.type, slots[position])
                 weights[role] = self._arrays[name]
                 entry: dict[str, Plain] = {"name": name, "op": _rest(self._constants[name])}
-                constants[role] = entry if found is None else {**entry, "quant": found.name}
+                constants[role] = entry if found is None else {**entry, "quant": dict(found.stated)}
             else:
                 inputs.append(self._value(edge.source, edge.output))
         air = _about(op, slots, prototype, edges, absent, constants)
@@ -178,7 +178,10 @@ class _Builder:
                 self.graph.remove(node)
 
     def _tell(self) -> None:
-        for names in self._unknown.values():
+        for all_names in self._unknown.values():
+            names = [name for name in all_names if name in self.graph]
+            if not names:
+                continue
             node = self.graph.node(names[0])
             more = f" (and {len(names) - 1} more of this type)" if len(names) > 1 else ""
             message = f"this op is not known, so it is kept as it is and cannot be run{more}"
@@ -252,8 +255,8 @@ def _about(
 def _data_dtype(op: OpDef, descriptor: TensorDescriptor) -> str:
     found = dtype_of(descriptor)
     if found is None:
-        kind = type_name(descriptor.dtype)
-        reason = "has no element type" if kind == UNDEFINED else f"takes {kind}, which is not supported"
+        kind = type_name(descriptor)
+        reason = "has no element type" if kind in (None, UNDEFINED) else f"takes {kind}, which is not supported"
         raise DiagnosticError(Diagnostic("AM351", f"the input `{op.name}` {reason}", help="give it another type"))
     return found
 

@@ -26,7 +26,7 @@ def lower_quantize(low: Lowering, node: Node) -> None:
     scale, offset, bits = grid_of(node)
     lowest, highest = grid_limits(bits)
     inverse = low.scalar(float(np.float32(1) / scale), f"{node.name}.inverse_scale")
-    steps = low.emit("Round", [low.emit("Mul", [low.name(node.inputs[0]), inverse])])
+    steps = low.emit("Round", [low.emit("Mul", [_as_float(low, node), inverse])])
     output = low.name(node.output)
     if node.attrs.get("centered"):
         # Clipping before the offset is added instead of after it saves adding and taking it away again.
@@ -51,7 +51,7 @@ def lower_dequantize(low: Lowering, node: Node) -> None:
     rank = _rank(low, node.inputs[0]) if factors.size > 1 else 0
     spread = factors.reshape(deq_scale_shape(factors.size, rank, dequantize_axis(node)))
     constant = low.constant(spread, f"{node.name}.deq_scale")
-    low.emit("Mul", [_as_float(low, node), constant], low.name(node.output))
+    _multiply(low, node, _as_float(low, node), constant)
 
 
 def deq_scale_shape(count: int, rank: int, axis: int = 1) -> Shape:
@@ -81,7 +81,16 @@ def lower_anti_quantize(low: Lowering, node: Node) -> None:
     floats = _as_float(low, node)
     if offset and not node.attrs.get("centered"):
         floats = low.emit("Sub", [floats, low.scalar(offset, f"{node.name}.offset")])
-    low.emit("Mul", [floats, low.scalar(float(scale), f"{node.name}.scale")], low.name(node.output))
+    _multiply(low, node, floats, low.scalar(float(scale), f"{node.name}.scale"))
+
+
+def _multiply(low: Lowering, node: Node, floats: str, factor: str) -> None:
+    """What the node gives: a product in float32, rounded to the type of its output."""
+    output, dtype = low.name(node.output), low.dtype(node.output)
+    if dtype == "float32":
+        low.emit("Mul", [floats, factor], output)
+    else:
+        low.emit("Cast", [low.emit("Mul", [floats, factor])], output, to=ONNX_TYPES[dtype])
 
 
 def _as_float(low: Lowering, node: Node) -> str:

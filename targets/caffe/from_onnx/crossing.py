@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from amctc.diagnostics import Collector
+from amctc.diagnostics import Collector, DiagnosticError
+from amctc.dialects.ge.prototype import GE
 from amctc.dialects.onnx.attribute_proto import attribute_protos
 from amctc.dialects.onnx.data import DATA_OPS
 from amctc.dialects.onnx.element_types import ONNX_TYPES, OPAQUE
@@ -31,6 +32,12 @@ def in_caffe(graph: Graph) -> Graph:
     stays as it is. Blobs have the sizes of one batch, the declared one or, where that is free, one sample. Raises
     `DiagnosticError` (AM713) with every node that Caffe has no layers for.
     """
+    foreign = next((node for node in graph.nodes if node.dialect == GE), None)
+    if foreign is not None:
+        help = "write it for the target `ge`, or begin with the Caffe or ONNX model that the graph was made from"
+        raise DiagnosticError(
+            node_error("AM713", foreign, "is an op of GE, and GE graphs are not written for Caffe", help)
+        )
     if not any(node.dialect == "onnx" for node in graph.nodes):
         return graph
     annotate_dtypes(graph)
