@@ -320,6 +320,11 @@ def test_rows_say_what_moves_elements_and_what_clamps() -> None:
     assert (unsqueezed.type, unsqueezed.weights["shape"].tolist()) == ("Reshape", [0, -1])
     clip = node_of("ClipByValue", weights={"clip_value_min": np.zeros(1, FLOAT), "clip_value_max": np.ones(1, FLOAT)})
     assert op_def(clip).clamps(clip) == (0.0, 1.0)
+    bounded = op_def(clip).bounded
+    assert bounded is not None
+    assert bounded.bound(clip) == 1.0
+    bounded.become(clip)
+    assert (clip.type, clip.weights) == ("Relu", {})
     assert op_def(node_of("Identity")).identity
     concat = node_of("ConcatV2D", {"concat_dim": 0}, {"x1": IMAGE})
     assert not op_def(concat).moves_data

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from amctc.dialects.ge.become import become_relu
 from amctc.dialects.ge.fields import element_type, ints, number
 from amctc.dialects.ge.onnx_form import given, onnx_kin, onnx_row
-from amctc.dialects.ge.rows import kin_row
-from amctc.dialects.kin import Kin, NoKin
+from amctc.dialects.ge.rows import kin_row, op_row
+from amctc.dialects.kin import Kin, NoKin, kin_of
 from amctc.dialects.onnx.element_types import ONNX_TYPES
-from amctc.dialects.op import OpDef
+from amctc.dialects.op import Bounded, OpDef, OpError
 from amctc.ir import Node
 from amctc.ir.node import Shape
 
@@ -54,6 +55,18 @@ def _clip(node: Node) -> Kin:
     return onnx_kin("Clip", [x, *found])
 
 
+def _bound(node: Node) -> float | str:
+    """The upper bound, where the lower one is 0."""
+    try:
+        bounds = kin_of(node).node
+    except (NoKin, OpError) as reason:
+        return str(reason)
+    found = op_row(bounds).clamps(bounds)
+    if found is None:
+        return "its bounds are not constant"
+    return found[1] if found[0] == 0 else f"it begins at {found[0]:g}, not at 0"
+
+
 def _single(bound: object) -> bool:
     return bound is None or isinstance(bound, int) or getattr(bound, "size", 0) == 1
 
@@ -86,7 +99,10 @@ ELEMENTWISE_OPS: tuple[OpDef, ...] = (
     kin_row("Rsqrt", _inverse_root, "caffe.Power"),
     onnx_row("Square", "Mul", _square),
     onnx_row("HardSigmoid", "HardSigmoid", _hard_sigmoid),
-    onnx_row("ClipByValue", "Clip", _clip, notes="between `clip_value_min` and `clip_value_max`"),
+    replace(
+        onnx_row("ClipByValue", "Clip", _clip, notes="between `clip_value_min` and `clip_value_max`"),
+        bounded=Bounded(_bound, become_relu),
+    ),
     onnx_row("LogSoftmaxV2", "LogSoftmax", _log_softmax),
     _gelu_row(),
     onnx_row("Cast", "Cast", _cast, notes="dst_type is a number of C++'s ge::DataType"),

@@ -65,8 +65,8 @@ def _layer_norm(node: Node) -> Kin:
     weights: dict[str, Array] = {"Scale": constant(node, "gamma"), "B": constant(node, "beta")}
 
     def unread(shapes: tuple[Shape, ...]) -> Mapping[int, Shape]:
-        rank = len(shapes[0])
-        spread = tuple(size if axis < begin % rank else 1 for axis, size in enumerate(shapes[0]))
+        first = range(len(shapes[0]))[begin]
+        spread = tuple(size if axis < first else 1 for axis, size in enumerate(shapes[0]))
         return dict.fromkeys(range(1, count), spread)
 
     attrs: dict[str, Plain] = {"axis": begin, "epsilon": number(node, "epsilon")}

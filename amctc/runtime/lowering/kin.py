@@ -53,11 +53,11 @@ def lower_kin(low: Lowering, node: Node, rule: Rule, relation: Relation) -> None
 
 
 def _inferred(node: Node, row: OpDef, relation: Relation) -> tuple[Shape, ...]:
-    """The shapes that the kin gives: none where its data decide. Raises `DiagnosticError` (AM320) where it cannot."""
+    """The shapes that the kin gives: none where an ONNX op's data decide. Raises `DiagnosticError` (AM320)."""
     try:
         return row.infer(relation.node, tuple(value.shape or () for value in relation.node.inputs))
     except UnknownShape:
-        if relation.node.dialect == ONNX and row.linear is None and len(relation.node.inputs) > 1:
+        if relation.node.dialect == ONNX and row.linear is None and not relation.moved:
             return ()
         reason = "its parameters and weights do not fit its data"
     except OpError as mistake:
