@@ -36,7 +36,7 @@ from amctc.pipeline.pipeline import Pipeline
 from amctc.plugins import load_plugins
 from amctc.policy import Policy, ResolvedPolicy, not_yet_available, resolve
 from amctc.policy.dump_dir import check_dump_dir
-from amctc.policy.flavours import GE, flavour_of_format
+from amctc.policy.flavours import flavour_of_format
 from amctc.progress import Progress, Silent
 from amctc.reproducer import DataReference
 from amctc.runtime.datasets import Dataset, require_batches
@@ -221,7 +221,7 @@ def _batches_wanted(dataset: Dataset, policy: ResolvedPolicy, size: int) -> int 
 
     The language of GE has no `batch_num`: all whole batches are used.
     """
-    if policy.policy.flavour != GE or policy.policy.batch_num is not None:
+    if policy.policy.flavour != flavour_of_format(GE) or policy.policy.batch_num is not None:
         return policy.batch_num
     return None if dataset.count is None else max(dataset.count // size, 1)
 
