@@ -19,6 +19,7 @@ from amctc.runtime.executor import Executor, graph_inputs
 from amctc.targets.ge.ascend import AscendForm
 from amctc.targets.ge.crossing import in_ge
 from amctc.targets.ge.model import model_message
+from tests.air.independent_schema import decodes_equally
 
 Arrays: TypeAlias = Sequence[NDArray[Any]]
 
@@ -30,11 +31,12 @@ def through_a_file(graph: Graph, folder: Path) -> Graph:
     return read_again(path)
 
 
-def read_again(path: Path) -> Graph:
+def read_again(path: Path, *, sqrt_mode: bool = True) -> Graph:
     """The graph in a file, which breaks no rule of GE's readers and must be written again as an equal message."""
+    decodes_equally(path.read_bytes())
     assert [str(diagnostic) for diagnostic in verify_file(path)] == []
     found = load_ge(path)
-    assert model_message(found, AscendForm()) == read_air(path)
+    assert model_message(found, AscendForm(sqrt_mode=sqrt_mode)) == read_air(path)
     return found
 
 

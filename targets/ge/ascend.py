@@ -29,9 +29,14 @@ _WIDEST = 8
 
 @dataclass(frozen=True)
 class AscendForm:
-    """How the quantized graph is spelled. `weight_quant`: an AscendWeightQuant behind each integer filter."""
+    """How the quantized graph is spelled.
+
+    `weight_quant`: an AscendWeightQuant behind each integer filter. `sqrt_mode`: the roots of scales that leave
+    float16's range.
+    """
 
     weight_quant: bool = False
+    sqrt_mode: bool = True
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,11 @@ class Written:
     outputs: Sequence[str] = ("y",)
 
 
-def check_form(graph: Graph) -> None:
+def check_form(graph: Graph, form: AscendForm) -> None:
     """Raise `DiagnosticError` (AM716) for what of the quant dialect GE has no op for."""
     collector = Collector()
     for node in graph.nodes:
-        reason = _obstacle(node) if node.op in QUANT_RULES else None
+        reason = _obstacle(node, form) if node.op in QUANT_RULES else None
         if reason is not None:
             help = "take 8 bits" if "bits" in reason else "quantize the model anew, with less extreme weights and data"
             collector.add(node_error("AM716", node, reason, help))
@@ -60,7 +65,7 @@ def leaves_half(scales: NDArray[np.float32]) -> bool:
     return bool((scales > _FP16_LARGEST).any() or (scales < _FP16_SMALLEST).any())
 
 
-def _obstacle(node: Node) -> str | None:
+def _obstacle(node: Node, form: AscendForm) -> str | None:
     if node.op == "quant.Dequantize":
         scales = _deq_scales(node)
     else:
@@ -68,21 +73,22 @@ def _obstacle(node: Node) -> str | None:
         if bits > _WIDEST:
             return f"has data of {bits} bits, for whose sums GE has no op that a model may have"
         scales = np.array([np.float32(1) / scale if node.op == "quant.Quantize" else scale], np.float32)
-    if leaves_half(_rooted(scales)[0]):
+    if form.sqrt_mode and leaves_half(_rooted(scales, form)[0]):
         worst = max(scales.tolist(), key=lambda scale: abs(np.log2(scale)))
         return f"has the scale {worst:.4g}, whose root is beyond what float16 holds too"
     return None
 
 
-def _rooted(scales: NDArray[np.float32]) -> tuple[NDArray[np.float32], bool]:
+def _rooted(scales: NDArray[np.float32], form: AscendForm) -> tuple[NDArray[np.float32], bool]:
     """The scales or, where these leave float16's range, their roots."""
-    return (np.sqrt(scales), True) if leaves_half(scales) else (scales, False)
+    root = form.sqrt_mode and leaves_half(scales)
+    return (np.sqrt(scales) if root else scales), root
 
 
-def _quantize(node: Node) -> Written:
+def _quantize(node: Node, form: AscendForm) -> Written:
     scale, offset, _ = grid_of(node)
     # AscendQuant multiplies with its scale.
-    factor, root = _rooted(np.array([np.float32(1) / scale], np.float32))
+    factor, root = _rooted(np.array([np.float32(1) / scale], np.float32), form)
     attributes: dict[str, Plain] = {
         "scale": float(factor[0]),
         "offset": float(offset),
@@ -93,9 +99,9 @@ def _quantize(node: Node) -> Written:
     return Written("AscendQuant", [("x", node.inputs[0])], attributes)
 
 
-def _anti_quantize(node: Node) -> Written:
+def _anti_quantize(node: Node, form: AscendForm) -> Written:
     scale, offset, _ = grid_of(node)
-    factor, root = _rooted(np.array([scale], np.float32))
+    factor, root = _rooted(np.array([scale], np.float32), form)
     # AscendAntiQuant adds its offset.
     attributes: dict[str, Plain] = {
         "scale": float(factor[0]),
@@ -106,8 +112,8 @@ def _anti_quantize(node: Node) -> Written:
     return Written("AscendAntiQuant", [("x", node.inputs[0])], attributes)
 
 
-def _dequantize(node: Node) -> Written:
-    factors, root = _rooted(_deq_scales(node))
+def _dequantize(node: Node, form: AscendForm) -> Written:
+    factors, root = _rooted(_deq_scales(node), form)
     attributes: dict[str, Plain] = {"sqrt_mode": root, "relu_flag": False, "dtype": _float_number(node)}
     return Written("AscendDequant", [("x", node.inputs[0]), ("deq_scale", pack_deq_scale(factors))], attributes)
 
@@ -121,7 +127,7 @@ def _float_number(node: Node) -> int:
     return CPP_NUMBERS[GE_TYPES[node.output.dtype]]
 
 
-Rule: TypeAlias = Callable[[Node], Written]
+Rule: TypeAlias = Callable[[Node, AscendForm], Written]
 
 QUANT_RULES: Mapping[str, Rule] = MappingProxyType(
     {"quant.Quantize": _quantize, "quant.AntiQuantize": _anti_quantize, "quant.Dequantize": _dequantize}

@@ -73,7 +73,7 @@ class _Writer:
             self._constant_op(node.name, node.weights["value"], ND, _rest(about(node)))
             return
         if node.op in QUANT_RULES:
-            written = QUANT_RULES[node.op](node)
+            written = QUANT_RULES[node.op](node, self._form)
             slots = [
                 _value_slot(name, given)
                 if isinstance(given, Value)

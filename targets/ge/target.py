@@ -28,12 +28,14 @@ class GeTarget(Target):
 
     name: ClassVar[str] = "ge"
     weight_quant: bool = option(False, help="an AscendWeightQuant op behind each integer filter")
+    sqrt_mode: bool = option(True, help="the roots of scales that leave the range of float16, which some chips hold")
 
     def emit(self, graph: Graph) -> Mapping[str, bytes]:
         """The files of a graph, by the end of their name."""
         written = in_ge(graph)
-        check_form(written)
-        model = model_message(written, AscendForm(weight_quant=self.weight_quant))
+        form = AscendForm(weight_quant=self.weight_quant, sqrt_mode=self.sqrt_mode)
+        check_form(written, form)
+        model = model_message(written, form)
         check_air(model)
         content = air_bytes(model)
         if not any(node.dialect == "quant" or node.quant is not None or quantizes_inside(node) for node in graph.nodes):

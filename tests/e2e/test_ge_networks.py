@@ -47,14 +47,25 @@ def test_a_quantized_network_has_caffes_integers_and_floats(name: str, tmp_path:
     feeds = random(load_model(*files(name)))
     more = 'skip_layers: "lstm"' if name == "silero" else ""
     policy = Policy.from_text(SourceFile("policy.cfg", f"batch_num: 1 {more}"))
-    amctc.compile(*files(name), policy=policy, data=feeds, target="ge,caffe", output=tmp_path / "q")
-    ours = read_again(tmp_path / "q_deploy_model.air")
+    amctc.compile(*files(name), policy=policy, data=feeds, target="ge{sqrt_mode=false},caffe", output=tmp_path / "q")
+    ours = read_again(tmp_path / "q_deploy_model.air", sqrt_mode=False)
     caffe = load_model(tmp_path / "q_deploy_model.prototxt", tmp_path / "q_deploy_weights.caffemodel")
-    round_as_roots(caffe)
     integers = [node.name for node in caffe.nodes if node.output.dtype.startswith("int")]
     assert any(node.output.dtype == "int8" for node in caffe.nodes if node.dialect == "quant")
     assert any(node.output.dtype == "int32" for node in caffe.nodes if node.dialect != "quant")
     names = [*integers, *(node.name for node in caffe.nodes if node.op == "quant.Dequantize")]
+    assert_equal(run_all(ours, names, feeds), run_all(caffe, names, feeds))
+
+
+@needs_assets
+def test_roots_of_scales_come_back_rounded_once_more_and_nothing_else_differs(tmp_path: Path) -> None:
+    feeds = random(load_model(*files("resnet20")))
+    policy = Policy.from_text(SourceFile("policy.cfg", "batch_num: 1"))
+    amctc.compile(*files("resnet20"), policy=policy, data=feeds, target="ge,caffe", output=tmp_path / "q")
+    ours = read_again(tmp_path / "q_deploy_model.air")
+    caffe = load_model(tmp_path / "q_deploy_model.prototxt", tmp_path / "q_deploy_weights.caffemodel")
+    assert round_as_roots(caffe)
+    names = [node.name for node in caffe.nodes if node.output.dtype.startswith("int")]
     assert_equal(run_all(ours, names, feeds), run_all(caffe, names, feeds))
 
 
@@ -63,8 +74,11 @@ def run_all(graph: Graph, names: list[str], feeds: Feeds) -> Arrays:
     return run(graph, feeds, [*graph.outputs, *(graph.node(name).output for name in names)])
 
 
-def round_as_roots(graph: Graph) -> None:
-    """Factors that are written as their roots, as float16 does not hold them, come back rounded once more."""
+def round_as_roots(graph: Graph) -> int:
+    """Round factors that are written as their roots, as float16 does not hold them; how many layers have some."""
+    count = 0
     for node in graph.nodes:
         if node.op == "quant.Dequantize" and leaves_half(factors := node.weights["deq_scale"].astype(np.float32)):
             node.weights["deq_scale"] = np.square(np.sqrt(factors))
+            count += 1
+    return count

@@ -236,7 +236,7 @@ def test_a_scale_whose_root_is_no_float16_is_refused() -> None:
     graph, _ = _with_scales(1.0, 1.0)
     graph.node("conv2d.dequant").weights["deq_scale"] = np.full(8, 1e-16, np.float32)
     with pytest.raises(DiagnosticError, match=r"conv2d.dequant.*the scale 1e-16.*float16") as caught:
-        check_form(graph)
+        check_form(graph, AscendForm())
     assert caught.value.diagnostics[0].code == "AM716"
 
 
