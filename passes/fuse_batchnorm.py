@@ -63,6 +63,9 @@ class FuseBatchNorm(RewritePass):
         negative = f"a factor is negative, and an integer of `{match.first.name}` is -128, whose opposite INT8 lacks"
         return None if all(has_opposites(rows, found[0]) for rows in _integers(match.first, trait)) else negative
 
+    def check(self, match: Match, context: Context) -> str | None:
+        return _half_obstacle(match)
+
     def rewrite(self, match: Match, graph: Graph, context: Context) -> None:
         linear = match.first
         for node in match.rest:
@@ -88,6 +91,26 @@ def fold_affine(linear: Node, node: Node) -> None:
     old = np.zeros_like(b) if bias is None else bias.astype(np.float64).reshape(-1)
     linear.weights[trait.bias] = (a * old + b).astype(_bias_type(linear, trait))
     trait.enable_bias(linear)
+
+
+def _half_obstacle(match: Match) -> str | None:
+    """That the numbers of a layer whose weights are halves would leave float16; None where they do not."""
+    linear = match.first
+    trait = linear_trait(linear)
+    weight, bias = linear.weights[trait.weight], linear.weights.get(trait.bias)
+    if weight.dtype != np.float16:
+        return None
+    rows = trait.by_output_channel(linear, weight).astype(np.float64)
+    largest = np.abs(rows.reshape(len(rows), -1)).max(axis=1, initial=0)
+    shift = np.zeros(len(rows)) if bias is None else bias.astype(np.float64).reshape(-1)
+    for node in match.rest:
+        found = affine_coefficients(node, len(rows), _axis(linear))
+        if isinstance(found, str):
+            return found
+        largest, shift = np.abs(found[0]) * largest, found[0] * shift + found[1]
+    if max(largest.max(initial=0), np.abs(shift).max(initial=0)) > float(np.finfo(np.float16).max):
+        return f"the weights of `{linear.name}` would leave the range of float16"
+    return None
 
 
 def _bias_type(linear: Node, trait: Linear) -> np.dtype[np.generic]:

@@ -95,7 +95,8 @@ def kin_of(node: Node, shapes: Sequence[Shape | None] | None = None) -> Relation
         raise OpError(f"must read {row.inputs} values, not {len(sources)}")
     for source in made.inputs:
         source.dtype = FLOAT if source.dtype in _as_floats(made, row) else source.dtype
-    for value, dtype in zip(made.outputs, row.output_dtypes(made), strict=True):
+    # In float32 it may be of another variant of its op: one that is linear.
+    for value, dtype in zip(made.outputs, op_def(made).output_dtypes(made), strict=True):
         value.dtype = dtype
     return Relation(made, chosen, kin.outputs, kin.moved, kin.unread, kin.dtypes)
 

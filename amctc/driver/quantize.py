@@ -204,14 +204,26 @@ def _calibration(
     graph: Graph, dataset: Dataset, policy: ResolvedPolicy, batch_size: int | None, report: Progress
 ) -> Calibration:
     size = batch_size or declared_batch(graph)
-    require_batches(dataset, size, policy.batch_num)
+    wanted = _batches_wanted(dataset, policy, size)
+    require_batches(dataset, size, policy.batch_num if wanted is None else wanted)
 
     def more(count: int) -> Iterator[Feeds]:
         """Whole batches alone, where it is known how many there are: a short one has statistics of its own."""
         whole = count if dataset.count is None else min(count, dataset.count // size)
         return dataset.batches(size, limit=whole)
 
-    return Calibration(lambda: dataset.batches(size, limit=policy.batch_num), policy.batch_num, report.step, more)
+    count = policy.batch_num if wanted is None else wanted
+    return Calibration(lambda: dataset.batches(size, limit=wanted), count, report.step, more)
+
+
+def _batches_wanted(dataset: Dataset, policy: ResolvedPolicy, size: int) -> int | None:
+    """How many batches the observers are to see; None for all that there are, of data of unknown length.
+
+    The language of GE has no `batch_num`: all whole batches are used.
+    """
+    if policy.policy.flavour != flavour_of_format(GE) or policy.policy.batch_num is not None:
+        return policy.batch_num
+    return None if dataset.count is None else max(dataset.count // size, 1)
 
 
 def _reference(data: Any, preprocess: str | None, batch_size: int | None, graph: Graph) -> DataReference | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from amctc.diagnostics import Collector, Diagnostic, Level
+from amctc.dialects.ge.slots import as_nchw
 from amctc.dialects.op import OpDef
 from amctc.dialects.table import op_def, op_table
 from amctc.dialects.traits import inner_products, linear_trait, weight_rows
@@ -65,7 +66,7 @@ def layer_problems(layer: LayerRecord, node: Node) -> Iterator[Diagnostic]:
         state = len(node.inputs)
         # What no output shows, calibration does not see either: it has a range of its own.
         inputs, optional = (*inputs, state), () if row.recurrent.hidden_output is not None else (state,)
-    shapes = tuple(value.shape for value in node.inputs)
+    shapes = tuple(as_nchw(node, value.shape) for value in node.inputs)
     yield from _Check(layer, row, inputs, _weight_counts(node, row), shapes, optional).problems()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from amctc.dialects.ge.slots import as_nchw
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Node
 from amctc.ir.node import Shape
@@ -58,7 +59,8 @@ def input_record(index: int, scale: float, offset: int, bits: int, shape: Shape 
 
 def _entry(layer: LayerFactors) -> LayerRecord:
     inputs = tuple(
-        input_record(given.index, given.scale, given.offset, given.bits, given.shape) for given in layer.inputs
+        input_record(given.index, given.scale, given.offset, given.bits, as_nchw(layer.node, given.shape))
+        for given in layer.inputs
     )
     entry = replace(_named(layer.node), inputs=inputs)
     return entry if layer.scale_w is None else entry.with_weights(layer.scale_w, layer.bits_w, layer.tables_w)

@@ -141,6 +141,17 @@ def test_the_ops_of_other_frameworks_are_folded_too(
     assert types(graph) == ["Data", "Conv2D", "Relu"]
 
 
+def test_halves_that_would_become_infinite_are_not_folded() -> None:
+    net = GeNet(dtype="float16")
+    large = np.full((1, 6, 1, 1), 60000, np.float16)
+    graph = net.finish(net.op("Mul", [net.conv(net.data(1, 4, 6, 6), 6)], {"x2": large}))
+    weights = graph.node("conv2d").weights
+    weights["weight"] = (4 * weights["weight"].astype(np.float32)).astype(np.float16)
+    context = run_float(graph, "fuse-batchnorm")
+    assert "the weights of `conv2d` would leave the range of float16" in {each.reason for each in context.refusals}
+    assert types(graph) == ["Data", "Conv2D", "Mul"]
+
+
 def test_a_batch_norm_whose_statistics_are_read_stays() -> None:
     net = GeNet()
     value = batch_norm(net, net.conv(net.data(1, 4, 6, 6), 6))

@@ -24,6 +24,7 @@ from typing import TypeAlias
 
 from amctc.dialects.ge.prototype import port_names, prototype_of
 from amctc.ir import Node, Value
+from amctc.ir.node import Shape
 from amctc.text.plain import Plain
 
 AIR = "air"
@@ -71,6 +72,13 @@ def controls(node: Node) -> tuple[str, ...]:
 def data_format(node: Node) -> str:
     """The layout of a node's data: NCHW or NHWC."""
     return str(about(node).get("format", NCHW))
+
+
+def as_nchw(node: Node, shape: Shape | None) -> Shape | None:
+    """The shape of images that a node reads as [N, C, H, W], whatever their layout; any other as it is."""
+    if shape is None or len(shape) != 4 or data_format(node) != NHWC:
+        return shape
+    return (shape[0], shape[3], shape[1], shape[2])
 
 
 def filter_format(node: Node) -> str:
