@@ -327,6 +327,21 @@ def test_a_quantized_network_has_the_integers_of_the_onnx_deploy_model(name: str
     compare(air, of_inputs(air, arrays), deploy, of_inputs(deploy, arrays))
 
 
+@needs_assets
+@pytest.mark.parametrize("name", ["lprnet", "ultraface_slim_320_bn"])
+def test_a_float_air_file_is_quantized_as_its_onnx_model_is(name: str, tmp_path: Path) -> None:
+    path, graph, _ = network(name)
+    amctc.export(path, target="ge", output=tmp_path / "net")
+    float_air = tmp_path / "net_model.air"
+    arrays = random_inputs(graph)
+    for source, prefix in ((path, "onnx"), (float_air, "ge")):
+        feeds = of_inputs(load_model(source), arrays)
+        policy = Policy.from_text(SourceFile("policy.cfg", "batch_num: 1"))
+        amctc.compile(source, policy=policy, data=feeds, target="ge", output=tmp_path / prefix)
+    for ending in ("scale_offset_record.txt", "deploy_model.air"):
+        assert (tmp_path / f"ge_{ending}").read_bytes() == (tmp_path / f"onnx_{ending}").read_bytes()
+
+
 def rooted_ops(file: Path) -> list[str]:
     """The names of the AscendDequant ops whose scales are roots, in order."""
     ops: Any = read_air(file).graph[0].op
