@@ -354,7 +354,7 @@ def test_a_batch_norm_is_a_map_of_each_channel() -> None:
         ("MaxPoolV3", {**WINDOW, "ksize": (1, 2, 2, 2)}, {}, "samples or channels"),
         ("MaxPoolV3", {**WINDOW, "padding_mode": "HALF"}, {}, "the padding `HALF`"),
         ("BatchNorm", {"epsilon": 0.1}, STATISTICS, "statistics of the batch"),
-        ("BNInfer", {"epsilon": 0.1}, {}, "`scale` is not constant"),
+        ("BNInfer", {"epsilon": 0.1}, {}, "needs a constant `scale`"),
         ("LayerNorm", {"begin_norm_axis": 1}, {"gamma": IMAGE, "beta": IMAGE}, "another axis than the mean"),
         ("SplitD", {"split_dim": 1, "num_split": 2}, {}, "1 outputs"),
         ("SliceD", {"offsets": (0,), "size": (1, 1)}, {}, "1 offsets, and 2 sizes"),

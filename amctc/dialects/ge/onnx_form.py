@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from amctc.dialects.ge.filled import constant
 from amctc.dialects.ge.rows import kin_row
 from amctc.dialects.ge.slots import operands, slot_names
 from amctc.dialects.kin import Kin, NoKin
@@ -41,14 +42,6 @@ def given_at(node: Node, slot: str) -> Given:
     names, found = slot_names(node), given(node)
     index = names.index(slot) if slot in names else len(found)
     return found[index] if index < len(found) else None
-
-
-def constant(node: Node, slot: str) -> Array:
-    """The constant in a slot. Raises `NoKin` where it is data, or left out."""
-    found = given_at(node, slot)
-    if not isinstance(found, np.ndarray):
-        raise NoKin(f"cannot be run: its `{slot}` is not constant")
-    return found
 
 
 def constant_ints(node: Node, slot: str) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from amctc.dialects.ge.activation import ACTIVATION_OPS
 from amctc.dialects.ge.affine import AFFINE_OPS
 from amctc.dialects.ge.arithmetic import ARITHMETIC_OPS
+from amctc.dialects.ge.batch_norms import NORM_OPS
 from amctc.dialects.ge.combine import COMBINE_OPS
 from amctc.dialects.ge.concat_split import CONCAT_SPLIT_OPS
 from amctc.dialects.ge.data import DATA_OPS
@@ -13,10 +14,9 @@ from amctc.dialects.ge.elementwise import ELEMENTWISE_OPS
 from amctc.dialects.ge.linear import LINEAR_OPS
 from amctc.dialects.ge.movement import MOVEMENT_OPS
 from amctc.dialects.ge.normalize import NORMALIZE_OPS
-from amctc.dialects.ge.norms import NORM_OPS
 from amctc.dialects.ge.pooling import POOLING_OPS
 from amctc.dialects.ge.recurrent import RECURRENT_OPS
-from amctc.dialects.ge.reduce import REDUCE_OPS
+from amctc.dialects.ge.reduce_ops import REDUCE_OPS
 from amctc.dialects.ge.reduction import REDUCTION_OPS
 from amctc.dialects.ge.resize import RESIZE_OPS
 from amctc.dialects.ge.selection import SELECTION_OPS

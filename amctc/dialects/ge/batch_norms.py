@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from amctc.dialects.ge.become import with_scale
 from amctc.dialects.ge.fields import flag, number, whole
-from amctc.dialects.ge.onnx_form import constant, onnx_row
+from amctc.dialects.ge.filled import constant
+from amctc.dialects.ge.onnx_form import onnx_row
 from amctc.dialects.ge.slots import NHWC, data_format
 from amctc.dialects.kin import Kin, NoKin, to_nhwc
 from amctc.dialects.op import OpDef
