@@ -14,6 +14,7 @@ from amctc.pipeline.options import option
 from amctc.pipeline.pass_ import Pass
 from amctc.quant.activation import ActivationSettings, for_observer, settings_to_plain
 from amctc.quant.observers import USUAL_OBSERVER, check_observer
+from amctc.quant.percentile import USUAL_PERCENTILE, PercentileObserver
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,34 @@ class Observe(Pass):
     needs_after: ClassVar[tuple[str, ...]] = ("calibrate",)
     observer: str = option(
         USUAL_OBSERVER,
-        help="who chooses scale and offset: ifmr (hfmg where the policy says so), hfmg, or a registered observer",
+        help="who chooses scale and offset: ifmr (hfmg where the policy says so), hfmg, minmax, percentile, entropy, "
+        "mse, or a registered observer",
+    )
+    percentile: float = option(
+        100 * USUAL_PERCENTILE,
+        help="the part of all values that the observer percentile keeps at either end, in percent, above 50",
+        least=50,
+        most=100,
     )
 
     def __post_init__(self) -> None:
         check_observer(self.observer)
+        if self._part == USUAL_PERCENTILE:
+            return
+        if self.observer != PercentileObserver.kind:
+            raise ValueError(f"`percentile` is for the observer `percentile`, not `{self.observer}`")
+        if self._part <= 0.5:
+            raise ValueError("`percentile` is above 50")
+
+    @property
+    def _part(self) -> float:
+        return round(self.percentile / 100, 12)
 
     def run(self, graph: Graph, context: Context) -> bool:
         groups: dict[tuple[Value, str, ActivationSettings, str], list[tuple[Node, int]]] = {}
         for node in graph.nodes:
             for value, quant in _observed(node):
-                name, settings = for_observer(self.observer, USUAL_OBSERVER, quant.settings)
+                name, settings = for_observer(self.observer, quant.settings, self._part)
                 groups.setdefault((value, name, settings, _apart(node, quant)), []).append((node, quant.index))
         for (value, name, settings, _), readers in groups.items():
             first, index = readers[0]

@@ -10,6 +10,8 @@ from typing import TypeAlias
 
 from amctc.quant.hfmg import HFMG, HfmgSettings
 from amctc.quant.ifmr import IfmrSettings
+from amctc.quant.observers import MERGING, USUAL_OBSERVER
+from amctc.quant.percentile import USUAL_PERCENTILE, PercentileObserver
 from amctc.text.plain import Plain
 
 ActivationSettings: TypeAlias = IfmrSettings | HfmgSettings
@@ -33,16 +35,21 @@ def settings_from_plain(plain: Plain) -> ActivationSettings:
     return HfmgSettings(**plain)  # type: ignore[arg-type]  # written by settings_to_plain
 
 
-def for_observer(observer: str, usual: str, settings: ActivationSettings) -> tuple[str, ActivationSettings]:
+def for_observer(
+    observer: str, settings: ActivationSettings, percentile: float = USUAL_PERCENTILE
+) -> tuple[str, ActivationSettings]:
     """Who is to observe under `settings` where `observer` is asked for, and with which settings.
 
-    The `usual` one stands for the algorithm that the settings are of. Any other takes bits and offset of settings that
-    are not its own; one that is registered is given those of IFMR.
+    The usual one stands for the algorithm that the settings are of. Any other takes bits and offset of settings that
+    are not its own; one that is registered is given those of IFMR. `percentile` is a part of all values, for the
+    observer of that name.
     """
-    if isinstance(settings, HfmgSettings):
-        if observer in (usual, HFMG):
-            return HFMG, settings
-        return observer, IfmrSettings(settings.bits, settings.with_offset)
+    if isinstance(settings, HfmgSettings) and observer in (USUAL_OBSERVER, HFMG):
+        return HFMG, settings
     if observer == HFMG:
         return HFMG, HfmgSettings(settings.bits, settings.with_offset)
+    if observer == PercentileObserver.kind:
+        return observer, IfmrSettings(settings.bits, settings.with_offset, percentile, percentile)
+    if isinstance(settings, HfmgSettings) or (observer in MERGING and observer != USUAL_OBSERVER):
+        return observer, IfmrSettings(settings.bits, settings.with_offset)
     return observer, settings

@@ -10,8 +10,9 @@ rounding alone may rank otherwise.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,8 @@ from amctc.diagnostics import error
 from amctc.quant.density_loss import Grids, errors_by_edges
 from amctc.quant.grid import FLT_EPSILON, check_scale, grid_limits, scale_offset_from_range
 from amctc.quant.hfmg_histogram import RangeHistogram, count_values, counts_on
-from amctc.quant.ifmr import IfmrResult, no_data, not_finite
+from amctc.quant.ifmr import IfmrResult, all_zero, no_data, not_finite
+from amctc.quant.state_parts import MOST_VALUES, State, plus_zero, settings_table, take_array, take_settings
 
 HFMG: Final = "hfmg"
 
@@ -80,6 +82,8 @@ class HfmgObserver:
     messages.
     """
 
+    kind: ClassVar[str] = HFMG
+
     def __init__(self, settings: HfmgSettings | None = None, name: str = "") -> None:
         self.settings = settings or HfmgSettings()
         self.name = name
@@ -127,12 +131,31 @@ class HfmgObserver:
         if self.histogram is None:
             raise no_data(self.name)
         if self.histogram.low == self.histogram.high == 0:
-            raise error(
-                "AM405",
-                f"all activations of layer `{self.name}` are 0, so no scale can be chosen",
-                help="skip the layer, or calibrate with data that reach it",
-            )
+            raise all_zero(self.name)
         return search(self.histogram, self.settings, self.name)
+
+    def state(self) -> State:
+        """All that was seen, see `amctc.quant.state_parts`."""
+        seen = self.histogram
+        ends = plus_zero(np.array([seen.low, seen.high] if seen is not None else [], np.float32))
+        counts = seen.counts.copy() if seen is not None else np.zeros(0, np.int64)
+        return {"settings": settings_table(self.settings), "ends": ends, "counts": counts}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, object], name: str = "") -> HfmgObserver:
+        """An observer that has seen what `state` says. Raises what `amctc.quant.state_parts` says."""
+        observer = cls(take_settings(state, HfmgSettings), name)
+        ends, counts = take_array(state, "ends", np.float32), take_array(state, "counts", np.int64)
+        if not ends.size and not counts.size:
+            return observer
+        bins = observer.settings.num_of_bins
+        if ends.size != 2 or ends[0] > ends[1] or np.abs(ends).max() > _LARGEST or counts.size != bins:
+            raise ValueError(f"`ends` is no range, or `counts` has not {bins} bins")
+        filled = counts if ends[0] < ends[1] else counts[bins // 2 : bins // 2 + 1]
+        if counts.min() < 0 or not 0 < counts.sum(dtype=np.float64) < MOST_VALUES or filled.sum() != counts.sum():
+            raise ValueError("`counts` counts no values")
+        observer.histogram = RangeHistogram(ends[0], ends[1], counts)
+        return observer
 
     def _union(self, low: np.float32, high: np.float32) -> tuple[np.float32, np.float32]:
         """The range from `low` to `high` and of what was seen before."""

@@ -108,6 +108,32 @@ class Histogram:
         edges[0], edges[-1] = self.minimum, self.maximum
         return Density(counts, edges)
 
+    @property
+    def width(self) -> float:
+        """The width of a bin; that of bin 0, on either side of 0."""
+        return math.ldexp(1.0, self._exponent)
+
+    def counts(self) -> NDArray[np.int64]:
+        """A copy of all counts, none if nothing was seen; they are as many as the range of values asks for."""
+        return self._counts.copy() if self.minimum <= self.maximum else np.zeros(0, np.int64)
+
+    @classmethod
+    def holding(cls, counts: NDArray[np.int64], low: float, high: float, bins: int) -> Histogram:
+        """The histogram whose values span `low` to `high` and whose `counts()` are these.
+
+        `ValueError` if there can be none, or if no value was counted.
+        """
+        histogram = cls(bins)
+        histogram._cover(low, high)
+        first, last = (math.trunc(end / histogram.width) - histogram._first for end in (low, high))
+        if counts.size != histogram._counts.size or counts.min() < 0:
+            raise ValueError("`counts` has not the bins that its range asks for")
+        inside = counts[first : last + 1]
+        if not 0 < inside.sum(dtype=np.float64) < 1 << 53 or np.count_nonzero(inside) != np.count_nonzero(counts):
+            raise ValueError("`counts` counts no values, or values outside their range")
+        histogram._counts[:] = counts
+        return histogram
+
     def _cover(self, low: float, high: float) -> None:
         """Make room for values from `low` to `high`: widen the bins, and take on the sides that are used."""
         if self.minimum <= low and high <= self.maximum:

@@ -196,6 +196,15 @@ def no_data(layer_name: str) -> DiagnosticError:
     )
 
 
+def all_zero(layer_name: str) -> DiagnosticError:
+    """The error for a layer that only zeros reached."""
+    return error(
+        "AM405",
+        f"all activations of layer `{layer_name}` are 0, so no scale can be chosen",
+        help="skip the layer, or calibrate with data that reach it",
+    )
+
+
 def not_finite(layer_name: str) -> DiagnosticError:
     """The error for data that hold NaN or Inf."""
     return error(

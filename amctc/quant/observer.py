@@ -8,17 +8,19 @@ merges and in whatever order they come.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.diagnostics import error
 from amctc.quant.density_loss import density_losses, density_quantile
 from amctc.quant.grid import check_scale
 from amctc.quant.histogram import CHUNK, Density, Histogram
 from amctc.quant.ifmr import (
     IfmrResult,
     IfmrSettings,
+    all_zero,
     choose,
     make_candidates,
     no_data,
@@ -26,6 +28,7 @@ from amctc.quant.ifmr import (
     search,
     tail_rank,
 )
+from amctc.quant.state_parts import State, plus_zero, settings_table, take_array, take_int, take_settings
 from amctc.quant.tails import Tail
 
 EXACT_LIMIT = 1 << 16
@@ -67,6 +70,8 @@ class IfmrObserver:
     the work is done outside Python's lock. After an error it is of no further use. `name` is the layer, for
     messages.
     """
+
+    kind: ClassVar[str] = "ifmr"
 
     def __init__(
         self,
@@ -112,7 +117,7 @@ class IfmrObserver:
 
     def merge(self, other: IfmrObserver) -> None:
         """Take in all that `other` has seen; it is left as it is. `ValueError` if its settings differ."""
-        mine, theirs = ((o.settings, o.exact_limit, o.per_sample) for o in (self, other))
+        mine, theirs = ((o.kind, o.settings, o.exact_limit, o.per_sample) for o in (self, other))
         if mine != theirs:
             raise ValueError("observers with different settings cannot be merged")
         self.count += other.count
@@ -134,15 +139,7 @@ class IfmrObserver:
         No data (AM406), nothing but zeros (AM405) and a scale outside its legal range (AM410) are errors
         that name the layer.
         """
-        if not self.count:
-            raise no_data(self.name)
-        seen = self._range()
-        if seen == (0.0, 0.0):
-            raise error(
-                "AM405",
-                f"all activations of layer `{self.name}` are 0, so no scale can be chosen",
-                help="skip the layer, or calibrate with data that reach it",
-            )
+        seen = self._checked_range()
         if self._raw is not None:
             # In one order, so that sums do not depend on the order of arrival.
             return search(
@@ -157,6 +154,61 @@ class IfmrObserver:
         result = choose(self.settings, candidates, density_losses(density, candidates), initial, exact=False)
         check_scale(result.scale, self.name, seen)
         return result
+
+    def state(self) -> State:
+        """All that was seen, see `amctc.quant.state_parts`."""
+        raw, histogram = self._raw is not None, self._histogram
+        nothing = np.zeros(0, np.float32)
+        values, rows = _in_one_order(self._raw or [])
+        return {
+            "settings": settings_table(self.settings),
+            "exact_limit": self.exact_limit,
+            "per_sample": self.per_sample,
+            "count": self.count,
+            "raw_values": values,
+            "raw_rows": rows,
+            "counts": histogram.counts(),
+            "lowest": nothing if raw else plus_zero(self._lower.values()),
+            "highest": nothing if raw else plus_zero(self._upper.values()),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, object], name: str = "") -> Self:
+        """An observer that has seen what `state` says. Raises what `amctc.quant.state_parts` says."""
+        limit, per_sample = take_int(state, "exact_limit"), take_int(state, "per_sample", 1)
+        observer = cls(take_settings(state, IfmrSettings), name, exact_limit=limit, per_sample=per_sample)
+        observer.count = take_int(state, "count")
+        values, rows = take_array(state, "raw_values", np.float32), take_array(state, "raw_rows", np.int64, 2)
+        counts = take_array(state, "counts", np.int64)
+        lowest, highest = (take_array(state, key, np.float32) for key in ("lowest", "highest"))
+        if observer.exact_limit != limit:
+            raise ValueError(f"an observer of the kind `{cls.kind}` has no `exact_limit` of {limit}")
+        if observer.count <= limit:
+            observer._raw = _out_of_one_order(values, rows)
+            if values.size != observer.count or counts.size or lowest.size or highest.size:
+                raise ValueError("the values that are kept are not those that were seen")
+            return observer
+        observer._raw = None
+        kept = min(TAIL_CAPACITY, observer.count)
+        sorted_ = (np.diff(lowest) >= 0).all() and (np.diff(highest) >= 0).all()
+        if values.size or rows.size or lowest.size != kept or highest.size != kept or not sorted_:
+            raise ValueError("`lowest` and `highest` are not the ends of what was seen")
+        low, high = lowest[0], highest[-1]
+        if lowest[-1] > high or highest[0] < low:
+            raise ValueError("`lowest` is above `highest`")
+        observer._histogram = Histogram.holding(counts, float(low), float(high), observer._histogram.bins)
+        observer._lower = Tail.holding(lowest, TAIL_CAPACITY, largest=False)
+        observer._upper = Tail.holding(highest, TAIL_CAPACITY, largest=True)
+        return observer
+
+    def _checked_range(self) -> tuple[float, float]:
+        """The extremes of what was seen; AM406 and AM405 where there is nothing to choose a scale from."""
+        if not self.count:
+            raise no_data(self.name)
+        seen = self._range()
+        if seen == (0.0, 0.0):
+            raise all_zero(self.name)
+        return seen
 
     def _range(self) -> tuple[float, float]:
         if self._raw is None:
@@ -228,3 +280,39 @@ def sample_stride(shape: tuple[int, ...], per_sample: int = PER_SAMPLE) -> int:
     while math.gcd(stride, row) > 1:
         stride -= 1
     return stride
+
+
+def _in_one_order(raw: list[tuple[NDArray[np.float32], int]]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Samples and strides as all values (n,) and a table (groups, 3) of stride, rows and values of a row.
+
+    Where each value counts, they are one sorted row; other samples are sorted as a whole.
+    """
+    single = [samples.reshape(-1) for samples, stride in raw if stride == 1]
+    groups: dict[tuple[int, int], list[NDArray[np.float32]]] = {}
+    if single:
+        together = np.sort(np.concatenate(single))
+        groups[1, together.size] = [plus_zero(together)]
+    for samples, stride in raw:
+        if stride > 1:
+            groups.setdefault((stride, samples.shape[1]), []).extend(plus_zero(samples))
+    rows = [row for key in sorted(groups) for row in sorted(groups[key], key=lambda row: row.tobytes())]
+    table = [(stride, len(groups[stride, length]), length) for stride, length in sorted(groups)]
+    values = np.concatenate(rows) if rows else np.zeros(0, np.float32)
+    return values, np.array(table, np.int64).reshape(-1, 3)
+
+
+def _out_of_one_order(values: NDArray[np.float32], table: NDArray[np.int64]) -> list[tuple[NDArray[np.float32], int]]:
+    """The inverse. `ValueError` for a table that does not fit the values."""
+    if table.shape[1] != 3 or (table.size and (table.min() < 1 or table.max() > max(values.size, 1 << 31))):
+        raise ValueError("`raw_rows` is no table of samples")
+    raw: list[tuple[NDArray[np.float32], int]] = []
+    place = 0
+    for stride, rows, length in table.tolist():
+        end = place + rows * length
+        if end > values.size:
+            break
+        raw.append((values[place:end].reshape(rows, length), stride))
+        place = end
+    if place != values.size or len(raw) != len(table):
+        raise ValueError("`raw_rows` does not fit `raw_values`")
+    return raw

@@ -6,21 +6,31 @@ import re
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError, did_you_mean, error
+from amctc.quant.entropy import EntropyObserver
 from amctc.quant.grid import check_scale, grid_limits
 from amctc.quant.hfmg import HFMG
 from amctc.quant.ifmr import IfmrResult, IfmrSettings
+from amctc.quant.minmax import MinMaxObserver
+from amctc.quant.mse import MseObserver
+from amctc.quant.observer import IfmrObserver
+from amctc.quant.percentile import PercentileObserver
 from amctc.registered import BUILT_IN, Registered, Registration, clash, owner_here, span_of_caller, wrong_call
 
 USUAL_OBSERVER = "ifmr"
 """The observer of a layer for which nobody asks for another; the policy may say `hfmg` instead."""
 
-BUILT_IN_OBSERVERS = (USUAL_OBSERVER, HFMG)
+_COUNTING: Final = {kind.kind: kind for kind in (IfmrObserver, PercentileObserver, EntropyObserver, MseObserver)}
+
+MERGING: Final = (*_COUNTING, MinMaxObserver.kind)
+"""The observers of which several, merged, find what one would have found that had seen all."""
+
+BUILT_IN_OBSERVERS = (*MERGING, HFMG)
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -32,6 +42,14 @@ class Observer(Protocol):
 
     def finish(self) -> IfmrResult:
         """The grid. `DiagnosticError` where the data do not allow one."""
+        ...
+
+
+class MergingObserver(Observer, Protocol):
+    """One of `MERGING`."""
+
+    def merge(self, other: Self, /) -> None:
+        """Take in all that an observer of its kind and settings has seen."""
         ...
 
 
@@ -65,6 +83,13 @@ def check_observer(name: str) -> None:
     if name not in known:
         help = did_you_mean(name, known) or f"there are: {', '.join(known)}"
         raise error("AM524", f"there is no observer named `{name[:60]}`", help=help)
+
+
+def merging_observer(name: str, settings: IfmrSettings, layer: str, per_sample: int) -> MergingObserver:
+    """A new one of `MERGING`; `per_sample` is how many values of a sample are counted, where not all are."""
+    if name == MinMaxObserver.kind:
+        return MinMaxObserver(settings, layer)
+    return _COUNTING[name](settings, layer, per_sample=per_sample)
 
 
 def make_observer(name: str, settings: IfmrSettings, layer: str) -> Observer:

@@ -60,6 +60,18 @@ class Tail:
         """The `rank`-th most extreme value, 1 the most extreme; `rank` is at most the capacity and the count."""
         return np.float32(self.values()[-rank if self.largest else rank - 1])
 
+    @classmethod
+    def holding(cls, values: NDArray[np.float32], capacity: int, largest: bool) -> Tail:
+        """A tail that has kept `values`, in rising order and no more than `capacity`."""
+        tail = cls(capacity, largest)
+        if values.size:
+            tail.add(values.reshape(1, -1), values[-1:] if largest else values[:1])
+        return tail
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._parts
+
     def _beyond(self, values: NDArray[np.float32], bound: np.float32) -> NDArray[np.bool_]:
         return np.asarray(values > bound if self.largest else values < bound)
 

@@ -14,8 +14,7 @@ from amctc.ir import Graph, Value
 from amctc.quant.activation import ActivationSettings
 from amctc.quant.hfmg import HfmgObserver, HfmgSettings
 from amctc.quant.ifmr import IfmrSettings
-from amctc.quant.observer import IfmrObserver
-from amctc.quant.observers import USUAL_OBSERVER, Observer, make_observer
+from amctc.quant.observers import MERGING, USUAL_OBSERVER, MergingObserver, Observer, make_observer, merging_observer
 from amctc.runtime.executor import Executor
 
 
@@ -63,21 +62,26 @@ class CalibrationRun:
         self._sources = {
             (reader, settings): tuple(source for value in reader.values for source in element_sources(value))
             for reader in readers
-            if reader.observer == USUAL_OBSERVER and isinstance(settings := reader.settings, IfmrSettings)
+            if reader.observer in MERGING and isinstance(settings := reader.settings, IfmrSettings)
         }
         merged = {reader for reader, _ in self._sources}
         self._others = {reader: _own_observer(reader) for reader in readers if reader not in merged}
         self._names = {
-            (source, settings): reader.name
+            (source, settings, reader.observer): reader.name
             for (reader, settings), sources in reversed(self._sources.items())
             for source in sources
         }
         self._wanted = dict.fromkeys(
-            (source, settings) for (_, settings), sources in self._sources.items() for source in sources
+            (source, settings, reader.observer)
+            for (reader, settings), sources in self._sources.items()
+            for source in sources
         )
-        self._observers: dict[tuple[Value, IfmrSettings], IfmrObserver] = {}
+        self._observers: dict[tuple[Value, IfmrSettings, str], MergingObserver] = {}
         self._per_sample = LEAST_OF_A_SAMPLE
-        fetch = [*(value for value, _ in self._wanted), *(value for reader in self._others for value in reader.values)]
+        fetch = [
+            *(value for value, _, _ in self._wanted),
+            *(value for reader in self._others for value in reader.values),
+        ]
         self.values = tuple(dict.fromkeys(fetch))
         self.batches = 0
         """How many batches have been seen."""
@@ -91,9 +95,9 @@ class CalibrationRun:
             total = self._batch_num * samples
             self._per_sample = max(LEAST_OF_A_SAMPLE, SEARCHED // total)
             self._observers = {
-                key: IfmrObserver(key[1], self._names[key], per_sample=self._per_sample) for key in self._wanted
+                key: merging_observer(key[2], key[1], self._names[key], self._per_sample) for key in self._wanted
             }
-        for (value, _), observer in self._observers.items():
+        for (value, _, _), observer in self._observers.items():
             observer.update(_widened(arrays[value]))
         for reader, other in self._others.items():
             for value in reader.values:
@@ -107,11 +111,11 @@ class CalibrationRun:
             for constant in reader.constants:
                 other.update(constant)
         for (reader, settings), parts in self._sources.items():
-            whole = IfmrObserver(settings, reader.name, per_sample=self._per_sample)
+            whole = merging_observer(reader.observer, settings, reader.name, self._per_sample)
             for constant in reader.constants:
                 whole.update(constant)
-            seen = [self._observers[key] for source in parts if (key := (source, settings)) in self._observers]
-            found[reader] = _merged(whole, seen)
+            keys = [(source, settings, reader.observer) for source in parts]
+            found[reader] = _merged(whole, [self._observers[key] for key in keys if key in self._observers])
         return [found[reader] for reader in self._readers]
 
 
@@ -158,7 +162,7 @@ def _own_observer(reader: Reader) -> Observer:
     return make_observer(reader.observer, reader.settings, reader.name)
 
 
-def _merged(whole: IfmrObserver, parts: Sequence[IfmrObserver]) -> IfmrObserver:
+def _merged(whole: MergingObserver, parts: Sequence[MergingObserver]) -> MergingObserver:
     for part in parts:
         whole.merge(part)
     return whole
