@@ -59,7 +59,7 @@ class EntropyObserver(IfmrObserver):
         """The chosen scale; the observer can go on afterwards. Errors are those of IFMR."""
         seen = self._checked_range()
         width = self._histogram.width
-        sides = magnitudes(self._histogram.density(self._lower.values(), self._upper.values()), width)
+        sides = magnitudes(self.density(), width)
         if not self.settings.with_offset:
             sides = sides.sum(axis=0, keepdims=True)
         bins, levels = sides.shape[1], 1 << (self.settings.bits - 1)

@@ -68,7 +68,7 @@ class MseObserver(IfmrObserver):
             points = _Points(values, values, np.ones(values.size))
             index, loss = least_loss(grids, points, lambda some: measure_losses(values, some))
         else:
-            density = self._histogram.density(self._lower.values(), self._upper.values())
+            density = self.density()
             index, loss = least_loss(grids, _nearest_points(density), lambda some: density_losses(density, some))
         chosen = (float(ranges[index, 0]), float(ranges[index, 1]))
         exact = self._raw is not None

@@ -145,7 +145,7 @@ class IfmrObserver:
             return search(
                 np.sort(np.concatenate([samples.reshape(-1) for samples, _ in self._raw])), self.settings, self.name
             )
-        density = self._histogram.density(self._lower.values(), self._upper.values())
+        density = self.density()
         upper = self._percentile(self._upper, self.settings.max_percentile, density)
         lower = self._percentile(self._lower, self.settings.min_percentile, density)
         initial = (min(lower, np.float32(0)), max(upper, np.float32(0)))
@@ -154,6 +154,10 @@ class IfmrObserver:
         result = choose(self.settings, candidates, density_losses(density, candidates), initial, exact=False)
         check_scale(result.scale, self.name, seen)
         return result
+
+    def density(self) -> Density:
+        """What was counted, where values are no longer kept."""
+        return self._histogram.density(self._lower.values(), self._upper.values())
 
     def state(self) -> State:
         """All that was seen, see `amctc.quant.state_parts`."""

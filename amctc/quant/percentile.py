@@ -46,7 +46,7 @@ class PercentileObserver(IfmrObserver):
         if self._raw is not None:
             values = np.sort(np.concatenate([samples.reshape(-1) for samples, _ in self._raw]))
             return float(values[tail_rank(self.count, low) - 1]), float(values[-tail_rank(self.count, high)])
-        density = self._histogram.density(self._lower.values(), self._upper.values())
+        density = self.density()
         return (
             float(self._percentile(self._lower, low, density)),
             float(self._percentile(self._upper, high, density)),

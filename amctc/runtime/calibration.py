@@ -52,7 +52,7 @@ class CalibrationRun:
     the observers of those values are merged instead. Registered observers, which cannot be merged, look at each
     value that is asked for, and so does HFMG: what its histogram counts depends on the order in which ranges grow (see
     `amctc.quant.hfmg_histogram`), so that merged ones could choose another grid than AMCT does. `batch_num` is the
-    number of batches to come; with the size of the first it decides how much of a sample the searches of IFMR look at.
+    number of batches to come; with the size of the first it decides how much of a sample searches look at.
     `values` are what every batch must bring.
     """
 

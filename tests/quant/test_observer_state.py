@@ -189,7 +189,7 @@ LIES: list[tuple[bytes, dict[str, Any], str]] = [
     (COUNTED, {"counts": np.full(2 * 8192 - 1, 1 << 60)}, "`counts`"),
     (COUNTED, {"counts": np.zeros(3, np.float32)}, "no array of int64"),
     (COUNTED, {"lowest": np.full(64, np.nan, np.float32)}, "NaN"),
-    (COUNTED, {"lowest": np.arange(64, 0, -1, np.float32)}, "ends"),
+    (COUNTED, {"lowest": np.linspace(64, 0, 64, dtype=np.float32)}, "ends"),
     (COUNTED, {"lowest": np.full(64, 1e9, np.float32)}, "above"),
     (COUNTED, {"highest": np.zeros(3, np.float32)}, "ends"),
     (KEPT, {"raw_rows": np.array([[1, 1, 499]])}, "does not fit"),

@@ -183,9 +183,9 @@ def test_entropy_takes_the_whole_range_where_levels_are_no_fewer_than_bins(bits:
 def test_magnitudes_hold_every_value_at_its_distance_from_0(values: FloatArray) -> None:
     observer = EntropyObserver()
     observer.update(values)
-    histogram, lower, upper = observer._histogram, observer._lower, observer._upper
-    sides = magnitudes(histogram.density(lower.values(), upper.values()), histogram.width)
-    bins = np.abs(np.trunc(values.astype(np.float64) / histogram.width)).astype(int)
+    width = 2.0 ** (max(math.frexp(float(np.abs(values).max()))[1], -64) - 11)
+    sides = magnitudes(observer.density(), width)
+    bins = np.abs(np.trunc(values.astype(np.float64) / width)).astype(int)
     wanted = np.bincount(bins, minlength=sides.shape[1])
     # Of both signs in bin 0, and 0 itself, it is only known how many there are.
     assert sides.sum(axis=0).tolist() == wanted.tolist()
@@ -224,7 +224,7 @@ def test_mse_leaves_out_no_candidate_that_is_better(shape: str, with_offset: boo
         if values is few:
             every = measure_losses(np.sort(values), grids)
         else:
-            density = observer._histogram.density(observer._lower.values(), observer._upper.values())
+            density = observer.density()
             every = np.concatenate(
                 [
                     density_losses(density, type(grids)(grids.scales[i:j], grids.lows[i:j], grids.highs[i:j]))

@@ -204,6 +204,13 @@ def test_a_layer_of_hfmg_has_the_bins_in_place_of_the_search(tmp_path: Path) -> 
     assert settings_from_plain(back.attrs["settings"]) == HfmgSettings(16, True, 2048)
 
 
+@pytest.mark.parametrize("options", ["observer=minmax", "observer=entropy", "observer=percentile,percentile=99.5"])
+def test_observers_of_the_pipeline_are_read_back_as_they_were(options: str, tmp_path: Path) -> None:
+    graph = make_net(tmp_path, CONCAT)
+    run_passes(graph, f"{FRONT}{{{options}}}")
+    assert_equal_observers(graph, written(graph, tmp_path), tmp_path)
+
+
 def test_a_calibration_model_can_be_written_without_layers_in_place(tmp_path: Path) -> None:
     back = written(observed(make_net(tmp_path, ALL)), tmp_path)
     assert prototxt(back, in_place=False).count('type: "IFMR"') == len(observers(back))
