@@ -106,13 +106,16 @@ class RowReader:
         try:
             self._go_to(array.offset + start * self._row_bytes)
             if not self._fill(content):
-                raise error("AM441", f"`{array.path}` became shorter while it was read", file=str(array.path))
+                message = f"`{array.path}` became shorter while it was read"
+                raise error("AM441", message, file=str(array.path), help=f"{self._words(start, stop)} cannot be read")
             self._compare(start, stop, content)
         except UNPACKING_ERRORS as problem:
-            which = f"row {start}" if stop - start == 1 else f"rows {start} to {stop - 1}"
-            of = f" of the array `{array.member}`" if array.member is not None else ""
-            raise damaged(array.path, problem, f"{which}{of}: ") from None
+            raise damaged(array.path, problem, f"{self._words(start, stop)}: ") from None
         return found
+
+    def _words(self, start: int, stop: int) -> str:
+        which = f"row {start}" if stop - start == 1 else f"rows {start} to {stop - 1}"
+        return which if self._array.member is None else f"{which} of the array `{self._array.member}`"
 
     def _go_to(self, place: int) -> None:
         if not self._array.packed or place < self._file.tell():
