@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -152,7 +152,7 @@ class Dataset:
         total = self.source.count if self.chosen is None else self.total
         return Dataset(self.source.pick(numbers), chosen=whole, total=total, limited=True)
 
-    def batches(self, batch_size: int, limit: int | None = None, *, exact: bool = False) -> Iterator[Batch]:
+    def batches(self, batch_size: int, limit: int | None = None, *, exact: bool = False) -> Generator[Batch]:
         """Batches that map each input to numbers [samples, …], see `Batch`; the arrays belong to the caller.
 
         At most `limit` batches are given. The last may be shorter, unless `exact`: then a shorter one
@@ -174,7 +174,7 @@ class Dataset:
             stop = last if stop is None else min(stop, last)
         return self._read(batch_size, stop, limit if exact else None, exact)
 
-    def _read(self, size: int, stop: int | None, wanted: int | None, exact: bool) -> Iterator[Batch]:
+    def _read(self, size: int, stop: int | None, wanted: int | None, exact: bool) -> Generator[Batch]:
         full, samples = 0, 0
         for batch in self.source.batches(self.start, stop, size):
             length = self.source.samples_in(batch)

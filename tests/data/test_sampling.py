@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def test_every_kind_of_data_gives_the_samples_that_are_chosen(tmp_path: Path, ki
         assert len(sampled) == 4
         np.testing.assert_array_equal(everything(sampled), SAMPLES[numbers])
         np.testing.assert_array_equal(everything(sampled.select(1, 3), 1), SAMPLES[numbers[1:3]])
+    sampled, numbers = dataset.sample(4, 0), list(chosen_numbers(7, 4, 0))
     again = [numbers[number] for number in chosen_numbers(4, 2, 9)]
     np.testing.assert_array_equal(everything(sampled.sample(2, 9)), SAMPLES[again])
     later = [2 + number for number in chosen_numbers(5, 2, 3)]
@@ -126,7 +128,7 @@ def test_a_policy_that_wants_more_than_is_left_is_told_so() -> None:
     for data in (SAMPLES, yielded()):
         dataset = Dataset.open(data, inputs=INPUTS).sample(5)
         require_batches(dataset, 5, 1)
-        told = refused(lambda dataset=dataset: require_batches(dataset, 3, 2))
+        told = refused(partial(require_batches, dataset, 3, 2))
         assert told.code == "AM403"
         assert told.message == "the policy asks for 2 batches of 3 samples, `--max-samples` leaves 5 samples"
         assert told.help == "keep at least 6 samples, or lower `batch_num` or the batch size"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tracemalloc
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -99,12 +100,12 @@ def test_a_file_that_becomes_shorter_is_told_when_its_rows_are_due(tmp_path: Pat
         os.truncate(path, LARGE.nbytes // 2)
         batches = dataset.batches(100)
         np.testing.assert_array_equal(next(batches)["data"], LARGE[:100])
-        told = refused(lambda dataset=dataset: everything(dataset, 100))
+        told = refused(partial(everything, dataset, 100))
         assert (told.code, told.file) == ("AM441", str(path))
         assert told.message == f"`{path}` became shorter while it was read"
         assert told.help is not None and told.help.startswith("rows 200 to 299")
         path.unlink()
-        assert refused(lambda dataset=dataset: everything(dataset)).code == "AM441"
+        assert refused(partial(everything, dataset)).code == "AM441"
         batches.close()
 
 
