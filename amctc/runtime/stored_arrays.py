@@ -33,7 +33,7 @@ from amctc.runtime.arrays import (
 WHOLE: Final = 1 << 22
 """Members of an `.npz` of up to so many bytes are read at once, which also compares their checksum."""
 
-_BLOCK: Final = 1 << 20
+_BLOCK: Final = 1 << 18
 """Bytes that are unpacked at a time where rows are passed over."""
 
 _LOCAL_HEADER: Final = struct.Struct("<4s22xHH")
