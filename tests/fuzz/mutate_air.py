@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import json
+import math
 import resource
 import signal
 import sys
@@ -26,6 +27,7 @@ from random import Random
 from types import FrameType
 from typing import Any
 
+import numpy as np
 from google.protobuf.message import DecodeError
 
 from amctc.air.files import air_bytes, read_air
@@ -33,7 +35,11 @@ from amctc.air.schema import ModelDef, new
 from amctc.air.text_dump import dump_text, is_text_dump, read_text_dump
 from amctc.air.text_scan import scan_text
 from amctc.air.verify import verify_file
-from amctc.diagnostics import DiagnosticError, Level, render
+from amctc.diagnostics import Collector, DiagnosticError, Level, render
+from amctc.frontends.ge import load_ge
+from amctc.runtime.executor import Executor, graph_inputs
+from amctc.targets.ge.ascend import AscendForm
+from amctc.targets.ge.model import model_message
 from tests.air.ge_files import WHOLE
 from tests.fuzz.damaged_files import damaged_bytes, damaged_text
 
@@ -96,7 +102,23 @@ def _write_again(path: Path) -> None:
         raise ValueError("the text does not read back")
 
 
-READERS: Sequence[Callable[[Path], str | None]] = (_verify, _write_again)
+def _load(path: Path) -> None:
+    """A model that is loaded as a graph is written again, and is run where it can be: `DiagnosticError` or numbers."""
+    with contextlib.suppress(DiagnosticError):
+        graph = load_ge(path, Collector())
+        air_bytes(model_message(graph, AscendForm()))
+        inputs = graph_inputs(graph)
+        sizes = [math.prod(value.shape or ()) for node in graph.nodes for value in node.outputs]
+        if max(sizes, default=0) > LARGEST_RUN or any(value.shape is None for value in inputs.values()):
+            return
+        feeds = {name: np.ones(value.shape or (), value.dtype) for name, value in inputs.items()}
+        Executor(graph, finite=False).run(feeds)
+
+
+LARGEST_RUN = 1 << 20
+"""Elements of the largest value in a graph that is run."""
+
+READERS: Sequence[Callable[[Path], str | None]] = (_verify, _write_again, _load)
 """What is done with each damaged file; the first says how it ended. All else than a `DiagnosticError` is a failure."""
 
 

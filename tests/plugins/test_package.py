@@ -84,6 +84,7 @@ def test_an_installed_plug_in_is_listed_with_its_owner(site: Path, tmp_path: Pat
     targets: Any = json.loads(run(site, tmp_path, "targets", "--json"))
     assert {row["name"]: row["owner"] for row in targets["targets"]} == {
         "caffe": "amctc",
+        "ge": "amctc",
         "onnx": "amctc",
         "summary-json": "amctc-clip 1.2.0",
     }
