@@ -217,7 +217,9 @@ def _calibration(
         return dataset.batches(size, limit=whole)
 
     count = policy.batch_num if wanted is None else wanted
-    return Calibration(lambda: dataset.batches(size, limit=wanted), count, report.step, more)
+    # Data of unknown length tell only when they end that they were too few; with a number of batches wanted, they do.
+    exact = wanted is not None
+    return Calibration(lambda: dataset.batches(size, limit=wanted, exact=exact), count, report.step, more)
 
 
 def _batches_wanted(dataset: Dataset, policy: ResolvedPolicy, size: int) -> int | None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from amctc import driver
+from amctc.diagnostics import DiagnosticError
 from amctc.frontends import load_model
 from amctc.ir.parser import parse_graph
 from amctc.ir.printer import print_graph
@@ -215,6 +216,17 @@ def test_samples_that_are_too_few_or_a_seed_alone_are_told(tmp_path: Path) -> No
     assert seed.status == 1 and "AM456" in seed.stderr and "`--max-samples`" in seed.stderr
     assert amctc(*given, "--max-samples", "0").status == 2
     assert not list(tmp_path.iterdir())
+
+
+def test_an_iterator_that_ends_too_early_is_told(tmp_path: Path) -> None:
+    with np.load(CALIBRATION) as archive:
+        samples = archive["data"]
+    with pytest.raises(DiagnosticError) as caught:
+        driver.compile(MODEL, WEIGHTS, policy=POLICY, data=iter(samples[:12]), batch_size=8, output=tmp_path / "n")
+    (told,) = caught.value.diagnostics
+    assert told.code == "AM403"
+    assert told.message == "the policy asks for 2 batches of 8 samples, the data holds only 12 samples"
+    driver.compile(MODEL, WEIGHTS, policy=POLICY, data=iter(samples[:16]), batch_size=8, output=tmp_path / "n")
 
 
 def test_config_expands_a_policy_to_a_layer_config_that_compiles_to_the_same_bytes(tmp_path: Path) -> None:
