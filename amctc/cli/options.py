@@ -22,6 +22,12 @@ PreprocessOption = Annotated[
     str | None, typer.Option("--preprocess", help="what to do with the data, e.g. resize-short=256,center-crop=227,bgr")
 ]
 BatchOption = Annotated[int | None, typer.Option("--batch-size", min=1, help="samples a batch [default: the model's]")]
+MaxSamplesOption = Annotated[
+    int | None, typer.Option("--max-samples", min=1, help="use at most this many samples: the first")
+]
+SampleSeedOption = Annotated[
+    int | None, typer.Option("--sample-seed", min=0, help="choose the samples of --max-samples at random, by this seed")
+]
 TargetOption = Annotated[
     str | None,
     typer.Option("--target", "-t", help="targets to write, as text: name,name{option=value,…} [default: the model's]"),

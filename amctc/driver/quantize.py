@@ -70,6 +70,8 @@ def compile(
     instruments: Sequence[Instrument] = (),
     batch_size: int | None = None,
     preprocess: str | None = None,
+    max_samples: int | None = None,
+    sample_seed: int | None = None,
     progress: Progress | None = None,
     **reading: Unpack[Reading],
 ) -> CompileResult:
@@ -78,7 +80,8 @@ def compile(
     `data` is a path (`.npz`, `.npy`, a folder or glob of images) or an iterable of arrays; `output`
     is the prefix of the files' names. `target` is the text of `--target`, or several such texts:
     `caffe,other{level=2}`; without it the model's own format is written. `plugins` are Python files
-    that register passes, targets and more. `instruments` watch the passes run. Raises `DiagnosticError`
+    that register passes, targets and more. At most `max_samples` of the data are used: the first, or with a
+    `sample_seed` a random choice of them. `instruments` watch the passes run. Raises `DiagnosticError`
     for mistakes in any of the inputs; no file has been touched then.
     """
     report = progress or Silent()
@@ -99,7 +102,7 @@ def compile(
         if (folder := check_dump_dir(resolved)) is not None:
             told.add(folder)
         told.raise_errors()
-        dataset = open_dataset(graph, data, preprocess, told)
+        dataset = open_dataset(graph, data, preprocess, told, max_samples=max_samples, sample_seed=sample_seed)
         _take_shapes(graph, dataset)
         _need_anew(dataset, resolved, steps)
         calibration = _calibration(graph, dataset, resolved, batch_size, calibrating)
@@ -110,7 +113,8 @@ def compile(
         steps = build_pipeline(usual_pipeline(context.need_policy()), rules.passes)
     if (unused := without_update(steps, context.need_policy())) is not None:
         collector.add(unused)
-    again = Again(lambda: begin(Collector(), Silent()), tuple(plugins), _reference(data, preprocess, batch_size, graph))
+    reference = _reference(data, preprocess, batch_size or declared_batch(graph), max_samples, sample_seed)
+    again = Again(lambda: begin(Collector(), Silent()), tuple(plugins), reference)
     runs = run_pipeline(steps, graph, context, again, (ReportedPasses(report), *instruments))
     report.end()
     if all(node.quant is None for node in graph.nodes):
@@ -213,7 +217,9 @@ def _calibration(
         return dataset.batches(size, limit=whole)
 
     count = policy.batch_num if wanted is None else wanted
-    return Calibration(lambda: dataset.batches(size, limit=wanted), count, report.step, more)
+    # Data of unknown length tell only when they end that they were too few; with a number of batches wanted, they do.
+    exact = wanted is not None
+    return Calibration(lambda: dataset.batches(size, limit=wanted, exact=exact), count, report.step, more)
 
 
 def _batches_wanted(dataset: Dataset, policy: ResolvedPolicy, size: int) -> int | None:
@@ -226,11 +232,13 @@ def _batches_wanted(dataset: Dataset, policy: ResolvedPolicy, size: int) -> int 
     return None if dataset.count is None else max(dataset.count // size, 1)
 
 
-def _reference(data: Any, preprocess: str | None, batch_size: int | None, graph: Graph) -> DataReference | None:
+def _reference(
+    data: Any, preprocess: str | None, batch_size: int, max_samples: int | None, sample_seed: int | None
+) -> DataReference | None:
     """Where the data lie; None for those that have no name."""
     if not isinstance(data, str | Path):
         return None
-    return DataReference(str(data), preprocess, batch_size or declared_batch(graph))
+    return DataReference(str(data), preprocess, batch_size, max_samples, sample_seed)
 
 
 @dataclass(frozen=True)

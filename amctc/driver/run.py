@@ -92,9 +92,20 @@ def evaluate(
     return accuracy
 
 
-def open_dataset(graph: Graph, data: Any, preprocess: str | None = None, collector: Collector | None = None) -> Dataset:
-    """Data for the inputs of a graph; see docs/data.md for what it may be. Warnings go to `collector`."""
-    dataset = open_for(graph, data, preprocess)
+def open_dataset(
+    graph: Graph,
+    data: Any,
+    preprocess: str | None = None,
+    collector: Collector | None = None,
+    *,
+    max_samples: int | None = None,
+    sample_seed: int | None = None,
+) -> Dataset:
+    """Data for the inputs of a graph; see docs/data.md for what it may be. Warnings go to `collector`.
+
+    At most `max_samples` of them: the first, or with a `sample_seed` a random choice (see `Dataset.sample`).
+    """
+    dataset = open_for(graph, data, preprocess, max_samples, sample_seed)
     if collector is not None and not preprocess:
         collector.extend(untransformed(graph, images=dataset.names is not None))
     return dataset

@@ -30,7 +30,7 @@ def batch_of(reproducer: Reproducer) -> Feeds | None:
     if reproducer.batch is not None or reproducer.data is None:
         return reproducer.batch
     named = reproducer.data
-    dataset = open_for(reproducer.graph, named.data, named.preprocess)
+    dataset = open_for(reproducer.graph, named.data, named.preprocess, named.max_samples, named.sample_seed)
     return next(iter(dataset.batches(named.batch_size, limit=1)))
 
 

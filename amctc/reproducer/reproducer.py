@@ -8,7 +8,7 @@ import math
 import shlex
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,14 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class DataReference:
-    """Calibration data by their place, where they are too large for a copy: a path, and how samples are prepared."""
+    """Calibration data by their place, where they are too large for a copy: a path, and how samples are prepared
+    and chosen."""
 
     data: str
     preprocess: str | None = None
     batch_size: int = 1
+    max_samples: int | None = None
+    sample_seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -150,9 +153,7 @@ def _index(reproducer: Reproducer) -> dict[str, object]:
         "failure": {"pass": failure.step, "exception": failure.exception, "what": failure.what},
         "policy": reproducer.policy is not None,
         "batch": None if reproducer.batch is None else list(reproducer.batch),
-        "data": None
-        if data is None
-        else {"data": data.data, "preprocess": data.preprocess, "batch_size": data.batch_size},
+        "data": None if data is None else asdict(data),
         "plugins": list(reproducer.plugins),
         "check_equivalence": reproducer.tolerance,
     }
@@ -293,7 +294,10 @@ class _Index:
         if not isinstance(found, dict):
             raise self.wrong("data")
         data, preprocess, size = (found.get(name) for name in ("data", "preprocess", "batch_size"))
+        most, seed = found.get("max_samples"), found.get("sample_seed")
         plain = isinstance(data, str) and (preprocess is None or isinstance(preprocess, str))
         if not plain or type(size) is not int or not 0 < size < 2**31:
             raise self.wrong("data")
-        return DataReference(str(data), None if preprocess is None else str(preprocess), size)
+        if not (most is None or type(most) is int) or not (seed is None or type(seed) is int):
+            raise self.wrong("data")
+        return DataReference(str(data), None if preprocess is None else str(preprocess), size, most, seed)

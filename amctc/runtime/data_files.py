@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from amctc.diagnostics import DiagnosticError, did_you_mean, error
-from amctc.runtime.arrays import npz_names, open_npy, read_npz
+from amctc.runtime.arrays import npz_names
+from amctc.runtime.image_source import ImageSource
 from amctc.runtime.images import IMAGE_SUFFIXES, require_pillow
 from amctc.runtime.preprocess import Preprocess
 from amctc.runtime.samples import SampleShape, common_count, missing_input
-from amctc.runtime.sources import ArraySource, BinSource, ImageSource, JoinedSource, Source
+from amctc.runtime.sources import ArraySource, BinSource, JoinedSource, Rows, Source
+from amctc.runtime.stored_arrays import stored_npy, stored_npz
 
 KINDS = "`.npz`, `.npy`, `.bin` files, images (JPEG, PNG, BMP, PPM), or a folder or glob of either of the last two"
 
@@ -37,14 +39,14 @@ def _open_arrays(path: Path, shapes: Shapes, preprocess: Preprocess | None) -> A
     if preprocess is not None:
         preprocess.check_arrays()
     if path.suffix.lower() == ".npy":
-        arrays = {_only_input(shapes, path, "an .npy file"): open_npy(path)}
+        arrays: Mapping[str, Rows] = {_only_input(shapes, path, "an .npy file"): stored_npy(path)}
     else:
         present = npz_names(path)
         for name in shapes:
             if name not in present:
                 help = did_you_mean(name, present) or "name each array after the model's input that it feeds"
                 raise missing_input(name, present, str(path), help)
-        arrays = read_npz(path, shapes)
+        arrays = stored_npz(path, shapes)
     return ArraySource.open(arrays, shapes, preprocess, path)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError, error
 from amctc.runtime.data_files import open_path
+from amctc.runtime.image_source import ImageSource
 from amctc.runtime.iterables import IterableSource
 from amctc.runtime.preprocess import Preprocess
 from amctc.runtime.samples import Batch, SampleShape, check_type, missing_input, sample_rows
-from amctc.runtime.sources import ArraySource, ImageSource, Source
+from amctc.runtime.sampling import check_sampling, chosen_numbers
+from amctc.runtime.sources import ArraySource, Source
 
 Data = str | PathLike[str] | NDArray[Any] | Mapping[str, Any] | Iterable[Any]
 
@@ -25,12 +27,16 @@ Data = str | PathLike[str] | NDArray[Any] | Mapping[str, Any] | Iterable[Any]
 class Dataset:
     """Samples for the inputs of a model, or a slice of them; nothing is decoded before it is asked for.
 
-    `start` and `stop` bound the slice in samples of `source`; `stop` None is its end.
+    `start` and `stop` bound the slice in samples of `source`; `stop` None is its end. If `sample` has chosen some,
+    `chosen` are the numbers of the source's samples among `total`; `limited` says that it has bounded them.
     """
 
     source: Source
     start: int = 0
     stop: int | None = None
+    chosen: tuple[int, ...] | None = None
+    total: int | None = None
+    limited: bool = False
 
     @staticmethod
     def open(
@@ -126,9 +132,27 @@ class Dataset:
         if start < 0 or (stop is not None and stop < 0):
             raise ValueError(f"a selection starts and stops at 0 or more, not at {start} and {stop}")
         bounds = [bound for bound in (self.stop, None if stop is None else self.start + stop) if bound is not None]
-        return Dataset(self.source, self.start + start, min(bounds, default=None))
+        return replace(self, start=self.start + start, stop=min(bounds, default=None))
 
-    def batches(self, batch_size: int, limit: int | None = None, *, exact: bool = False) -> Iterator[Batch]:
+    def sample(self, count: int, seed: int | None = None) -> Dataset:
+        """At most `count` samples of this view: the first, or with a `seed` a random choice, in the order of the data.
+
+        A choice depends on the seed, `count` and the number of samples alone, and one of more samples by the same
+        seed has all of it (see `chosen_numbers`). Raises `DiagnosticError`: AM456 where `count` is below 1 or the
+        seed below 0, AM446 for a random choice of data whose number of samples is not known.
+        """
+        check_sampling(count, seed)
+        if seed is None:
+            return replace(self.select(0, count), limited=True)
+        if self.count is None:
+            message = "a random choice of samples needs their number, which is not known before the data have been read"
+            raise error("AM446", message, help="leave the seed out, or give a list, an array or a file")
+        numbers = tuple(self.start + number for number in chosen_numbers(self.count, count, seed))
+        whole = numbers if self.chosen is None else tuple(self.chosen[number] for number in numbers)
+        total = self.source.count if self.chosen is None else self.total
+        return Dataset(self.source.pick(numbers), chosen=whole, total=total, limited=True)
+
+    def batches(self, batch_size: int, limit: int | None = None, *, exact: bool = False) -> Generator[Batch]:
         """Batches that map each input to numbers [samples, …], see `Batch`; the arrays belong to the caller.
 
         At most `limit` batches are given. The last may be shorter, unless `exact`: then a shorter one
@@ -150,7 +174,7 @@ class Dataset:
             stop = last if stop is None else min(stop, last)
         return self._read(batch_size, stop, limit if exact else None, exact)
 
-    def _read(self, size: int, stop: int | None, wanted: int | None, exact: bool) -> Iterator[Batch]:
+    def _read(self, size: int, stop: int | None, wanted: int | None, exact: bool) -> Generator[Batch]:
         full, samples = 0, 0
         for batch in self.source.batches(self.start, stop, size):
             length = self.source.samples_in(batch)
@@ -160,25 +184,30 @@ class Dataset:
             full += 1
             yield batch
         if wanted is not None and full < wanted:
-            raise _too_few(samples, size, wanted)
+            raise _too_few(samples, size, wanted, self.limited)
 
 
 def require_batches(dataset: Dataset, batch_size: int, batch_num: int) -> None:
     """Refuse (`DiagnosticError`, AM403) data with fewer than `batch_num` whole batches.
 
-    Data of unknown length pass; reading them with `batches(…, limit=batch_num, exact=True)` tells.
+    Data of unknown length pass, unless they are bounded to fewer; reading them with
+    `batches(…, limit=batch_num, exact=True)` tells.
     """
-    if dataset.count is not None and dataset.count < batch_size * batch_num:
-        raise _too_few(dataset.count, batch_size, batch_num)
+    bound = dataset.stop - dataset.start if dataset.stop is not None else None
+    known = dataset.count if dataset.count is not None else bound
+    if known is not None and known < batch_size * batch_num:
+        raise _too_few(known, batch_size, batch_num, dataset.limited)
 
 
-def _too_few(samples: int, size: int, batches: int) -> DiagnosticError:
+def _too_few(samples: int, size: int, batches: int, limited: bool) -> DiagnosticError:
     batch_words = f"{batches} batch{'es' if batches != 1 else ''} of {size} sample{'s' if size != 1 else ''}"
     sample_words = f"{samples} sample{'s' if samples != 1 else ''}"
+    held = f"`--max-samples` leaves {sample_words}" if limited else f"the data holds only {sample_words}"
+    give = "keep" if limited else "give"
     return error(
         "AM403",
-        f"the policy asks for {batch_words}, the data holds only {sample_words}",
-        help=f"give at least {size * batches} samples, or lower `batch_num` or the batch size",
+        f"the policy asks for {batch_words}, {held}",
+        help=f"{give} at least {size * batches} samples, or lower `batch_num` or the batch size",
     )
 
 

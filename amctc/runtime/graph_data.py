@@ -9,14 +9,26 @@ from amctc.ir import Graph
 from amctc.runtime.datasets import Dataset
 from amctc.runtime.executor import read_inputs
 from amctc.runtime.preprocess import Preprocess
+from amctc.runtime.sampling import check_sampling
 
 
-def open_for(graph: Graph, data: Any, preprocess: str | None = None) -> Dataset:
-    """The data set of `data` for what the graph reads, of its shapes and element types; raises as `Dataset.open`."""
+def open_for(
+    graph: Graph,
+    data: Any,
+    preprocess: str | None = None,
+    max_samples: int | None = None,
+    sample_seed: int | None = None,
+) -> Dataset:
+    """The data set of `data` for what the graph reads, of its shapes and element types.
+
+    At most `max_samples` of them, chosen by `sample_seed`, see `Dataset.sample`. Raises as `Dataset.open` and `sample`.
+    """
+    check_sampling(max_samples, sample_seed)
     read = read_inputs(graph)
     inputs = {
         name: value.shape or op_def(value.producer).free_shape(value.producer) or () for name, value in read.items()
     }
     dtypes = {name: value.dtype for name, value in read.items()}
     steps = Preprocess.parse(preprocess) if preprocess else None
-    return Dataset.open(data, inputs=inputs, preprocess=steps, dtypes=dtypes)
+    dataset = Dataset.open(data, inputs=inputs, preprocess=steps, dtypes=dtypes)
+    return dataset if max_samples is None else dataset.sample(max_samples, sample_seed)

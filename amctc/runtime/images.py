@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm"})
 MAX_PIXELS = 1 << 26
 
+_MEND = "mend the file, or take it away; a glob such as `'folder/*.png'` can leave it out"
+
 _FORMATS = ("JPEG", "PNG", "BMP", "PPM")
 _EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 
@@ -111,7 +113,7 @@ def _check_pixels(path: Path, width: int, height: int) -> None:
 
 
 def _unreadable(path: Path, reason: str) -> DiagnosticError:
-    return error("AM444", f"image `{path}` cannot be used: {reason}", file=str(path))
+    return error("AM444", f"image `{path}` cannot be used: {reason}", file=str(path), help=_MEND)
 
 
 def _reason(problem: Exception) -> str:

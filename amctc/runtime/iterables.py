@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,39 +29,64 @@ class IterableSource:
     """
 
     def __init__(
-        self, items: Iterable[Any], shapes: Mapping[str, SampleShape], preprocess: Preprocess | None = None
+        self,
+        items: Iterable[Any],
+        shapes: Mapping[str, SampleShape],
+        preprocess: Preprocess | None = None,
+        picked: Sequence[int] | None = None,
     ) -> None:
         self.items = items
         self.shapes = shapes
         self.preprocess = preprocess
+        self.picked = picked
+        """The numbers of the samples that count, which ascend; None for all."""
         self.spent = False
         self.own_first_axes = any(shape.rows > 1 for shape in shapes.values())
         # Looking at the shapes of a list is cheap; anything else might compute its items.
-        self.count = self._count(items) if isinstance(items, list | tuple) else None
+        self.count: int | None = self._count(items) if isinstance(items, list | tuple) and picked is None else None
+        if picked is not None:
+            self.count = len(picked)
+
+    def pick(self, numbers: Sequence[int]) -> IterableSource:
+        before = self.picked
+        picked = tuple(numbers) if before is None else tuple(before[number] for number in numbers)
+        return IterableSource(self.items, self.shapes, self.preprocess, picked)
 
     def batches(self, start: int, stop: int | None, size: int) -> Iterator[Batch]:
         held: list[Batch] = []
-        reached = start
-        for number, sample in enumerate(self._samples(start, stop), start=start):
+        numbers: list[int] = []
+        for number, sample in self._chosen(start, stop):
             if held:
                 for name, array in sample.items():
                     drop = int(self.own_first_axes)
                     self._check_alike(number, name, held[0][name].shape[drop:], array.shape[drop:])
             held.append(sample)
+            numbers.append(number)
             if len(held) == size:
-                yield self._joined(held, reached)
-                reached, held = number + 1, []
+                yield self._joined(held, numbers)
+                held, numbers = [], []
         if held:
-            yield self._joined(held, reached)
+            yield self._joined(held, numbers)
 
     def samples_in(self, batch: Batch) -> int:
         name, array = next(iter(batch.items()))
         return max(1, len(array) // self.shapes[name].rows)
 
-    def _joined(self, held: list[Batch], first: int) -> Batch:
+    def _joined(self, held: list[Batch], numbers: Sequence[int]) -> Batch:
         join = np.concatenate if self.own_first_axes else np.stack
         batch = {name: join([sample[name] for sample in held]) for name in self.shapes}
-        return prepare(batch, self.preprocess, first)
+        return prepare(batch, self.preprocess, numbers)
+
+    def _chosen(self, start: int, stop: int | None) -> Iterator[tuple[int, Batch]]:
+        """The samples from `start` up to `stop` (excluded) of those that count, with their numbers among all."""
+        if self.picked is None:
+            yield from enumerate(self._samples(start, stop), start=start)
+            return
+        wanted = self.picked[start:stop]
+        if wanted:
+            chosen = frozenset(wanted)
+            samples = enumerate(self._samples(wanted[0], wanted[-1] + 1), start=wanted[0])
+            yield from ((number, sample) for number, sample in samples if number in chosen)
 
     def _samples(self, start: int, stop: int | None) -> Iterator[Batch]:
         number = 0

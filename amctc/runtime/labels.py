@@ -45,6 +45,8 @@ class Labels:
         else:
             held = npz_path or (dataset.path if dataset is not None else None)
             values = _whole_numbers(_from_npz(spec, Path(held) if held is not None else None), spec)
+        if dataset is not None and dataset.chosen is not None and len(values) == dataset.total:
+            values = values[np.array(dataset.chosen, np.intp)]  # labels of the whole, as below
         if dataset is not None and count != dataset.source.count == len(values):
             values = values[dataset.start : dataset.stop]  # labels of the whole, of which the data set is a part
         if count is not None and len(values) != count:

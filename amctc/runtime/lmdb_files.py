@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from amctc.diagnostics import error
 
@@ -22,6 +22,19 @@ def require_lmdb() -> ModuleType:
         message = "reading an LMDB needs the package `lmdb`, which is not installed"
         raise error("AM664", message, help="pip install 'amctc[lmdb]'") from None
     return lmdb
+
+
+class LmdbRecord(NamedTuple):
+    """One record of a database."""
+
+    key: bytes
+    value: bytes
+
+    @property
+    def name(self) -> str:
+        """The key as text for messages, cut where it is long."""
+        text = self.key[:64].decode("ascii", "backslashreplace")
+        return text if text.isprintable() else self.key[:64].hex()
 
 
 class LmdbRecords:
@@ -41,17 +54,19 @@ class LmdbRecords:
         with self._opened() as database:
             return int(database.stat()["entries"])
 
-    def first(self) -> bytes:
+    def first(self) -> LmdbRecord:
         """The first record, without taking it. Raises as `take` does."""
         with self._opened() as database, database.begin() as transaction:
             cursor = transaction.cursor()
             self._need(cursor.first())
-            return bytes(cursor.value())
+            return LmdbRecord(bytes(cursor.key()), bytes(cursor.value()))
 
-    def take(self, count: int) -> list[bytes]:
-        """The next `count` records. Raises `DiagnosticError`: AM663 for a database that cannot be read or is empty,
-        AM664 without the package."""
-        taken: list[bytes] = []
+    def take(self, count: int) -> list[LmdbRecord]:
+        """The next `count` records, which are all that is held.
+
+        Raises `DiagnosticError`: AM663 for a database that cannot be read or is empty, AM664 without the package.
+        """
+        taken: list[LmdbRecord] = []
         with self._opened() as database, database.begin() as transaction:
             cursor = transaction.cursor()
             there = self._last is not None and cursor.set_range(self._last)
@@ -61,8 +76,8 @@ class LmdbRecords:
             while len(taken) < count:
                 if not there:
                     self._need(cursor.first())
-                taken.append(bytes(cursor.value()))
                 last = bytes(cursor.key())
+                taken.append(LmdbRecord(last, bytes(cursor.value())))
                 there = cursor.next()
         self._last = last
         return taken

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,18 +48,22 @@ class SampleShape:
             return SampleShape(name, None, rows, dtype)
         return SampleShape(name, tuple(0 if free else side for side in declared[1:]), rows, dtype)
 
-    def numbers(self, array: NDArray[Any], images: bool = False) -> NDArray[Any]:
-        """A copy that a batch may hold: of the input's own type where float32 would lose numbers, else of float32.
+    def numbers(
+        self, array: NDArray[Any], images: bool = False, *, owned: bool = False, file: str | None = None
+    ) -> NDArray[Any]:
+        """A copy that a batch may hold, or the array itself if it is `owned` and fits.
 
-        Steps for `images` work on float32. What that cannot hold becomes infinite, and `check_finite` tells it. Raises
-        `DiagnosticError` (AM442) for numbers that the input's type does not hold.
+        Of the input's own type where float32 would lose numbers, else of float32. Steps for `images` work on float32.
+        What that cannot hold becomes infinite, and `check_finite` tells it. Raises `DiagnosticError` (AM442), with the
+        `file`, for numbers that the input's type does not hold.
         """
         if images or self.dtype not in _WIDER:
-            return to_floats(array)
+            return to_floats(array, owned)
         try:
-            return np.array(converted(array, self.dtype), order="C")
+            found = converted(array, self.dtype)
+            return np.asarray(found, order="C") if owned else np.array(found, order="C")
         except Unfit as mistake:
-            raise error("AM442", f"the data for the input `{self.input}` {mistake}") from None
+            raise error("AM442", f"the data for the input `{self.input}` {mistake}", file=file) from None
 
     @property
     def is_fixed(self) -> bool:
@@ -102,10 +106,13 @@ def shape_text(sides: tuple[int, ...]) -> str:
     return f"({', '.join(words)}{',' if len(words) == 1 else ''})"
 
 
-def to_floats(array: NDArray[Any]) -> Floats:
-    """A float32 copy; what float32 cannot hold becomes infinite, and `check_finite` tells it."""
+def to_floats(array: NDArray[Any], owned: bool = False) -> Floats:
+    """A float32 copy, or the array itself if it is `owned` and float32.
+
+    What float32 cannot hold becomes infinite, and `check_finite` tells it.
+    """
     with np.errstate(over="ignore"):
-        return np.array(array, np.float32, order="C")
+        return np.asarray(array, np.float32, order="C") if owned else np.array(array, np.float32, order="C")
 
 
 def check_type(array: NDArray[Any], what: str, file: str | None = None) -> None:
@@ -115,38 +122,67 @@ def check_type(array: NDArray[Any], what: str, file: str | None = None) -> None:
         raise problem
 
 
-def check_finite(batch: NDArray[Any], input: str, first: int, file: str | None = None) -> None:
-    """Raise `DiagnosticError` (AM404) that names the sample if a batch [samples, …] holds NaN or Inf.
+@dataclass(frozen=True)
+class Place:
+    """Where a sample lies: words that go after its number in a message, and its file."""
 
-    `first` is the number of the batch's first sample in the whole data set, counted from 0.
+    words: str = ""
+    file: str | None = None
+
+
+def check_finite(
+    batch: NDArray[Any], input: str, numbers: Sequence[int], place: Callable[[int], Place] = lambda number: Place()
+) -> None:
+    """Raise `DiagnosticError` (AM404) that names the sample if a batch [rows, …] holds NaN or Inf.
+
+    `numbers` are those of the batch's samples in the whole data set, counted from 0; `place` tells where one lies.
     """
     if np.isfinite(batch).all():
         return
     bad = np.argwhere(~np.isfinite(batch))[0]
     value = float(batch[tuple(bad)])
+    sample = numbers[int(bad[0]) * len(numbers) // len(batch)]
+    found = place(sample)
     raise error(
         "AM404",
-        f"sample {first + int(bad[0])} of input `{input}` holds {value} as float32",
-        file=file,
+        f"sample {sample} of input `{input}`{found.words} holds {value} as float32",
+        file=found.file,
         help="samples are counted from 0; mend or remove it",
     )
 
 
-def is_image(array: NDArray[Any], inputs: int) -> bool:
-    """Whether an array [samples, …] is what preprocessing works on, in a model of so many inputs."""
-    return inputs == 1 or array.ndim == 4
+def runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Ascending numbers as the first and the end (excluded) of each run without a gap."""
+    if isinstance(numbers, range):
+        yield numbers.start, numbers.stop
+        return
+    first = 0
+    for index in range(1, len(numbers) + 1):
+        if index == len(numbers) or numbers[index] != numbers[index - 1] + 1:
+            yield numbers[first], numbers[index - 1] + 1
+            first = index
 
 
-def prepare(batch: Batch, preprocess: Preprocess | None, first: int, file: str | None = None) -> Batch:
-    """Preprocess a batch of arrays in place and check that it is finite.
+def is_image(ndim: int, inputs: int) -> bool:
+    """Whether an array [samples, …] of so many axes is what preprocessing works on, in a model of so many inputs."""
+    return inputs == 1 or ndim == 4
+
+
+def prepare(
+    batch: Batch,
+    preprocess: Preprocess | None,
+    numbers: Sequence[int],
+    place: Callable[[int], Place] = lambda number: Place(),
+) -> Batch:
+    """Preprocess a batch of arrays in place and check that it is finite, as `check_finite` does.
 
     With one input it is preprocessed whatever it is; with several, those of rank 4 are the images.
     """
     prepared: Batch = {}
     for name, floats in batch.items():
-        images = is_image(floats, len(batch))
+        images = is_image(floats.ndim, len(batch))
         prepared[name] = preprocess.batch_array(floats) if preprocess is not None and images else floats
-        check_finite(prepared[name], name, first, file)
+        check_finite(prepared[name], name, numbers, place)
     return prepared
 
 
@@ -188,10 +224,10 @@ def missing_input(name: str, present: tuple[str, ...], file: str | None, help: s
     return error("AM400", f"the data lack the input `{name}`; they hold {held}{more}", file=file, help=help)
 
 
-def check_array_shape(array: NDArray[Any], shape: SampleShape, file: str | None) -> None:
+def check_array_shape(found: tuple[int, ...], shape: SampleShape, file: str | None) -> None:
     """Refuse (AM402) an array whose first axis is not samples, or whose samples do not fit the input."""
-    if array.ndim == 0:
+    if not found:
         message = f"the array of input `{shape.input}` is a single number; its first axis must be the samples"
         raise error("AM402", message, file=file)
-    help = f"the whole array is {shape_text(array.shape)}; its first axis is the samples"
-    shape.check(array.shape[1:], "the array holds", file, help)
+    help = f"the whole array is {shape_text(found)}; its first axis is the samples"
+    shape.check(found[1:], "the array holds", file, help)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,20 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.diagnostics import error
-from amctc.runtime.images import read_image
 from amctc.runtime.preprocess import Preprocess
 from amctc.runtime.samples import (
     Batch,
-    Floats,
+    Place,
     SampleShape,
     check_array_shape,
-    check_finite,
     common_count,
     is_image,
     prepare,
+    runs,
     sample_bytes,
-    shape_text,
 )
+from amctc.runtime.stored_arrays import StoredArray
+
+Rows = NDArray[Any] | StoredArray
+"""An array in memory or mapped from disk, or one that is read by rows."""
 
 
 class Source(Protocol):
@@ -46,21 +51,29 @@ class Source(Protocol):
         """How many samples a batch that this source gave holds."""
         ...
 
+    def pick(self, numbers: Sequence[int]) -> Source:
+        """A source of the samples of these numbers alone, which ascend. The number of samples must be known."""
+        ...
+
 
 @dataclass(frozen=True)
 class ArraySource:
-    """Arrays in memory or mapped from disk, one an input; so many `rows` of the first axis are a sample, or one."""
+    """Arrays, one an input; so many `rows` of the first axis are a sample, or one.
 
-    arrays: Mapping[str, NDArray[Any]]
-    count: int
+    `picked` are the numbers of the samples that count, which ascend; None for all.
+    """
+
+    arrays: Mapping[str, Rows]
+    total: int
     preprocess: Preprocess | None = None
     path: Path | None = None
     rows: Mapping[str, int] = field(default_factory=dict)
     shapes: Mapping[str, SampleShape] = field(default_factory=dict)
+    picked: Sequence[int] | None = None
 
     @staticmethod
     def open(
-        arrays: Mapping[str, NDArray[Any]],
+        arrays: Mapping[str, Rows],
         shapes: Mapping[str, SampleShape],
         preprocess: Preprocess | None,
         path: Path | None = None,
@@ -68,92 +81,58 @@ class ArraySource:
         """Raises `DiagnosticError`: AM402 a shape, AM443 where the inputs differ in their samples, AM440 for none."""
         file = str(path) if path is not None else None
         for name, shape in shapes.items():
-            check_array_shape(arrays[name], shape, file)
+            check_array_shape(arrays[name].shape, shape, file)
         lengths = {name: len(array) for name, array in arrays.items()}
         count = common_count(lengths, shapes, file)
         rows = {name: length // count for name, length in lengths.items()}
         return ArraySource(arrays, count, preprocess, path, rows, shapes)
 
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The numbers of the samples that count."""
+        return range(self.total) if self.picked is None else self.picked
+
+    @property
+    def count(self) -> int:
+        return len(self.numbers)
+
+    def pick(self, numbers: Sequence[int]) -> ArraySource:
+        return replace(self, picked=_picked(self.picked, numbers))
+
     def batches(self, start: int, stop: int | None, size: int) -> Iterator[Batch]:
-        end = self.count if stop is None else min(stop, self.count)
-        file = str(self.path) if self.path is not None else None
-        for first in range(start, end, size):
-            last = min(first + size, end)
-            batch: Batch = {}
-            for name, array in self.arrays.items():
-                rows = self.rows.get(name, 1)
-                shape = self.shapes.get(name, SampleShape(name, None))
-                images = self.preprocess is not None and is_image(array, len(self.arrays))
-                batch[name] = shape.numbers(array[first * rows : last * rows], images)
-            yield prepare(batch, self.preprocess, first, file)
+        place = Place("", str(self.path)) if self.path is not None else Place()
+        with ExitStack() as files:
+            readers = {name: _reader(array, files) for name, array in self.arrays.items()}
+            for numbers in _parts(self.numbers, start, stop, size):
+                batch = {name: self._read(name, readers[name], numbers, place) for name in self.arrays}
+                yield prepare(batch, self.preprocess, numbers, lambda number: place)
 
     def samples_in(self, batch: Batch) -> int:
         name, array = next(iter(batch.items()))
         return len(array) // self.rows.get(name, 1)
 
-
-@dataclass(frozen=True)
-class ImageSource:
-    """Image files, one sample each."""
-
-    paths: tuple[Path, ...]
-    shape: SampleShape
-    preprocess: Preprocess
-
-    @property
-    def count(self) -> int:
-        return len(self.paths)
-
-    def batches(self, start: int, stop: int | None, size: int) -> Iterator[Batch]:
-        end = self.count if stop is None else min(stop, self.count)
-        expected = self.shape
-        for first in range(start, end, size):
-            paths = self.paths[first : min(first + size, end)]
-            batch: Floats = np.empty(0, np.float32)
-            for row, path in enumerate(paths):
-                image = read_image(path, self.preprocess)
-                self._check(expected, path, image.shape)
-                if row == 0:
-                    batch = np.empty((len(paths), *image.shape), np.float32)
-                    expected = SampleShape(self.shape.input, image.shape)
-                batch[row] = image
-            check_finite(batch, self.shape.input, first)
-            yield {self.shape.input: batch}
-
-    def samples_in(self, batch: Batch) -> int:
-        return len(batch[self.shape.input])
-
-    def _check(self, expected: SampleShape, path: Path, shape: tuple[int, ...]) -> None:
-        if expected.fits(shape):
-            return
-        if self.shape.fits(shape):  # so it is unlike the images before it
-            message = f"image `{path}` gives {shape_text(shape)}, the images before it {expected}"
-            help = "add `resize` or `center-crop` to the preprocessing, so that all have one size"
-            raise error("AM402", message, file=str(path), help=help)
-        self.shape.check(shape, f"image `{path}` gives", str(path), self._advice(shape))
-
-    def _advice(self, found: tuple[int, ...]) -> str | None:
-        """What to add to the preprocessing so that an image fits; None where that is not plain."""
-        wanted = self.shape.sides or ()
-        if len(wanted) != 3 or len(found) != 3:
-            return None
-        if self.preprocess.layout == "chw" and wanted[2] in (1, 3) and wanted[0] > 4:
-            return "this input has its channels last: add `layout=hwc` to the preprocessing"
-        channels, height, width = wanted if self.preprocess.layout == "chw" else (wanted[2], *wanted[:2])
-        if channels == 1 and not self.preprocess.is_gray:
-            return "add `gray` to the preprocessing"
-        if height <= 0 or width <= 0:
-            return None
-        return f"add `resize={width}x{height}`, or `resize-short` and `center-crop`, to the preprocessing"
+    def _read(
+        self, name: str, read: Callable[[int, int], NDArray[Any]], numbers: Sequence[int], place: Place
+    ) -> NDArray[Any]:
+        rows = self.rows.get(name, 1)
+        parts = [read(first * rows, last * rows) for first, last in runs(numbers)]
+        shape = self.shapes.get(name, SampleShape(name, None))
+        images = self.preprocess is not None and is_image(self.arrays[name].ndim, len(self.arrays))
+        owned = len(parts) > 1 or isinstance(self.arrays[name], StoredArray)
+        return shape.numbers(_joined(parts), images, owned=owned, file=place.file)
 
 
 @dataclass(frozen=True)
 class BinSource:
-    """Raw little-endian files without a header, each with one sample or more of a fixed shape and element type."""
+    """Raw little-endian files without a header, each with one sample or more of a fixed shape and element type.
+
+    `picked` are the numbers of the samples that count, which ascend; None for all.
+    """
 
     files: tuple[tuple[Path, int], ...]
     shape: SampleShape
     preprocess: Preprocess | None = None
+    picked: Sequence[int] | None = None
 
     @staticmethod
     def open(paths: tuple[Path, ...], shape: SampleShape, preprocess: Preprocess | None) -> BinSource:
@@ -179,27 +158,46 @@ class BinSource:
         return BinSource(tuple(files), shape, preprocess)
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         return sum(count for _, count in self.files)
 
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The numbers of the samples that count."""
+        return range(self.total) if self.picked is None else self.picked
+
+    @property
+    def count(self) -> int:
+        return len(self.numbers)
+
+    def pick(self, numbers: Sequence[int]) -> BinSource:
+        return replace(self, picked=_picked(self.picked, numbers))
+
     def batches(self, start: int, stop: int | None, size: int) -> Iterator[Batch]:
-        end = self.count if stop is None else min(stop, self.count)
-        for first in range(start, end, size):
-            batch = {self.shape.input: self._read(first, min(first + size, end))}
-            yield prepare(batch, self.preprocess, first)
+        ends = list(accumulate(count for _, count in self.files))
+        for numbers in _parts(self.numbers, start, stop, size):
+            parts = [part for first, last in runs(numbers) for part in self._read(first, last, ends)]
+            batch = {self.shape.input: _joined(parts).reshape(len(numbers), *(self.shape.sides or ()))}
+            yield prepare(batch, self.preprocess, numbers, self.place)
 
     def samples_in(self, batch: Batch) -> int:
         return len(batch[self.shape.input])
 
-    def _read(self, start: int, stop: int) -> NDArray[Any]:
-        parts: list[NDArray[Any]] = []
-        begin = 0
-        for path, count in self.files:
-            low, high = max(start, begin), min(stop, begin + count)
-            if low < high:
-                parts.append(self._read_file(path, low - begin, high - low))
-            begin += count
-        return np.concatenate(parts).reshape(stop - start, *(self.shape.sides or ()))
+    def place(self, number: int) -> Place:
+        """Where the sample of a number lies among all samples of the files."""
+        ends = list(accumulate(count for _, count in self.files))
+        index = bisect_right(ends, number)
+        path, count = self.files[index]
+        return Place(f" (from byte {(number - ends[index] + count) * sample_bytes(self.shape)} of `{path}`)", str(path))
+
+    def _read(self, start: int, stop: int, ends: list[int]) -> Iterator[NDArray[Any]]:
+        """The samples from `start` up to `stop` (excluded), file by file; `ends` are where the files' samples end."""
+        index = bisect_right(ends, start)
+        while start < stop:
+            path, count = self.files[index]
+            last = min(stop, ends[index])
+            yield self._read_file(path, start - (ends[index] - count), last - start)
+            start, index = last, index + 1
 
     def _read_file(self, path: Path, skip: int, count: int) -> NDArray[Any]:
         one, kind = sample_bytes(self.shape), np.dtype(self.shape.stored).newbyteorder("<")
@@ -208,8 +206,9 @@ class BinSource:
         except OSError as problem:
             raise error("AM441", f"`{path}` cannot be read: {problem.strerror}", file=str(path)) from None
         if data.nbytes != count * one:
-            raise error("AM441", f"`{path}` became shorter while it was read", file=str(path))
-        return self.shape.numbers(data, images=self.preprocess is not None)
+            help = f"a sample was to begin at byte {skip * one + data.nbytes // one * one}"
+            raise error("AM441", f"`{path}` became shorter while it was read", file=str(path), help=help)
+        return self.shape.numbers(data, images=self.preprocess is not None, owned=True, file=str(path))
 
 
 @dataclass(frozen=True)
@@ -231,3 +230,32 @@ class JoinedSource:
 
     def samples_in(self, batch: Batch) -> int:
         return len(next(iter(batch.values()))) // self.rows[0]
+
+    def pick(self, numbers: Sequence[int]) -> JoinedSource:
+        parts = tuple(
+            part.pick([number * rows + row for number in numbers for row in range(rows)])
+            for part, rows in zip(self.parts, self.rows, strict=True)
+        )
+        return JoinedSource(parts, self.rows, len(numbers))
+
+
+def _reader(array: Rows, files: ExitStack) -> Callable[[int, int], NDArray[Any]]:
+    """What gives rows from one number up to another; `files` closes what it reads from."""
+    if isinstance(array, StoredArray):
+        return files.enter_context(array.opened()).rows
+    return lambda start, stop: array[start:stop]
+
+
+def _picked(before: Sequence[int] | None, numbers: Sequence[int]) -> Sequence[int]:
+    return tuple(numbers) if before is None else tuple(before[number] for number in numbers)
+
+
+def _parts(numbers: Sequence[int], start: int, stop: int | None, size: int) -> Iterator[Sequence[int]]:
+    """Numbers `start` up to `stop` (excluded), `size` at a time."""
+    chosen = numbers[start:stop]
+    for first in range(0, len(chosen), size):
+        yield chosen[first : first + size]
+
+
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -103,13 +103,13 @@ def test_floats_and_encoded_images_are_read_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("records", "transform", "words"),
     [
-        ([b"\xff\xff\xff"], "", "no Datum"),
+        ([b"\xff\xff\xff"], "", "record `00000000` of .* is no Datum"),
         ([caffe_pb2.Datum(channels=3, height=9, width=9, data=b"abc").SerializeToString()], "", "3 numbers"),
         ([caffe_pb2.Datum(channels=-1, height=1, width=1, data=b"a").SerializeToString()], "", r"\(-1, 1, 1\)"),
         ([caffe_pb2.Datum(encoded=True, data=b"no image").SerializeToString()], "", "cannot be decoded"),
         (datums(IMAGES), "crop_size: 7", "`crop_size` is 7"),
         (datums(IMAGES), "mean_value: 1 mean_value: 2", "2 `mean_value`"),
-        (datums([IMAGES[0], IMAGES[1, :, :5]]), "", "the first one"),
+        (datums([IMAGES[0], IMAGES[1, :, :5]]), "", "record `00000001` of .* has the shape .* the first one"),
     ],
 )
 def test_samples_that_do_not_fit_are_refused(tmp_path: Path, records: list[bytes], transform: str, words: str) -> None:
@@ -155,14 +155,14 @@ def test_without_the_package_the_extra_is_named(tmp_path: Path, monkeypatch: pyt
 
 def test_the_records_of_an_lmdb_come_in_the_order_of_their_keys(tmp_path: Path) -> None:
     records = LmdbRecords(write_lmdb(tmp_path / "db", [b"a", b"b", b"c"]))
-    assert (len(records), records.first()) == (3, b"a")
-    assert [records.take(2), records.take(2), records.take(0), records.take(4)] == [
+    assert (len(records), records.first().value) == (3, b"a")
+    assert [[record.value for record in records.take(count)] for count in (2, 2, 0, 4)] == [
         [b"a", b"b"],
         [b"c", b"a"],
         [],
         [b"b", b"c", b"a", b"b"],
     ]
-    assert LmdbRecords(tmp_path / "db" / "data.mdb").take(1) == [b"a"]
+    assert [record.value for record in LmdbRecords(tmp_path / "db" / "data.mdb").take(1)] == [b"a"]
 
 
 def test_a_list_of_images_is_read_in_order(tmp_path: Path) -> None:

@@ -180,7 +180,9 @@ def test_a_value_that_is_not_finite_names_its_sample(tmp_path: Path, value: floa
         dataset = Dataset.open(each, inputs=INPUTS).select(1)
         assert len(next(dataset.batches(4))["data"]) == 4
         told = refused(partial(everything, dataset))
-        assert (told.code, told.message) == ("AM404", f"sample 5 of input `data` holds {shown} as float32")
+        place = f" (from byte 1200 of `{each}`)" if str(each).endswith(".bin") else ""
+        assert (told.code, told.message) == ("AM404", f"sample 5 of input `data`{place} holds {shown} as float32")
+        assert told.file == (str(each) if isinstance(each, Path) else None)
 
 
 def test_preprocessing_that_overflows_is_told_too() -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import numpy as np
 import pytest
 
 from amctc import driver
+from amctc.diagnostics import DiagnosticError
 from amctc.frontends import load_model
 from amctc.ir.parser import parse_graph
 from amctc.ir.printer import print_graph
 from amctc.runtime.executor import run_graph
+from amctc.runtime.sampling import chosen_numbers
 from amctc.source import SourceFile
 from tests.e2e.command import (
     CALIBRATION,
@@ -178,6 +181,52 @@ def test_explain_as_json_is_versioned_and_tells_the_same() -> None:
     assert len(found["rows"]) == len(values)
     layers = succeed("explain", MODEL, "-p", POLICY).splitlines()[1:]
     assert [row["layer"] for row in found["layers"]] == [line.split("\t")[0] for line in layers]
+
+
+def test_some_of_the_samples_are_taken_first_or_by_a_seed(tmp_path: Path) -> None:
+    with np.load(CALIBRATION) as archive:
+        samples = archive["data"]
+
+    def record(name: str, data: Path, *more: str) -> str:
+        given = (MODEL, WEIGHTS, "--policy", POLICY, "--data", data, "--batch-size", "8", "-o", tmp_path / name / "n")
+        succeed("compile", *given, *more)
+        return (tmp_path / name / "n_scale_offset_record.txt").read_text()
+
+    def part(numbers: Sequence[int]) -> Path:
+        path = tmp_path / f"{numbers[-1]}.npz"
+        np.savez(path, data=samples[list(numbers)])
+        return path
+
+    first, seeded = range(16), chosen_numbers(len(samples), 16, 1)
+    assert record("a", CALIBRATION, "--max-samples", "16") == record("b", part(first))
+    chosen = record("c", CALIBRATION, "--max-samples", "16", "--sample-seed", "1")
+    assert chosen == record("d", part(seeded)) != record("e", CALIBRATION)
+    again = tmp_path / "f"
+    driver.compile(
+        MODEL, WEIGHTS, policy=POLICY, data=CALIBRATION, batch_size=8, output=again, max_samples=16, sample_seed=1
+    )
+    assert Path(f"{again}_scale_offset_record.txt").read_text() == chosen
+
+
+def test_samples_that_are_too_few_or_a_seed_alone_are_told(tmp_path: Path) -> None:
+    given = ("compile", MODEL, WEIGHTS, "-p", POLICY, "-d", CALIBRATION, "--batch-size", "8", "-o", tmp_path / "n")
+    few = amctc(*given, "--max-samples", "3")
+    assert few.status == 1 and "AM403" in few.stderr and "`--max-samples` leaves 3 samples" in few.stderr
+    seed = amctc(*given, "--sample-seed", "3")
+    assert seed.status == 1 and "AM456" in seed.stderr and "`--max-samples`" in seed.stderr
+    assert amctc(*given, "--max-samples", "0").status == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_iterator_that_ends_too_early_is_told(tmp_path: Path) -> None:
+    with np.load(CALIBRATION) as archive:
+        samples = archive["data"]
+    with pytest.raises(DiagnosticError) as caught:
+        driver.compile(MODEL, WEIGHTS, policy=POLICY, data=iter(samples[:12]), batch_size=8, output=tmp_path / "n")
+    (told,) = caught.value.diagnostics
+    assert told.code == "AM403"
+    assert told.message == "the policy asks for 2 batches of 8 samples, the data holds only 12 samples"
+    driver.compile(MODEL, WEIGHTS, policy=POLICY, data=iter(samples[:16]), batch_size=8, output=tmp_path / "n")
 
 
 def test_config_expands_a_policy_to_a_layer_config_that_compiles_to_the_same_bytes(tmp_path: Path) -> None:

@@ -22,12 +22,12 @@ from amctc.runtime.mean_image import read_mean_image
 
 
 def parse_datum(data: bytes, where: str) -> Any:
-    """A serialized Datum. Raises `CaffeError` (AM665) for what is none."""
+    """A serialized Datum; `where` are words for messages. Raises `CaffeError` (AM665) for what is none."""
     datum: Any = caffe_schema().message("caffe.Datum")()
     try:
         datum.ParseFromString(data)
     except DecodeError:
-        raise refusal("AM665", f"a record of `{where}` is no Datum", help="write it with Caffe's tools") from None
+        raise refusal("AM665", f"{where} is no Datum", help="write it with Caffe's tools") from None
     return datum
 
 
@@ -41,7 +41,7 @@ def datum_array(datum: Any, where: str, *, color: bool = False, gray: bool = Fal
     shape = (datum.channels, datum.height, datum.width)
     flat: NDArray[Any] = np.frombuffer(datum.data, np.uint8) if datum.data else np.array(datum.float_data, np.float32)
     if min(shape) < 1 or flat.size != shape[0] * shape[1] * shape[2]:
-        raise refusal("AM665", f"a record of `{where}` has the shape {shape} and {flat.size} numbers")
+        raise refusal("AM665", f"{where} has the shape {shape} and {flat.size} numbers")
     return flat.reshape(shape)
 
 
@@ -57,7 +57,7 @@ def _decoded(data: bytes, where: str, *, color: bool, gray: bool) -> NDArray[np.
             pixels = np.asarray(image.convert(mode), np.uint8)
     except Exception as problem:  # a damaged image makes Pillow's decoders raise nearly anything
         reason = str(problem).split("\n", 1)[0] or type(problem).__name__
-        raise refusal("AM665", f"an image of `{where}` cannot be decoded: {reason}") from None
+        raise refusal("AM665", f"the image in {where} cannot be decoded: {reason}") from None
     if pixels.ndim == 2:
         return pixels[np.newaxis]
     order = [2, 1, 0, *range(3, pixels.shape[2])]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +17,7 @@ from amctc.dialects.caffe.params import params
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Node
 from amctc.ir.node import Shape
-from amctc.runtime.lmdb_files import LmdbRecords
+from amctc.runtime.lmdb_files import LmdbRecord, LmdbRecords
 from amctc.text.files import read_text
 
 _LMDB = 1
@@ -68,6 +68,10 @@ def _feeder(node: Node) -> Feeder:
             raise refusal("AM662", message, help=help)
 
 
+_Sample: TypeAlias = tuple[NDArray[Any], float, str]
+"""An image, its label, and words that name it in messages."""
+
+
 class _Samples:
     """What the layers with a list of samples share: the shape of the first counts for all of a batch."""
 
@@ -84,13 +88,13 @@ class _Samples:
     def shapes(self) -> tuple[Shape, ...]:
         return ((self.batch_size, *self.image), (self.batch_size,))[: self.tops]
 
-    def batch(self, samples: Iterator[tuple[NDArray[Any], float]]) -> tuple[NDArray[np.float32], ...]:
+    def batch(self, samples: Iterator[_Sample]) -> tuple[NDArray[np.float32], ...]:
         images = np.empty((self.batch_size, *self.image), np.float32)
         labels = np.empty(self.batch_size, np.float32)
-        for index, (image, label) in enumerate(samples):
+        for index, (image, label, where) in enumerate(samples):
             made = self.transform.apply(image)
             if made.shape != self.image:
-                message = f"layer `{self.name}`: an image has the shape {made.shape}, the first one {self.image}"
+                message = f"layer `{self.name}`: {where} has the shape {made.shape}, the first one {self.image}"
                 raise refusal("AM665", message, help="all images of a batch have one shape: set `crop_size`")
             images[index] = made
             labels[index] = label
@@ -111,7 +115,7 @@ class DatabaseFeeder:
         self._records = LmdbRecords(self._where)
         given = params(node, "transform_param")
         self._color, self._gray = self._color or given.force_color, given.force_gray
-        first, _ = self._sample(self._records.first())
+        first = self._sample(self._records.first())[0]
         self._samples = _Samples(node, int(param.batch_size), first)
 
     def shapes(self) -> tuple[Shape, ...]:
@@ -122,9 +126,10 @@ class DatabaseFeeder:
             taken = self._records.take(self._samples.batch_size)
             return self._samples.batch(self._sample(record) for record in taken)
 
-    def _sample(self, record: bytes) -> tuple[NDArray[Any], float]:
-        datum = parse_datum(record, self._where)
-        return datum_array(datum, self._where, color=self._color, gray=self._gray), datum.label
+    def _sample(self, record: LmdbRecord) -> _Sample:
+        where = f"record `{record.name}` of `{self._where}`"
+        datum = parse_datum(record.value, where)
+        return datum_array(datum, where, color=self._color, gray=self._gray), datum.label, where
 
 
 class ImageListFeeder:
@@ -154,8 +159,8 @@ class ImageListFeeder:
         self._next = (self._next + 1) % len(self._files)
         return taken
 
-    def _sample(self, file: str, label: float) -> tuple[NDArray[Any], float]:
-        return read_bgr(file, self._size, color=self._color), label
+    def _sample(self, file: str, label: float) -> _Sample:
+        return read_bgr(file, self._size, color=self._color), label, f"image `{file}`"
 
 
 def _listed(source: str, root: str) -> Iterator[tuple[str, float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -37,9 +37,12 @@ class AippSource:
         for batch in self.files.batches(start, stop, size):
             for name, images in batch.items():
                 made = apply_aipp(self.aipp.config, images.astype(np.uint8), self.aipp.network)
-                check_finite(made, name, first)
+                check_finite(made, name, self.files.numbers[first : first + len(made)], self.files.place)
                 yield {name: made}
             first += size
+
+    def pick(self, numbers: Sequence[int]) -> AippSource:
+        return replace(self, files=self.files.pick(numbers))
 
     def samples_in(self, batch: Batch) -> int:
         return self.files.samples_in(batch)

@@ -101,7 +101,8 @@ class TestFiles:
         wrong = images()
         wrong[3, 0, 0, 0] = np.nan
         wrong.tofile("data.bin")
-        assert "error[AM404]: sample 3 of input `data` holds nan" in refusal(capsys, {})
+        told = refusal(capsys, {})
+        assert "error[AM404]: sample 3 of input `data` (from byte 2304 of `data.bin`) holds nan" in told
 
 
 class TestTypes:
