@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from amctc.dialects.ge.generic import declared_dtypes
 from amctc.dialects.ge.prototype import GE
 from amctc.dialects.ge.slots import about
-from amctc.dialects.op import ONE, Arity, OpDef, UnknownShape
+from amctc.dialects.op import ONE, Arity, OpDef, OpError, UnknownShape
 from amctc.ir import Node
-from amctc.ir.node import Shape
+from amctc.ir.node import Array, Shape
 
 _NONE = Arity(0, 0)
 
@@ -41,11 +42,18 @@ def _data_dtype(node: Node) -> tuple[str, ...]:
 
 
 def _infer_constant(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
-    return (node.weights["value"].shape,)
+    return (_value(node).shape,)
 
 
 def _constant_dtype(node: Node) -> tuple[str, ...]:
-    return (node.weights["value"].dtype.name,)
+    # A file may call an op so that reads something, and has no value.
+    return (node.weights["value"].dtype.name,) if "value" in node.weights else declared_dtypes(node)
+
+
+def _value(node: Node) -> Array:
+    if "value" not in node.weights or node.inputs:
+        raise OpError("must have a value, and no inputs")
+    return node.weights["value"]
 
 
 DATA_OPS: tuple[OpDef, ...] = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from amctc.diagnostics import DiagnosticError
+from amctc.dialects.custom import CAFFE
 from amctc.dialects.kin import NoKin, Relation, kin_of, to_nchw_axes, to_nhwc_axes
 from amctc.dialects.onnx.element_types import ONNX_TYPES
 from amctc.dialects.onnx.generic import ONNX
@@ -47,6 +48,9 @@ def lower_kin(low: Lowering, node: Node, rule: Rule, relation: Relation) -> None
     row = op_def(relation.node)
     if len(shapes) == len(relation.node.inputs):
         shapes.update(zip(relation.node.outputs, _inferred(node, row, relation), strict=False))
+    elif relation.node.dialect == CAFFE or relation.moved:
+        message = "cannot be run: nothing says which shape its data have"
+        raise DiagnosticError(node_error("AM438", node, message))
     rule(low.apart(shapes, dtypes, names, unsigned), relation.node)
     for made, value in results:
         _hand_over(low, made, value, names[made], to_nhwc_axes(len(shapes[made])) if relation.moved else None)
