@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,18 @@ class HfmgSettings:
             raise error("AM407", f"`num_of_bins` cannot be {self.num_of_bins}", help=rule)
 
 
+Span: TypeAlias = tuple[np.float32, np.float32]
+"""The least and the largest of some values."""
+
+
+@dataclass(frozen=True, eq=False)
+class Extent:
+    """Finite values (one axis), at least one, and their range."""
+
+    values: NDArray[np.float32]
+    span: Span
+
+
 class HfmgObserver:
     """Chooses the scale of one activation from a stream of float32 values, as AMCT's HFMG does.
 
@@ -88,6 +100,7 @@ class HfmgObserver:
         self.settings = settings or HfmgSettings()
         self.name = name
         self.histogram: RangeHistogram | None = None
+        self._span: Span | None = None
 
     @property
     def nbytes(self) -> int:
@@ -99,15 +112,44 @@ class HfmgObserver:
 
         NaN or Inf (AM404) and values far too large for a legal scale (AM410) are errors that name the layer.
         """
+        seen = self.look(array)
+        span = self.widen(seen)
+        self.add(span, self.count(seen, span))
+
+    # The parts of `update`: of several batches, `look` and `count` can be done at the same time; `widen` and `add` must
+    # be done in the order of the batches, each for itself.
+
+    def look(self, array: NDArray[np.floating]) -> Extent | None:
+        """A batch as `update` takes it, and its range; None where it is empty. Raises AM404."""
         with np.errstate(over="ignore"):  # a float64 too large for float32 becomes Inf, which is reported
             values = np.asarray(array, dtype=np.float32).reshape(-1)
         if not values.size:
+            return None
+        low, high = values.min(), values.max()
+        # A NaN anywhere makes both of them NaN, an infinity is one of them.
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise not_finite(self.name)
+        return Extent(values, (low, high))
+
+    def widen(self, seen: Extent | None) -> Span | None:
+        """The range of a batch and of all before it. Raises AM410."""
+        if seen is not None:
+            self._span = self._union(self._span, seen.span)
+        return self._span
+
+    def count(self, seen: Extent | None, span: Span | None) -> NDArray[np.int64] | None:
+        """The counts of a batch on the range that `widen` gave for it."""
+        if seen is None or span is None:
+            return None
+        return count_values(seen.values, *span, self.settings.num_of_bins)
+
+    def add(self, span: Span | None, counts: NDArray[np.int64] | None) -> None:
+        """Take in what was counted of a batch on a range."""
+        if span is None or counts is None:
             return
-        low, high = self._union(values.min(), values.max())
-        counts = count_values(values, low, high, self.settings.num_of_bins)
         if self.histogram is not None:
-            counts += counts_on(self.histogram, low, high)
-        self.histogram = RangeHistogram(low, high, counts)
+            counts = counts + counts_on(self.histogram, *span)
+        self.histogram = RangeHistogram(*span, counts)
 
     def merge(self, other: HfmgObserver) -> None:
         """Take in all that `other` has seen; it is left as it is. `ValueError` if its settings differ. AM410."""
@@ -115,12 +157,8 @@ class HfmgObserver:
             raise ValueError("observers with different settings cannot be merged")
         if other.histogram is None:
             return
-        if self.histogram is None:
-            self.histogram = other.histogram
-            return
-        low, high = self._union(other.histogram.low, other.histogram.high)
-        counts = counts_on(self.histogram, low, high) + counts_on(other.histogram, low, high)
-        self.histogram = RangeHistogram(low, high, counts)
+        self._span = self._union(self._span, (other.histogram.low, other.histogram.high))
+        self.add(self._span, counts_on(other.histogram, *self._span))
 
     def finish(self) -> IfmrResult:
         """The chosen scale; the observer can go on afterwards.
@@ -154,16 +192,14 @@ class HfmgObserver:
         filled = counts if ends[0] < ends[1] else counts[bins // 2 : bins // 2 + 1]
         if counts.min() < 0 or not 0 < counts.sum(dtype=np.float64) < MOST_VALUES or filled.sum() != counts.sum():
             raise ValueError("`counts` counts no values")
-        observer.histogram = RangeHistogram(ends[0], ends[1], counts)
+        observer._span = (ends[0], ends[1])
+        observer.histogram = RangeHistogram(*observer._span, counts)
         return observer
 
-    def _union(self, low: np.float32, high: np.float32) -> tuple[np.float32, np.float32]:
-        """The range from `low` to `high` and of what was seen before."""
-        # A NaN anywhere makes both of them NaN, an infinity is one of them.
-        if not (math.isfinite(low) and math.isfinite(high)):
-            raise not_finite(self.name)
-        if self.histogram is not None:
-            low, high = min(low, self.histogram.low), max(high, self.histogram.high)
+    def _union(self, before: Span | None, now: Span) -> Span:
+        low, high = now
+        if before is not None:
+            low, high = min(low, before[0]), max(high, before[1])
         if max(abs(low), abs(high)) > _LARGEST:
             widest = scale_offset_from_range(low, high, self.settings.bits, self.settings.with_offset)
             check_scale(widest.scale, self.name, (float(low), float(high)))
