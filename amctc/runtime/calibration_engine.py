@@ -49,7 +49,8 @@ class CalibrationEngine:
             lanes = max(1, min(cores, batch_num, SIDE_BY_SIDE // max(1, executor.bytes_alive())))
         executor = executor.with_threads(max(1, cores // lanes))
         self._lanes = [executor, *(executor.beside() for _ in range(lanes - 1))]
-        self._feeders = cores // lanes
+        # Only of one batch at a time: threads that wait for an earlier batch would keep it from being fed.
+        self._feeders = cores if lanes == 1 else 1
 
     def feed(self, batches: Iterable[Feeds]) -> Generator[None]:
         """Yields when one more batch has been seen; batches may already have been seen that come after it.
