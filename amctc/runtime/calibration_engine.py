@@ -19,7 +19,7 @@ from amctc.runtime.side_by_side import side_by_side
 
 Feeds = Mapping[str, ArrayLike]
 
-SHOWN_AT_ONCE: Final = 16 << 20
+SHOWN_AT_ONCE: Final = 8 << 20
 """So many bytes of activations of a batch are looked at together, and then forgotten."""
 
 SIDE_BY_SIDE: Final = 96 << 20

@@ -54,6 +54,8 @@ class Session:
         options = ort.SessionOptions()
         options.log_severity_level = _FATAL_ONLY
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        # A pattern makes one block of all that a run needs, beside what the first run left; it saves no time here.
+        options.enable_mem_pattern = False
         if threads is not None:
             options.intra_op_num_threads = threads
         constants = low.external_constants()
