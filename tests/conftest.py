@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import onnxruntime
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.shared_files import SHARED
+
+# Many tests start processes, and where no bytecode is kept each of these compiles the whole package anew, which is half
+# of what it costs.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def without_spinning(make: Callable[[], Any]) -> Callable[[], Any]:
+    """Session options of ONNX Runtime whose threads sleep while they wait: several workers share the cores."""
+
+    def options() -> Any:
+        made = make()
+        made.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return made
+
+    return options
+
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    onnxruntime.SessionOptions = without_spinning(onnxruntime.SessionOptions)
 
 # Shared machines are slow at times: no deadline. `make test` tries the same examples each time,
 # `make fuzz` new ones.
