@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -18,19 +16,23 @@ from tests.shared_files import SHARED
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
-def without_spinning(make: Callable[[], Any]) -> Callable[[], Any]:
-    """Session options of ONNX Runtime whose threads sleep while they wait: several workers share the cores."""
+def share_the_cores() -> None:
+    """Let threads sleep while they wait, where several workers share the cores: spinning takes them from the others."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is loaded
+    import onnxruntime
+
+    make: Any = onnxruntime.SessionOptions
 
     def options() -> Any:
         made = make()
         made.add_session_config_entry("session.intra_op.allow_spinning", "0")
         return made
 
-    return options
+    onnxruntime.SessionOptions = options
 
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    onnxruntime.SessionOptions = without_spinning(onnxruntime.SessionOptions)
+    share_the_cores()
 
 # Shared machines are slow at times: no deadline. `make test` tries the same examples each time,
 # `make fuzz` new ones.
