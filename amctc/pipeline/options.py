@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from enum import Enum
+from functools import cache
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 from amctc.diagnostics import Diagnostic, DiagnosticError, did_you_mean, error
@@ -188,6 +189,7 @@ def _read(text: str, wanted: type[Any]) -> object:
     return text
 
 
+@cache  # to read the types of one class takes longer than to read its options from a text
 def _fields(kind: type[Configured]) -> Mapping[str, _Field]:
     """The options by their names in a text."""
     if not dataclasses.is_dataclass(kind):
