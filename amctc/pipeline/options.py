@@ -189,18 +189,23 @@ def _read(text: str, wanted: type[Any]) -> object:
     return text
 
 
-@cache  # to read the types of one class takes longer than to read its options from a text
 def _fields(kind: type[Configured]) -> Mapping[str, _Field]:
     """The options by their names in a text."""
     if not dataclasses.is_dataclass(kind):
         return {}
     try:
-        hints = get_type_hints(kind)
+        hints = _hints(kind)
     except Exception as failure:  # a type is any expression
         raise OptionError(f"the type of a field cannot be read: {type(failure).__name__}: {failure}") from failure
     return {
         option_name(field.name): _field(field, hints[field.name]) for field in dataclasses.fields(kind) if field.init
     }
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """The types of the fields; to read them takes longer than to read the options from a text."""
+    return get_type_hints(kind)
 
 
 def _field(field: dataclasses.Field[Any], hint: object) -> _Field:

@@ -69,22 +69,22 @@ def pool(
     out_shape: Sequence[int],
     pooling_type: str,
     *more: Any,
-    p: int = 1,
     **named: Any,
 ) -> NDArray[Any]:
     """What `pool` of the package's reference gives; without padding and gaps, all windows at once."""
-    if more or named:
-        found: NDArray[Any] = _pool(padded, x_shape, kernel, strides, out_shape, pooling_type, *more, p=p, **named)
-        return found
+    if more or named.keys() - {"p"}:
+        by_window: Any = _pool
+        return np.asarray(by_window(padded, x_shape, kernel, strides, out_shape, pooling_type, *more, **named))
     axes = tuple(range(2, padded.ndim))
     steps = tuple(slice(None, None, step) for step in strides or [1] * len(axes))
     windows = np.lib.stride_tricks.sliding_window_view(padded, tuple(kernel), axis=axes)[:, :, *steps]
-    flat = windows.reshape(*windows.shape[: padded.ndim], -1)
+    flat: NDArray[Any] = windows.reshape(*windows.shape[: padded.ndim], -1)
     if pooling_type == "MAX":
-        return flat.max(axis=-1)
+        return np.asarray(flat.max(axis=-1))
     if pooling_type == "AVG":
-        return flat.mean(axis=-1)
-    return (np.abs(flat) ** p).sum(axis=-1) ** (1.0 / p)
+        return np.asarray(flat.mean(axis=-1))
+    p = named.get("p", 1)
+    return np.asarray((np.abs(flat) ** p).sum(axis=-1) ** (1.0 / p))
 
 
 def _arrays(values: Sequence[Any]) -> list[Result]:
