@@ -18,6 +18,7 @@ from amctc.dialects.caffe.compile_schema import SCHEMAS, compiled_schemas
 from amctc.dialects.caffe.schema import (
     COMPILED,
     LAYER,
+    MAX_PROTO_BYTES,
     caffe_schema,
     merge_caffe_proto,
     schema_with,
@@ -309,7 +310,7 @@ def test_a_message_that_lacks_what_ours_declares_inside_is_named(tmp_path: Path)
 
 
 def test_a_file_that_is_missing_or_too_large_is_told_with_the_others(tmp_path: Path) -> None:
-    large = write(tmp_path, " " * (schema_module.MAX_PROTO_BYTES + 1), "large.proto")
+    large = write(tmp_path, " " * (MAX_PROTO_BYTES + 1), "large.proto")
     with pytest.raises(DiagnosticError) as caught:
         schema_with([tmp_path / "none.proto", large, write(tmp_path, "message")], Collector())
     assert [d.code for d in caught.value.diagnostics] == ["AM100", "AM102", "AM101"]
