@@ -54,6 +54,9 @@ class Topology:
     def edges_into(self, name: str) -> list[tuple[int, str, int]]:
         """What a node reads, in order: the number of its input, the name of the producer, its output's number."""
         edges = self._sources[name]
+        if len(edges) == 1:  # as most have
+            ((into, (source, out)),) = edges.items()
+            return [(into, source, out)]
         return [(into, *edges[into]) for into in sorted(edges)]
 
     def edges_from(self, name: str) -> Iterator[tuple[int, str, int]]:
