@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache, lru_cache
 from importlib import import_module
 from types import MappingProxyType
@@ -75,6 +75,12 @@ def op_table() -> Mapping[str, OpDef]:
 @lru_cache(maxsize=1)
 def _with_registered(version: int) -> Mapping[str, OpDef]:
     return OpTable({name: row.value for name, row in OPS.rows.items()})
+
+
+def ops_of(dialects: Collection[str]) -> Mapping[str, OpDef]:
+    """The ops of some dialects alone, in the order of `op_table`: the others need not be made for them."""
+    found = {name: row for dialect in _BUILT_IN if dialect in dialects for name, row in dialect_ops(dialect).items()}
+    return found | {name: row.value for name, row in OPS.rows.items() if row.value.dialect in dialects}
 
 
 def op_def(node: Node) -> OpDef:
