@@ -77,7 +77,7 @@ class Graph:
         return iter(self.nodes)
 
     def inputs_of(self, node: Node) -> tuple[Value, ...]:
-        return tuple(self._nodes[src].outputs[out] for _, src, out in self.topology.edges_into(node.name))
+        return tuple([self._nodes[src].outputs[out] for _, src, out in self.topology.edges_into(node.name)])
 
     def edges_into(self, node: Node) -> list[tuple[int, str, int]]:
         """What a node reads, in order: the number of its input, the name of the producer, its output's number."""

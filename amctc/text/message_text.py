@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,23 +18,26 @@ def message_text(message: Any, *, brackets: bool = False) -> str:
 
     Groups, extensions and maps have other rules, and are not for this function.
     """
-    return "".join(f"{line}\n" for line in _lines(message, "", brackets))
+    lines: list[str] = []
+    _write(message, "", brackets, lines)
+    return "\n".join([*lines, ""])
 
 
-def _lines(message: Any, pad: str, brackets: bool) -> Iterator[str]:
+def _write(message: Any, pad: str, brackets: bool, lines: list[str]) -> None:
     for field, value in message.ListFields():
         values: Sequence[Any] = value if field.is_repeated else (value,)
         if field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
             for inner in values:
-                yield f"{pad}{field.name} {{"
-                yield from _lines(inner, pad + "  ", brackets)
-                yield f"{pad}}}"
+                lines.append(f"{pad}{field.name} {{")
+                _write(inner, pad + "  ", brackets, lines)
+                lines.append(f"{pad}}}")
             continue
         texts = _texts(field, values)
         if brackets and field.is_repeated and field.cpp_type not in _BARE:
-            yield f"{pad}{field.name}: [{', '.join(texts)}]"
+            lines.append(f"{pad}{field.name}: [{', '.join(texts)}]")
         else:
-            yield from (f"{pad}{field.name}: {text}" for text in texts)
+            begin = f"{pad}{field.name}: "
+            lines += [begin + text for text in texts]
 
 
 def _texts(field: FieldDescriptor, values: Sequence[Any]) -> list[str]:

@@ -87,8 +87,7 @@ def infer_node(
     return _answer(_Question(node.type, version, len(node.outputs), repr(attrs), tuple(given), attrs))
 
 
-@dataclass(frozen=True)
-class _Given:
+class _Given(NamedTuple):
     """An operand: its name, its element type, its shape (None: unknown), and its C-ordered bytes where they count."""
 
     name: str
