@@ -15,7 +15,8 @@ from amctc.ir import Graph, Node
 from amctc.policy import Policy
 from amctc.quant.ifmr import IfmrSettings
 from amctc.quant.observer import EXACT_LIMIT, TAIL_CAPACITY, IfmrObserver
-from amctc.runtime.calibration import Reader, observe_values
+from amctc.runtime.calibration import Reader
+from amctc.runtime.calibration_engine import observe_values
 from amctc.runtime.executor import Executor
 from amctc.runtime.labels import Labels
 from amctc.runtime.metrics import psnr_db
