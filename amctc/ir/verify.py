@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import networkx as nx
+
 from amctc.ir.graph import Graph
 from amctc.ir.node import Node
-from amctc.ir.topology import Cyclic
 
 
 class InvalidGraph(Exception):
@@ -23,11 +24,12 @@ def verify(graph: Graph) -> None:
     edge leaves an output that exists; every graph output is a value of the graph; the factors of
     an annotation belong to inputs that exist.
     """
+    graph.look_anew()
     problems: list[str] = []
     try:
         nodes = graph.nodes
-    except Cyclic:
-        cycle = graph.topology.find_cycle()
+    except nx.NetworkXUnfeasible:
+        cycle = [src for src, _, _ in nx.find_cycle(graph.topology)]
         raise InvalidGraph((f"the graph has a cycle: {' -> '.join(cycle)}",), cycle[0]) from None
     first: str | None = None
     for node in nodes:

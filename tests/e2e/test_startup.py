@@ -70,7 +70,6 @@ def test_a_compilation_loads_no_other_command_and_no_other_format(tmp_path: Path
         "amctc.reproducer.write",
         "amctc.targets.ge",
         "jsonschema",
-        "networkx",
     )
     assert [name for name in loaded if name.startswith(unwanted)] == []
 
