@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from amctc.quant.histogram import Density, Histogram
 from amctc.quant.ifmr import IfmrResult, IfmrSettings
-from amctc.quant.observer import PER_SAMPLE, IfmrObserver
+from amctc.quant.observer import PER_SAMPLE, UNBOUNDED, Bounds, IfmrObserver
 from amctc.quant.range_grid import grid_of_range
 
 BINS = 2048
@@ -51,8 +51,9 @@ class EntropyObserver(IfmrObserver):
         *,
         exact_limit: int = 0,
         per_sample: int = PER_SAMPLE,
+        within: Bounds = UNBOUNDED,
     ) -> None:
-        super().__init__(settings, name, exact_limit=0, per_sample=per_sample)
+        super().__init__(settings, name, exact_limit=0, per_sample=per_sample, within=within)
         self._histogram = Histogram(BINS)
 
     def finish(self) -> IfmrResult:

@@ -10,24 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.quant.ifmr import IfmrResult, IfmrSettings, all_zero, no_data, not_finite
+from amctc.quant.observer import UNBOUNDED, Bounds
 from amctc.quant.range_grid import grid_of_range
 from amctc.quant.state_parts import State, plus_zero, settings_table, take_array, take_int, take_settings
-
-# Values that are looked at twice, once for either end: few enough for the cache.
-_CHUNK = 1 << 16
 
 
 class MinMaxObserver:
     """Chooses the grid that holds all values of a stream of float32 values, exactly.
 
     It keeps two numbers, which do not depend on how the values are split into updates and merges. Of the settings,
-    bits and offset count. `name` is the layer, for messages.
+    bits and offset count. `within` are bounds which the op that gives the values keeps. `name` is the layer, for
+    messages.
     """
 
     kind: ClassVar[str] = "minmax"
 
-    def __init__(self, settings: IfmrSettings | None = None, name: str = "") -> None:
+    def __init__(self, settings: IfmrSettings | None = None, name: str = "", *, within: Bounds = UNBOUNDED) -> None:
         self.settings = settings or IfmrSettings()
+        self.within = within
         self.name = name
         self.count = 0
         self._low = np.float32(math.inf)
@@ -42,13 +42,16 @@ class MinMaxObserver:
         """Take in an array of any shape and float type, as float32. NaN or Inf is an error (AM404)."""
         with np.errstate(over="ignore"):  # a float64 too large for float32 becomes Inf, which is reported
             values = np.asarray(array, dtype=np.float32).reshape(-1)
-        for start in range(0, values.size, _CHUNK):
-            chunk = values[start : start + _CHUNK]
-            low, high = chunk.min(), chunk.max()
-            # A NaN anywhere makes both of them NaN, an infinity is one of them.
-            if not (math.isfinite(low) and math.isfinite(high)):
-                raise not_finite(self.name)
-            self._low, self._high = min(self._low, low), max(self._high, high)
+        if not values.size:
+            return
+        floor, ceiling = map(np.float32, self.within)
+        # What an end cannot pass need not be looked for again; one look is left, for NaN and Inf.
+        high = values.max() if self._low == floor or self._high != ceiling else ceiling
+        low = values.min() if self._low != floor else floor
+        # A NaN anywhere makes what is looked at NaN, an infinity is one of them.
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise not_finite(self.name)
+        self._low, self._high = min(self._low, low), max(self._high, high)
         self.count += values.size
 
     def merge(self, other: MinMaxObserver) -> None:

@@ -8,9 +8,9 @@ merges and in whatever order they come.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from amctc.quant.ifmr import (
     search,
     tail_rank,
 )
+from amctc.quant.kept_samples import in_one_order, out_of_one_order
 from amctc.quant.state_parts import State, plus_zero, settings_table, take_array, take_int, take_settings
 from amctc.quant.tails import Tail
 
@@ -51,6 +52,12 @@ _BLOCK = 1 << 11
 """Extremes are taken of about so many values at a time, to know where the tails have to look."""
 
 
+Bounds: TypeAlias = tuple[float, float]
+"""What values are never below, and never above."""
+
+UNBOUNDED: Final = (-math.inf, math.inf)
+
+
 class IfmrObserver:
     """Chooses the scale of one activation from a stream of float32 values.
 
@@ -62,7 +69,8 @@ class IfmrObserver:
     beyond, they are read from the histogram. With a percentile below 0.99999 all values are counted, and it is
     off by less than a bin, 1/4096 of the largest magnitude for 8 bits.
 
-    A sample is a sub-array along the first axis, or the whole array if it has fewer than two axes.
+    A sample is a sub-array along the first axis, or the whole array if it has fewer than two axes. `within` are bounds
+    which the op that gives the values keeps, as a ReLU does: once an end is full of them, nobody looks there any more.
 
     An observer is fed by one thread at a time; different observers can be fed from different threads, and
     the work is done outside Python's lock. After an error it is of no further use. `name` is the layer, for
@@ -78,9 +86,11 @@ class IfmrObserver:
         *,
         exact_limit: int = EXACT_LIMIT,
         per_sample: int = PER_SAMPLE,
+        within: Bounds = UNBOUNDED,
     ) -> None:
         self.settings = settings or IfmrSettings()
         self.name = name
+        self.within = within
         self.exact_limit = exact_limit
         self.per_sample = per_sample
         self.count = 0
@@ -161,7 +171,7 @@ class IfmrObserver:
         """All that was seen, see `amctc.quant.state_parts`."""
         raw, histogram = self._raw is not None, self._histogram
         nothing = np.zeros(0, np.float32)
-        values, rows = _in_one_order(self._raw or [])
+        values, rows = in_one_order(self._raw or [])
         return {
             "settings": settings_table(self.settings),
             "exact_limit": self.exact_limit,
@@ -186,7 +196,7 @@ class IfmrObserver:
         if observer.exact_limit != limit:
             raise ValueError(f"an observer of the kind `{cls.kind}` has no `exact_limit` of {limit}")
         if observer.count <= limit:
-            observer._raw = _out_of_one_order(values, rows)
+            observer._raw = out_of_one_order(values, rows)
             if values.size != observer.count or counts.size or lowest.size or highest.size:
                 raise ValueError("the values that are kept are not those that were seen")
             return observer
@@ -244,19 +254,35 @@ class IfmrObserver:
             self._histogram.add(counted[start : start + CHUNK], low, high, stride)
 
     def _look_at(self, values: NDArray[np.float32]) -> tuple[np.float32, np.float32]:
-        """The least and the largest of some values; the tails look into those blocks of them that have news."""
+        """The least and the largest of some values, or bounds; the tails look into those blocks that have news."""
         length = _block_length(values.size)
         whole = values.size - values.size % length
-        ends: list[np.float32] = []
-        for part in (values[:whole].reshape(-1, length), values[whole:].reshape(1, -1)):
-            if part.size:
-                lows, highs = np.minimum.reduce(part, axis=1), np.maximum.reduce(part, axis=1)
-                low, high = lows.min(), highs.max()
-                self._check_finite(low, high)
-                self._lower.add(part, lows)
-                self._upper.add(part, highs)
-                ends += (low, high)
-        return min(ends), max(ends)
+        parts = [part for part in (values[:whole].reshape(-1, length), values[whole:].reshape(1, -1)) if part.size]
+        floor, ceiling = self.within
+        low, high = np.float32(floor), np.float32(ceiling)
+        # Where a tail holds nothing but the bound, no value can change it. One look is left, for NaN and Inf.
+        if self._lower.bound != low:
+            low = self._seen(parts, self._lower)
+            high = high if self._upper.bound == high else self._seen(parts, self._upper)
+        elif self._upper.bound != high:
+            high = self._seen(parts, self._upper)
+        elif not math.isfinite(values.max()):
+            raise not_finite(self.name)
+        return low, high
+
+    def _seen(self, parts: Sequence[NDArray[np.float32]], tail: Tail) -> np.float32:
+        """The most extreme of the values of some blocks (n, m), which go to a tail."""
+        extreme = np.maximum if tail.largest else np.minimum
+        found: list[np.float32] = []
+        for blocks in parts:
+            extremes = extreme.reduce(blocks, axis=1)
+            most: np.float32 = extreme.reduce(extremes)
+            # A NaN anywhere makes it NaN.
+            if not math.isfinite(most):
+                raise not_finite(self.name)
+            tail.add(blocks, extremes)
+            found.append(most)
+        return max(found) if tail.largest else min(found)
 
     def _check_finite(self, low: np.float32, high: np.float32) -> None:
         # A NaN anywhere makes both of them NaN, an infinity is one of them.
@@ -283,39 +309,3 @@ def _block_length(size: int) -> int:
     """Of how many values the extremes are taken at a time: such that none are left over, where that goes."""
     lengths = range(min(_BLOCK, size), _BLOCK // 4, -1)
     return next((length for length in lengths if size % length == 0), min(_BLOCK, size))
-
-
-def _in_one_order(raw: list[tuple[NDArray[np.float32], int]]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Samples and strides as all values (n,) and a table (groups, 3) of stride, rows and values of a row.
-
-    Where each value counts, they are one sorted row; other samples are sorted as a whole.
-    """
-    single = [samples.reshape(-1) for samples, stride in raw if stride == 1]
-    groups: dict[tuple[int, int], list[NDArray[np.float32]]] = {}
-    if single:
-        together = np.sort(np.concatenate(single))
-        groups[1, together.size] = [plus_zero(together)]
-    for samples, stride in raw:
-        if stride > 1:
-            groups.setdefault((stride, samples.shape[1]), []).extend(plus_zero(samples))
-    rows = [row for key in sorted(groups) for row in sorted(groups[key], key=lambda row: row.tobytes())]
-    table = [(stride, len(groups[stride, length]), length) for stride, length in sorted(groups)]
-    values = np.concatenate(rows) if rows else np.zeros(0, np.float32)
-    return values, np.array(table, np.int64).reshape(-1, 3)
-
-
-def _out_of_one_order(values: NDArray[np.float32], table: NDArray[np.int64]) -> list[tuple[NDArray[np.float32], int]]:
-    """The inverse. `ValueError` for a table that does not fit the values."""
-    if table.shape[1] != 3 or (table.size and (table.min() < 1 or table.max() > max(values.size, 1 << 31))):
-        raise ValueError("`raw_rows` is no table of samples")
-    raw: list[tuple[NDArray[np.float32], int]] = []
-    place = 0
-    for stride, rows, length in table.tolist():
-        end = place + rows * length
-        if end > values.size:
-            break
-        raw.append((values[place:end].reshape(rows, length), stride))
-        place = end
-    if place != values.size or len(raw) != len(table):
-        raise ValueError("`raw_rows` does not fit `raw_values`")
-    return raw

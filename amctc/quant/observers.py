@@ -18,7 +18,7 @@ from amctc.quant.hfmg import HFMG
 from amctc.quant.ifmr import IfmrResult, IfmrSettings
 from amctc.quant.minmax import MinMaxObserver
 from amctc.quant.mse import MseObserver
-from amctc.quant.observer import IfmrObserver
+from amctc.quant.observer import UNBOUNDED, Bounds, IfmrObserver
 from amctc.quant.percentile import PercentileObserver
 from amctc.registered import BUILT_IN, Registered, Registration, clash, owner_here, span_of_caller, wrong_call
 
@@ -85,11 +85,16 @@ def check_observer(name: str) -> None:
         raise error("AM524", f"there is no observer named `{name[:60]}`", help=help)
 
 
-def merging_observer(name: str, settings: IfmrSettings, layer: str, per_sample: int) -> MergingObserver:
-    """A new one of `MERGING`; `per_sample` is how many values of a sample are counted, where not all are."""
+def merging_observer(
+    name: str, settings: IfmrSettings, layer: str, per_sample: int, within: Bounds = UNBOUNDED
+) -> MergingObserver:
+    """A new one of `MERGING`; `per_sample` is how many values of a sample are counted, where not all are.
+
+    `within` are bounds which the op that gives the values keeps.
+    """
     if name == MinMaxObserver.kind:
-        return MinMaxObserver(settings, layer)
-    return _COUNTING[name](settings, layer, per_sample=per_sample)
+        return MinMaxObserver(settings, layer, within=within)
+    return _COUNTING[name](settings, layer, per_sample=per_sample, within=within)
 
 
 def make_observer(name: str, settings: IfmrSettings, layer: str) -> Observer:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from amctc.quant.ifmr import IfmrResult, IfmrSettings, tail_rank
-from amctc.quant.observer import EXACT_LIMIT, PER_SAMPLE, IfmrObserver
+from amctc.quant.observer import EXACT_LIMIT, PER_SAMPLE, UNBOUNDED, Bounds, IfmrObserver
 from amctc.quant.range_grid import grid_of_range
 
 USUAL_PERCENTILE = 0.9999
@@ -32,8 +32,9 @@ class PercentileObserver(IfmrObserver):
         *,
         exact_limit: int = EXACT_LIMIT,
         per_sample: int = PER_SAMPLE,
+        within: Bounds = UNBOUNDED,
     ) -> None:
-        super().__init__(settings, name, exact_limit=exact_limit, per_sample=per_sample)
+        super().__init__(settings, name, exact_limit=exact_limit, per_sample=per_sample, within=within)
         self._sampled = False
 
     def finish(self) -> IfmrResult:

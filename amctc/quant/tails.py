@@ -22,6 +22,11 @@ class Tail:
         self._bound: np.float32 | None = None
 
     @property
+    def bound(self) -> np.float32 | None:
+        """Only values beyond it can still enter; None as long as any can."""
+        return self._bound
+
+    @property
     def nbytes(self) -> int:
         """Bytes that the kept values take."""
         return sum(part.nbytes for part in self._parts)
@@ -42,9 +47,11 @@ class Tail:
         kept = blocks.reshape(-1)
         if self._bound is not None:
             kept = kept[self._beyond(kept, self._bound)]
-        self._parts.append(_extremes(kept, self.capacity, self.largest))
-        self._size += self._parts[-1].size
-        if self._size > 2 * self.capacity or (self._bound is None and self._size >= self.capacity):
+        if kept.size > self.capacity:
+            kept = _extremes(kept, self.capacity, self.largest)
+        self._parts.append(kept if kept.base is None else kept.copy())
+        self._size += kept.size
+        if self._size > 4 * self.capacity or (self._bound is None and self._size >= self.capacity):
             self._prune()
 
     def merge(self, other: Tail) -> None:

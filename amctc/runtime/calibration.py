@@ -15,6 +15,7 @@ from amctc.ir import Value
 from amctc.quant.activation import ActivationSettings
 from amctc.quant.hfmg import HfmgObserver, HfmgSettings
 from amctc.quant.ifmr import IfmrSettings
+from amctc.quant.observer import UNBOUNDED, Bounds
 from amctc.quant.observers import MERGING, USUAL_OBSERVER, MergingObserver, Observer, make_observer, merging_observer
 from amctc.runtime.observer_order import ObserverOrder
 
@@ -106,7 +107,8 @@ class CalibrationRun:
         if not self._observers:
             self._per_sample = per_sample
             self._observers = {
-                key: merging_observer(key[2], key[1], self._names[key], per_sample) for key in self._wanted
+                key: merging_observer(key[2], key[1], self._names[key], per_sample, _bounds(key[0]))
+                for key in self._wanted
             }
 
     @property
@@ -172,6 +174,10 @@ def element_sources(value: Value) -> tuple[Value, ...]:
     if not row.moves_data or len(node.outputs) != 1:
         return (value,)
     return tuple(source for given in node.inputs for source in element_sources(given))
+
+
+def _bounds(value: Value) -> Bounds:
+    return op_def(value.producer).clamps(value.producer) or UNBOUNDED
 
 
 def _widened(array: NDArray[Any]) -> NDArray[Any]:
