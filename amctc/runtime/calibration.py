@@ -53,10 +53,16 @@ class CalibrationRun:
     value that is asked for, and so does HFMG: what its histogram counts depends on the order in which ranges grow (see
     `amctc.quant.hfmg_histogram`), so that merged ones could choose another grid than AMCT does. `batch_num` is the
     number of batches to come; with the size of the first it decides how much of a sample searches look at.
-    `values` are what every batch must bring.
+    `values` are what every batch must bring. `own` makes the observer of a reader whose value is looked at itself,
+    where that is to be another than the usual one.
     """
 
-    def __init__(self, readers: Sequence[Reader], batch_num: int) -> None:
+    def __init__(
+        self,
+        readers: Sequence[Reader],
+        batch_num: int,
+        own: Callable[[Reader], Observer] | None = None,
+    ) -> None:
         self._readers = tuple(readers)
         self._batch_num = batch_num
         self._sources = {
@@ -65,7 +71,10 @@ class CalibrationRun:
             if reader.observer in MERGING and isinstance(settings := reader.settings, IfmrSettings)
         }
         merged = {reader for reader, _ in self._sources}
-        self._others = {reader: _own_observer(reader) for reader in readers if reader not in merged}
+        self.others: dict[Reader, Observer] = {
+            reader: (own or own_observer)(reader) for reader in readers if reader not in merged
+        }
+        """The observers that look at the very value of their reader."""
         self._names = {
             (source, settings, reader.observer): reader.name
             for (reader, settings), sources in reversed(self._sources.items())
@@ -80,7 +89,7 @@ class CalibrationRun:
         self._per_sample = LEAST_OF_A_SAMPLE
         fetch = [
             *(value for value, _, _ in self._wanted),
-            *(value for reader in self._others for value in reader.values),
+            *(value for reader in self.others for value in reader.values),
         ]
         self.values = tuple(dict.fromkeys(fetch))
         self.batches = 0
@@ -92,22 +101,34 @@ class CalibrationRun:
         Raises `DiagnosticError` (AM404) for NaN and infinity.
         """
         if not self.batches:
-            total = self._batch_num * samples
-            self._per_sample = max(LEAST_OF_A_SAMPLE, SEARCHED // total)
-            self._observers = {
-                key: merging_observer(key[2], key[1], self._names[key], self._per_sample) for key in self._wanted
-            }
+            self.begin(searched_of_a_sample(self._batch_num, samples))
         for (value, _, _), observer in self._observers.items():
             observer.update(_widened(arrays[value]))
-        for reader, other in self._others.items():
+        for reader, other in self.others.items():
             for value in reader.values:
                 other.update(_widened(arrays[value]))
         self.batches += 1
 
+    def begin(self, per_sample: int) -> None:
+        """Make the observers that merge: their search looks at so many values of a sample, or more.
+
+        The first batch does so, where nobody has before.
+        """
+        if not self._observers:
+            self._per_sample = per_sample
+            self._observers = {
+                key: merging_observer(key[2], key[1], self._names[key], per_sample) for key in self._wanted
+            }
+
+    @property
+    def fed(self) -> tuple[Observer, ...]:
+        """The observers that each batch is fed to, once they are made; always in one order for the same readers."""
+        return (*self._observers.values(), *self.others.values())
+
     def finish(self) -> list[Observer]:
         """One fed observer for each reader, in their order."""
-        found: dict[Reader, Observer] = dict(self._others)
-        for reader, other in self._others.items():
+        found: dict[Reader, Observer] = dict(self.others)
+        for reader, other in self.others.items():
             for constant in reader.constants:
                 other.update(constant)
         for (reader, settings), parts in self._sources.items():
@@ -117,6 +138,11 @@ class CalibrationRun:
             keys = [(source, settings, reader.observer) for source in parts]
             found[reader] = _merged(whole, [self._observers[key] for key in keys if key in self._observers])
         return [found[reader] for reader in self._readers]
+
+
+def searched_of_a_sample(batch_num: int, samples: int) -> int:
+    """How many values of a sample searches look at, in so many batches of so many samples."""
+    return max(LEAST_OF_A_SAMPLE, SEARCHED // (batch_num * samples))
 
 
 def observe_values(
@@ -156,7 +182,8 @@ def _widened(array: NDArray[Any]) -> NDArray[Any]:
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
-def _own_observer(reader: Reader) -> Observer:
+def own_observer(reader: Reader) -> Observer:
+    """A new observer for a reader whose value is looked at itself: HFMG's, or a registered one."""
     if isinstance(reader.settings, HfmgSettings):
         return HfmgObserver(reader.settings, reader.name)
     return make_observer(reader.observer, reader.settings, reader.name)
