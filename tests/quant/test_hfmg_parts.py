@@ -52,7 +52,9 @@ def in_parts(batches: list[np.ndarray], ends: list[int], settings: HfmgSettings)
     cut=st.lists(st.integers(0, 9), max_size=4),
     scale=st.sampled_from([0.0, 1e-9, 1.0, 1e5]),
 )
-def test_stretches_give_the_counts_of_the_whole_for_any_cut(seed: int, count: int, cut: list[int], scale: float) -> None:
+def test_stretches_give_the_counts_of_the_whole_for_any_cut(
+    seed: int, count: int, cut: list[int], scale: float
+) -> None:
     rng = np.random.default_rng(seed)
     batches = [rng.normal(0, scale * rng.uniform(0.1, 2), rng.integers(0, 40)).astype(np.float32) for _ in range(count)]
     ends = sorted(min(end, count) for end in cut)
@@ -97,5 +99,5 @@ def test_bytes_that_are_no_ranges_are_refused(data: bytes) -> None:
 
 def test_a_part_alone_gives_no_grid() -> None:
     for part in (HfmgRanges(), HfmgStretch(SETTINGS)):
-        with pytest.raises(ValueError, match="HFMG|grid"):
+        with pytest.raises(ValueError, match=r"grid|counts"):
             part.finish()

@@ -82,7 +82,9 @@ def test_what_workers_began_one_process_can_end(tmp_path: Path) -> None:
 
 
 def checkpoint() -> Checkpoint:
-    return Checkpoint({"model": "a"}, {"first": (CalibrationState(0, 2, ((b"x",),)), CalibrationState(4, 5, ((b"y",),)))})
+    return Checkpoint(
+        {"model": "a"}, {"first": (CalibrationState(0, 2, ((b"x",),)), CalibrationState(4, 5, ((b"y",),)))}
+    )
 
 
 def sealed(table: object, rest: bytes = b"") -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +44,7 @@ def test_any_cut_in_any_order_gives_one_state(tmp_path: Path, ends: list[int], o
     bounds = [0, *sorted(ends), 12]
     runner = ShardRunner(job)
     states = [
-        CalibrationState.from_bytes(runner.run(Shard(Way.FIRST, start, stop)))
-        for start, stop in zip(bounds, bounds[1:], strict=False)
+        CalibrationState.from_bytes(runner.run(Shard(Way.FIRST, start, stop))) for start, stop in pairwise(bounds)
     ]
     order.shuffle(states)  # type: ignore[attr-defined]
     look = Look(job.run(Way.FIRST), 12, states)
