@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import tempfile
 from collections.abc import Generator
@@ -48,7 +49,10 @@ def local_pool(job: CalibrationJob, workers: int, seconds: float = _START) -> Ge
     from distributed import Client, LocalCluster
 
     threads = max(1, usable_cores() // workers)
-    with tempfile.TemporaryDirectory(prefix="amctc-workers-") as folder, config.set(_CONFIG):
+    with (
+        tempfile.TemporaryDirectory(prefix="amctc-workers-") as folder,
+        config.set({**_CONFIG, "temporary-directory": folder}),
+    ):
         try:
             cluster = LocalCluster(
                 n_workers=workers,
@@ -65,9 +69,12 @@ def local_pool(job: CalibrationJob, workers: int, seconds: float = _START) -> Ge
         with (
             cluster,
             Client(cluster, timeout=seconds, set_as_default=False) as client,
-            _holding(client, job.with_threads(threads), workers, seconds) as pool,
         ):
-            yield pool
+            from amctc.scaleout.worker import IgnoreInterrupt
+
+            client.register_plugin(IgnoreInterrupt())
+            with _holding(client, job.with_threads(threads), workers, seconds) as pool:
+                yield pool
 
 
 @contextmanager
@@ -109,7 +116,8 @@ def _holding(client: Client, job: CalibrationJob, workers: int, seconds: float) 
     try:
         yield DaskPool(client, name, workers)
     finally:
-        if client.status == "running":
+        # A worker that is about to end may have forgotten it already, and that is no news.
+        with contextlib.suppress(Exception):
             client.unregister_worker_plugin(name)
 
 
