@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -54,27 +56,38 @@ def local_pool(job: CalibrationJob, workers: int, seconds: float = _START) -> Ge
         config.set({**_CONFIG, "temporary-directory": folder}),
     ):
         try:
-            cluster = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",  # any free port, not the one that everybody takes
-                silence_logs=logging.CRITICAL,
-                memory_limit=None,
-                local_directory=folder,
-            )
+            # The workers are started by a thread that begins here, and have what it blocks.
+            with _interrupts_blocked():
+                cluster = LocalCluster(
+                    n_workers=0,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0",  # any free port, not the one that everybody takes
+                    silence_logs=logging.CRITICAL,
+                    memory_limit=None,
+                    local_directory=folder,
+                )
         except (OSError, RuntimeError, TimeoutError) as problem:
-            raise _not_up(str(problem)) from problem
-        with (
-            cluster,
-            Client(cluster, timeout=seconds, set_as_default=False) as client,
-        ):
-            from amctc.scaleout.worker import IgnoreInterrupt
-
-            client.register_plugin(IgnoreInterrupt())
+            raise _not_up(_words(problem)) from problem
+        with cluster, Client(cluster, timeout=seconds, set_as_default=False) as client:
+            cluster.scale(workers)
             with _holding(client, job.with_threads(threads), workers, seconds) as pool:
                 yield pool
+
+
+@contextmanager
+def _interrupts_blocked() -> Generator[None]:
+    """An interrupt from a terminal goes to all processes. It is for this one, after the block: it ends the others."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # or the first process would start it, and no longer block anything then
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

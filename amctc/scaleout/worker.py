@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
@@ -41,16 +40,6 @@ class JobPlugin(WorkerPlugin):
             return self._runner.run(shard)
         except DiagnosticError as mistake:
             return Mistakes(mistake.diagnostics)
-
-
-class IgnoreInterrupt(WorkerPlugin):
-    """An interrupt from the terminal is for the process that has started the workers, which then ends them."""
-
-    name = "amctc-ignore-interrupt"
-
-    def setup(self, worker: Worker) -> None:
-        del worker
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def look_at(name: str, shard: Shard) -> bytes | Mistakes:

@@ -105,7 +105,8 @@ def test_a_checkpoint_of_something_else_is_refused_and_says_what(tmp_path: Path)
     changes.append({"policy": arguments(tmp_path / "other", POLICY + "# other")["policy"]})
     for change, what in zip(changes, ("model", "data", "batches, data", "policy"), strict=True):
         with pytest.raises(amctc.DiagnosticError) as told:
-            amctc.compile(MODEL, **({"weights": WEIGHTS} | given | change))
+            all_given: dict[str, Any] = {"weights": WEIGHTS} | given | change
+            amctc.compile(MODEL, **all_given)
         assert what.split(", ")[0] in told.value.diagnostics[0].message.partition("differs: ")[2]
     assert kept.read_bytes() == before
 

@@ -14,7 +14,7 @@ from tests.e2e.command import CALIBRATION, MODEL, WEIGHTS, compile_digits, conte
 from tests.shared_files import ROOT
 
 POLICY = "batch_num: {} common_config {{ ifmr_quantize {{ }} }}"
-LONG = 20_000
+LONG = 4_000
 """So many batches that nobody is done before the signal comes."""
 
 
@@ -65,7 +65,7 @@ def test_an_interrupt_ends_all_processes(tmp_path: Path) -> None:
     )
     assert process.stderr is not None
     for line in process.stderr:
-        if line.startswith(f"amctc: calibrate: {LONG // 10}"):
+        if line.startswith("amctc: calibrate: ") and not line.startswith("amctc: calibrate: 0/"):
             break
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
     # The stream ends with the last process that has it.

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import distributed
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 
 import amctc
 from amctc.diagnostics import DiagnosticError
@@ -24,6 +25,8 @@ from amctc.scaleout.cluster import existing_pool
 from tests.e2e.command import CALIBRATION, MODEL, WEIGHTS
 from tests.runtime.sharded import alone, calibration, images, job_of, net, parts, readers
 
+LocalCluster: Any = distributed.LocalCluster  # typed for programs that await it
+
 MIXED = (
     "batch_num: 24 common_config { ifmr_quantize { } }"
     "override_layer_types { layer_type: 'InnerProduct' calibration_config { hfmg_quantize { } } }"
@@ -34,7 +37,7 @@ MIXED = (
 class Cluster:
     address: str
     client: Client
-    local: LocalCluster
+    local: Any
 
 
 @pytest.fixture(scope="module")
@@ -178,9 +181,8 @@ def test_a_cluster_without_workers_is_told(tmp_path: Path) -> None:
     job = job_of(graph, readers(graph, ["minmax"]), calibration(graph, images(4), 1, 4))
     with (
         LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as local,
-        Client(local, set_as_default=False) as client,
         pytest.raises(DiagnosticError) as told,
-        existing_pool(job, client.scheduler.address, 0.5),  # type: ignore[union-attr]
+        existing_pool(job, local.scheduler_address, 0.5),
     ):
         pass
     assert told.value.diagnostics[0].code == "AM473"
