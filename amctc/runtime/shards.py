@@ -21,6 +21,9 @@ from amctc.runtime.samples import Batch
 FOR_EACH_WORKER = 8
 """A calibration is cut into about so many shards for each worker: what is lost with a worker is one of them."""
 
+SHORTEST = 4
+"""No shard has fewer batches, if each worker has two then: to merge the state of one costs about as much as a batch."""
+
 LONGEST = 256
 """No shard has more batches."""
 
@@ -61,7 +64,8 @@ def cuts(start: int, stop: int, size: int) -> Iterator[Cut]:
 
 def shard_size(batches: int, workers: int) -> int:
     """How many batches a shard has, where so many are to be seen by so many workers."""
-    return min(LONGEST, max(1, batches // (FOR_EACH_WORKER * workers)))
+    least = min(SHORTEST, max(1, batches // (2 * workers)))
+    return min(LONGEST, max(least, batches // (FOR_EACH_WORKER * workers)))
 
 
 @dataclass(frozen=True)

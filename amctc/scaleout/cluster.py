@@ -42,7 +42,7 @@ def require_dask() -> None:
 
 @contextmanager
 def local_pool(job: CalibrationJob, workers: int, seconds: float = _START) -> Generator[DaskPool]:
-    """So many processes on this machine, which share its cores. They end with the block.
+    """So many processes on this machine, which share its cores, unless the job has threads. They end with the block.
 
     Raises `DiagnosticError`: AM470 where Dask is missing, AM473 where the processes do not come up in so many seconds.
     """
@@ -50,7 +50,7 @@ def local_pool(job: CalibrationJob, workers: int, seconds: float = _START) -> Ge
     from dask import config
     from distributed import Client, LocalCluster
 
-    threads = max(1, usable_cores() // workers)
+    held = job if job.threads is not None else job.with_threads(max(1, usable_cores() // workers))
     with (
         tempfile.TemporaryDirectory(prefix="amctc-workers-") as folder,
         config.set({**_CONFIG, "temporary-directory": folder}),
@@ -72,7 +72,7 @@ def local_pool(job: CalibrationJob, workers: int, seconds: float = _START) -> Ge
             raise _not_up(_words(problem)) from problem
         with cluster, Client(cluster, timeout=seconds, set_as_default=False) as client:
             cluster.scale(workers)
-            with _holding(client, job.with_threads(threads), workers, seconds) as pool:
+            with _holding(client, held, workers, seconds) as pool:
                 yield pool
 
 

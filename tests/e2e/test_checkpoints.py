@@ -69,15 +69,15 @@ def test_an_interrupted_compilation_goes_on(tmp_path: Path, monkeypatch: pytest.
 def test_a_compilation_starts_over_if_asked(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     interrupted(tmp_path / "out", kept)
-    done: list[int] = []
+    told: list[int] = []
 
     class Told(Silent):
-        def step(self, number: int) -> None:
-            done.append(number)
+        def step(self, done: int) -> None:
+            told.append(done)
 
     given = arguments(tmp_path / "out", POLICY, checkpoint=kept, start_over=True, progress=Told())
     amctc.compile(MODEL, WEIGHTS, **given)
-    assert done == list(range(21)) and not kept.exists()
+    assert told == list(range(21)) and not kept.exists()
 
 
 def test_a_checkpoint_of_something_else_is_refused_and_says_what(tmp_path: Path) -> None:

@@ -60,9 +60,9 @@ def test_workers_go_on_with_the_shards_that_are_missing(tmp_path: Path, stop_at:
     job = job_of(graph, wanted, data)
     kept, told = Kept(stop_at), list[int]()
     with pytest.raises(KeyboardInterrupt):
-        observe_in_shards(job, Here(job, 3), data.stretch, {}, kept.note, told.append)
+        observe_in_shards(job, Here(job, 5), data.stretch, {}, kept.note, told.append)
     told.clear()
-    found = observe_in_shards(job, Here(job, 2), data.stretch, kept.found, kept.note, told.append)
+    found = observe_in_shards(job, Here(job, 5), data.stretch, kept.found, kept.note, told.append)
     assert told[0] == stop_at // 2 and len(told) == 1 + 20 - stop_at
     assert parts(found) == alone(graph, wanted, data)
 
@@ -73,7 +73,7 @@ def test_what_workers_began_one_process_can_end(tmp_path: Path) -> None:
     job = job_of(graph, wanted, data)
     kept = Kept(stop_at=7)
     with pytest.raises(KeyboardInterrupt):
-        observe_in_shards(job, Here(job), data.stretch, {}, kept.note, lambda done: None)
+        observe_in_shards(job, Here(job, 5), data.stretch, {}, kept.note, lambda done: None)
     assert [state.start for states in kept.found.values() for state in states] == [3, 4, 5, 6, 7, 8, 9]
     told: list[int] = []
     found = observe_in_order(graph, wanted, 10, job.per_sample, data.stretch, kept.found, kept.note, told.append)
@@ -150,7 +150,7 @@ def test_the_states_of_other_observers_are_refused(tmp_path: Path) -> None:
     job = job_of(graph, readers(graph, ["ifmr"]), data)
     kept = Kept(stop_at=2)
     with pytest.raises(KeyboardInterrupt):
-        observe_in_shards(job, Here(job), data.stretch, {}, kept.note, lambda done: None)
+        observe_in_shards(job, Here(job, 5), data.stretch, {}, kept.note, lambda done: None)
     others = [job_of(graph, readers(graph, ["mse"]), data), dataclasses.replace(job, per_sample=job.per_sample + 1)]
     for other in others:
         with pytest.raises(NoState):

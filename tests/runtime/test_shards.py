@@ -88,7 +88,7 @@ def test_values_that_are_not_finite_are_told_by_the_shard(tmp_path: Path) -> Non
 
 def test_shards_are_many_for_each_worker_and_never_too_long() -> None:
     assert list(cuts(3, 10, 3)) == [(3, 6), (6, 9), (9, 10)]
-    assert [shard_size(batches, workers) for batches, workers in ((1, 4), (64, 2), (100, 3))] == [1, 4, 4]
+    assert [shard_size(batches, workers) for batches, workers in ((1, 4), (10, 2), (16, 2), (128, 2))] == [1, 2, 4, 8]
     assert shard_size(1 << 30, 2) == LONGEST
 
 
