@@ -1,8 +1,8 @@
 """What calibration by workers costs, and what that says for more images and workers.
 
 Measured on one network with workers of one thread each: a batch in a worker, bringing up a worker, and what the process
-that puts the shards together does for each. Two workers and one run in turn; beside the time of the clock stands the
-processor time of the busiest worker, which a machine that has other things to do does not change.
+that puts the shards together does for each. Two workers and one run in turn; beside the time of the clock stand the
+processor times of the busiest worker, of their mean, and of this process: those a busy machine changes less.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Run:
     up: float
     clock: float
     busiest: float
+    mean: float
     own: float
 
 
@@ -82,7 +83,9 @@ def run(job: CalibrationJob, data: CalibrationData, workers: int) -> Run:
         observe_in_shards(job, pool, data.stretch, {}, lambda looks: None, lambda done: None)
         clock, own = time.perf_counter() - begin, time.process_time() - own
         after = workers_seconds()
-    return Run(up, clock, max(after[pid] - before.get(pid, 0) for pid in after), own)
+    # Processes that only watch over the workers do next to nothing.
+    spent = sorted(after[pid] - before.get(pid, 0) for pid in after)[-workers:]
+    return Run(up, clock, spent[-1], statistics.mean(spent), own)
 
 
 def shard_costs(job: CalibrationJob) -> tuple[float, float, int]:
@@ -112,15 +115,14 @@ def main() -> None:
     for _ in range(asked.rounds):
         for workers, found in runs.items():
             found.append(run(job, data, workers))
-    for what in ("up", "clock", "busiest", "own"):
+    for what in ("up", "clock", "busiest", "mean", "own"):
         one, two = (statistics.median(getattr(each, what) for each in runs[workers]) for workers in (1, 2))
         print(f"{what:8} one worker {one:7.2f} s   two {two:7.2f} s   ratio {one / two:5.2f}")
     batch, merge, size = shard_costs(job)
     image = batch / asked.batch
     looks = len(job.ways)
-    print(
-        f"an image {image * 1e3:.1f} ms of one core; a shard's state {size / 1e6:.2f} MB, {merge * 1e3:.1f} ms to take in"
-    )
+    print(f"an image takes {image * 1e3:.1f} ms of one core")
+    print(f"the state of a shard has {size / 1e6:.2f} MB and is taken in in {merge * 1e3:.1f} ms")
     print("images     workers  minutes of the workers, and of the process that puts the shards together")
     for images in (10**4, 10**5, 10**6):
         for workers in (1, 10, 100):
