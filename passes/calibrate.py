@@ -58,10 +58,11 @@ class Calibrate(Pass):
             node.quant = node.quant.with_factors(index, float(found.scale), int(found.offset))
             how = "the data" if found.exact else "a histogram of the data"
             what = f"input {index}" if index < len(node.inputs) else "hidden state"
+            low, high = found.init_min + 0.0, found.init_max + 0.0  # an end at -0 reads 0, as observers merge it
             node.record(
                 self.name,
                 f"{what}: scale {found.scale:.6g}, offset {found.offset}, candidate {found.index} "
-                f"on {how}, range {found.init_min:.6g} … {found.init_max:.6g}",
+                f"on {how}, range {low:.6g} … {high:.6g}",
             )
 
     def _annotate_unseen(self, node: Node) -> None:

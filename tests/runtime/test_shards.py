@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,11 +12,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from amctc.diagnostics import DiagnosticError
-from amctc.quant.observers import MERGING
+from amctc.ir import Graph
+from amctc.pipeline.context import Calibration, Context
+from amctc.pipeline.pipeline_text import parse_pipeline
+from amctc.policy import Policy, resolve
+from amctc.quant.observers import MERGING, Observer
+from amctc.registry import builtin_registry
+from amctc.runtime.calibration import Reader
 from amctc.runtime.calibration_state import CalibrationState, NoState
 from amctc.runtime.look import Look
 from amctc.runtime.sharded_calibration import observe_in_shards
 from amctc.runtime.shards import LONGEST, Shard, ShardRunner, Way, cuts, shard_size
+from amctc.source import SourceFile
 from tests.runtime.sharded import Here, alone, calibration, images, job_of, net, parts, readers
 
 
@@ -123,3 +131,24 @@ def test_damaged_states_are_refused_whatever_is_wrong(tmp_path: Path) -> None:
     ):
         with pytest.raises(NoState):
             Look(run.run(Way.FIRST), 4, found)
+
+
+def test_what_is_told_of_a_range_that_ends_at_minus_zero_is_the_same(tmp_path: Path) -> None:
+    told: list[str] = []
+    for shared in (False, True):
+        graph = net(tmp_path)
+        samples = np.abs(images(8))
+        samples[samples < 0.5] = -0.0
+        data = calibration(graph, samples, 2, 4)
+
+        def observe(graph: Graph, wanted: Sequence[Reader], count: int) -> list[Observer]:
+            job = job_of(graph, tuple(wanted), data)  # noqa: B023  # called in this round
+            return observe_in_shards(job, Here(job), data.stretch, {}, nothing, nothing)  # noqa: B023
+
+        policy = resolve(Policy.from_text(SourceFile("policy", "batch_num: 4")), graph)
+        feeding = Calibration(data.batches, 4, observe=observe if shared else None)
+        steps = "annotate-quant,quantize-weights,observe,calibrate"
+        parse_pipeline(SourceFile("pipeline", steps), builtin_registry()).run(graph, Context(policy, feeding))
+        told.append("\n".join(change.what for node in graph for change in node.provenance.changes))
+    assert told[0] == told[1]
+    assert "range 0 …" in told[0] and "range -0 …" not in told[0]
