@@ -40,7 +40,7 @@ def absent_descriptor() -> TensorDescriptor:
 
 def is_absent(descriptor: TensorDescriptor) -> bool:
     """Whether a descriptor stands for an input that is left out."""
-    return bool(descriptor.layout == RESERVED and not descriptor.dtype)
+    return bool(descriptor.layout == RESERVED or not descriptor.dtype)
 
 
 def dtype_of(descriptor: TensorDescriptor) -> str | None:

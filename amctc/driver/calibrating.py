@@ -13,8 +13,9 @@ from amctc.driver.checkpoint import CheckpointFile, network_identity
 from amctc.ir import Graph
 from amctc.quant.hfmg import HFMG
 from amctc.quant.observers import BUILT_IN_OBSERVERS, Observer
-from amctc.runtime.calibration import CalibrationRun, Reader, observe_values, searched_of_a_sample
+from amctc.runtime.calibration import CalibrationRun, Reader, searched_of_a_sample
 from amctc.runtime.calibration_data import CalibrationData
+from amctc.runtime.calibration_engine import observe_values
 from amctc.runtime.calibration_state import NoState
 from amctc.runtime.data_identity import data_identity, is_portable
 from amctc.runtime.executor import Executor
@@ -182,9 +183,10 @@ class Calibrating:
         if twice and self._data.dataset.once:
             return "with workers HFMG goes through the data twice, and an iterator can be read only once"
         run = CalibrationRun(readers, self._data.batch_num)
-        for step in Executor(graph, fetch=run.values).steps:
-            if isinstance(step, HostStep) and step.op.begin is not None:
-                return f"the layer `{step.node.name}` goes on from the batch before"
+        executor = Executor(graph, fetch=run.values)
+        if executor.in_order:
+            waits = (step for step in executor.steps if isinstance(step, HostStep) and step.op.begin is not None)
+            return f"the layer `{next(waits).node.name}` goes on from the batch before"
         return None
 
 

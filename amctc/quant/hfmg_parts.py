@@ -14,9 +14,8 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.quant.hfmg import HfmgObserver, HfmgSettings
-from amctc.quant.hfmg_histogram import RangeHistogram
-from amctc.quant.ifmr import IfmrResult, not_finite
+from amctc.quant.hfmg import Extent, HfmgObserver, HfmgSettings
+from amctc.quant.ifmr import IfmrResult
 
 Range: TypeAlias = tuple[float, float]
 """The least and the largest of some values, both float32 numbers."""
@@ -37,15 +36,8 @@ class HfmgRanges:
 
     def update(self, array: NDArray[np.floating]) -> None:
         """Take in an array of any shape and float type, as float32. NaN or Inf is an error (AM404)."""
-        with np.errstate(over="ignore"):  # a float64 too large for float32 becomes Inf, which is reported
-            values = np.asarray(array, dtype=np.float32).reshape(-1)
-        if not values.size:
-            self._ranges.append(_EMPTY)
-            return
-        low, high = float(values.min()), float(values.max())
-        if not (math.isfinite(low) and math.isfinite(high)):
-            raise not_finite(self.name)
-        self._ranges.append((low, high))
+        seen = HfmgObserver(name=self.name).look(array)
+        self._ranges.append(_EMPTY if seen is None else (float(seen.span[0]), float(seen.span[1])))
 
     def append(self, other: HfmgRanges) -> None:
         """Take in the updates of `other`, which come after those seen; it is left as it is."""
@@ -96,9 +88,9 @@ class HfmgStretch:
         one = HfmgObserver(self.settings, self.name)
         if self._range is not None:
             low, high = map(np.float32, self._range)
-            one.histogram = RangeHistogram(low, high, np.zeros(self.settings.num_of_bins, np.int64))
+            one.widen(Extent(np.zeros(0, np.float32), (low, high)))
         one.update(array)
-        if one.histogram is None or not one.histogram.counts.any():
+        if one.histogram is None:
             return
         now = (float(one.histogram.low), float(one.histogram.high))
         if self.counted and now == self._range:

@@ -68,10 +68,6 @@ class Tail:
             tail.add(values.reshape(1, -1), values[-1:] if largest else values[:1])
         return tail
 
-    @property
-    def is_empty(self) -> bool:
-        return not self._parts
-
     def _beyond(self, values: NDArray[np.float32], bound: np.float32) -> NDArray[np.bool_]:
         return np.asarray(values > bound if self.largest else values < bound)
 

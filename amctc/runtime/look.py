@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any
 
-from numpy.typing import NDArray
-
-from amctc.ir import Value
 from amctc.runtime.calibration import CalibrationRun
 from amctc.runtime.calibration_state import CalibrationState, NoState, state_of, take_state
 
@@ -47,12 +43,7 @@ class Look:
         if not any(start <= state.start and state.stop <= stop for start, stop in self.missing()):
             raise NoState(f"it tells of batches {state.start} to {state.stop}, which are not those that are missing")
         self._waiting[state.start] = state
-        self._catch_up()
-
-    def feed(self, arrays: Mapping[Value, NDArray[Any]], samples: int) -> None:
-        """Take in the next batch, the first of those missing; see `CalibrationRun.feed`."""
-        self.run.feed(arrays, samples)
-        self._catch_up()
+        self.catch_up()
 
     def states(self) -> Iterator[CalibrationState]:
         """All that was seen, in the order of the batches."""
@@ -60,7 +51,8 @@ class Look:
             yield state_of(self.run.fed, 0, self.run.batches)
         yield from (self._waiting[start] for start in sorted(self._waiting))
 
-    def _catch_up(self) -> None:
+    def catch_up(self) -> None:
+        """Let the observers take in what follows the batches that they have seen."""
         while (state := self._waiting.pop(self.run.batches, None)) is not None:
             take_state(self.run.fed, state)
             self.run.batches = state.stop

@@ -6,15 +6,15 @@ Either way gives observers that have seen what those of `observe_values` have, b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Protocol, TypeAlias
 
 from amctc.ir import Graph
 from amctc.quant.hfmg_parts import HfmgRanges, Range
 from amctc.quant.observers import Observer
 from amctc.runtime.calibration import CalibrationRun, Reader
+from amctc.runtime.calibration_engine import CalibrationEngine
 from amctc.runtime.calibration_state import CalibrationState
-from amctc.runtime.executor import Executor
 from amctc.runtime.look import Look
 from amctc.runtime.samples import Batch
 from amctc.runtime.shards import CalibrationJob, Shard, Way, cuts, shard_size
@@ -30,6 +30,10 @@ Note: TypeAlias = Callable[[Mapping[str, Look]], None]
 
 IN_ORDER = "in order"
 """The name of the only look of a run in this process that has HFMG's observers: they count as they go."""
+
+
+TOGETHER = 32
+"""After so many batches this process may write a checkpoint."""
 
 
 class Pool(Protocol):
@@ -71,12 +75,16 @@ def observe_in_order(
     run.begin(per_sample)
     name = name_in_order(readers)
     look = Look(run, batch_num, found.get(name, ()))
-    executor = Executor(graph, fetch=run.values, reuse=True)
+    engine: CalibrationEngine | None = None
     progress(look.done)
     while missing := look.missing():
-        for feeds in batches(*missing[0]):
-            look.feed(executor.run(feeds), max(len(array) for array in feeds.values()))
-            progress(look.done)
+        stream = batches(*missing[0])
+        # Batches run side by side: only when those that are under way have ended, all has been seen of as many.
+        while first := next(stream, None):
+            engine = engine or CalibrationEngine(graph, run, first, batch_num)
+            for _ in engine.feed(chain((first,), islice(stream, TOGETHER - 1))):
+                progress(look.done)
+            look.catch_up()
             note({name: look})
     return run.finish()
 

@@ -13,6 +13,7 @@ from amctc.quant.hfmg import HfmgSettings
 from amctc.quant.hfmg_parts import HfmgRanges, HfmgStretch, Range
 from amctc.quant.observers import Observer
 from amctc.runtime.calibration import CalibrationRun, Reader, own_observer
+from amctc.runtime.calibration_engine import SHOWN_AT_ONCE
 from amctc.runtime.calibration_state import state_of
 from amctc.runtime.datasets import Dataset
 from amctc.runtime.executor import Executor
@@ -126,15 +127,25 @@ class ShardRunner:
 
     def _run(self, shard: Shard) -> bytes:
         run = self._observing(shard)
-        executor = self._executors.get(shard.way)
-        if executor is None:
-            executor = Executor(self._job.graph, fetch=run.values, threads=self._job.threads, reuse=True)
-            self._executors[shard.way] = executor
         for feeds in self._batches(shard):
-            run.feed(executor.run(feeds), max(len(array) for array in feeds.values()))
+            executor = self._executor(shard.way, run, feeds)
+            if run.whole_batches:
+                run.take(executor.run(feeds))
+            else:
+                executor.run_together([feeds], lambda values, alive: run.take({v: alive[0][v] for v in values}))
+            run.batches += 1
         if run.batches != shard.stop - shard.start:
             raise RuntimeError(f"the data gave {run.batches} batches where {shard.stop - shard.start} are due")
         return state_of(run.fed, shard.start, shard.stop).to_bytes()
+
+    def _executor(self, way: Way, run: CalibrationRun, feeds: Batch) -> Executor:
+        if way not in self._executors:
+            shapes = {name: array.shape for name, array in feeds.items()}
+            most = None if run.whole_batches else SHOWN_AT_ONCE
+            self._executors[way] = Executor(
+                self._job.graph, shapes, run.values, self._job.threads, reuse=True, most_shown=most
+            )
+        return self._executors[way]
 
     def _observing(self, shard: Shard) -> CalibrationRun:
         if shard.way is Way.FIRST:

@@ -15,7 +15,8 @@ from amctc.air.verify import check_air, verify_air, verify_file
 from amctc.air.verify.edges import End, find_cycle, read_end
 from amctc.air.verify.report import MOST_ERRORS, MOST_OF_A_CODE
 from amctc.codes import all_codes
-from amctc.diagnostics import Diagnostic, DiagnosticError, Level
+from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level
+from amctc.frontends.ge.load import graph_of_model
 from tests.air.ge_files import DAMAGED, FOLDER, WHOLE, case_of, verdicts
 from tests.shared_files import needs_golden
 
@@ -364,6 +365,14 @@ def test_a_loop_through_a_next_iteration_is_no_cycle(model: ModelDef) -> None:
     add_op(model, "next", "NextIteration", "last:0")
     named(model, "sum").input[1] = "next:0"
     assert check_air(model) == []
+
+
+def test_a_loop_through_a_next_iteration_is_not_loaded(model: ModelDef) -> None:
+    add_op(model, "next", "NextIteration", "last:0")
+    named(model, "sum").input[1] = "next:0"
+    with pytest.raises(DiagnosticError, match=r"the op `sum` .* is in a loop") as raised:
+        graph_of_model(model, "net.air", Collector())
+    assert [found.code for found in raised.value.diagnostics] == ["AM354"]
 
 
 def test_an_optional_input_that_is_left_out_is_right(model: ModelDef) -> None:

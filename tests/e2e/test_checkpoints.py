@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 
 import amctc
-from amctc.ir import Value
 from amctc.progress import Silent
 from amctc.runtime.executor import Executor
 from tests.e2e.command import CALIBRATION, MODEL, WEIGHTS, compile_digits, contents
@@ -18,6 +16,12 @@ from tests.e2e.command import amctc as command
 
 POLICY = "batch_num: 20 common_config { ifmr_quantize { } }"
 HFMG = "batch_num: 20 common_config { hfmg_quantize { } }"
+
+
+@pytest.fixture(autouse=True)
+def every_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint after each batch."""
+    monkeypatch.setattr("amctc.runtime.sharded_calibration.TOGETHER", 1)
 
 
 class Stop(Silent):
@@ -51,13 +55,13 @@ def test_an_interrupted_compilation_goes_on(tmp_path: Path, monkeypatch: pytest.
     kept = tmp_path / "kept" / "digits.checkpoint"
     interrupted(tmp_path / "out", kept, policy)
     runs: list[object] = []
-    run = Executor.run
+    run = Executor.run_together
 
-    def counted(self: Executor, feeds: Mapping[str, Any]) -> dict[Value, np.ndarray]:
+    def counted(self: Executor, *given: Any) -> None:
         runs.append(self)
-        return run(self, feeds)
+        run(self, *given)
 
-    monkeypatch.setattr(Executor, "run", counted)
+    monkeypatch.setattr(Executor, "run_together", counted)
     amctc.compile(MODEL, WEIGHTS, **arguments(tmp_path / "out", policy, checkpoint=kept))
     assert len(runs) == 5
     assert not list(kept.parent.iterdir())

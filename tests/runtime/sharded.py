@@ -14,8 +14,9 @@ from amctc.ir import Graph
 from amctc.quant.hfmg import HFMG, HfmgSettings
 from amctc.quant.ifmr import IfmrSettings
 from amctc.quant.observers import MERGING, Observer
-from amctc.runtime.calibration import Reader, observe_values, searched_of_a_sample
+from amctc.runtime.calibration import Reader, searched_of_a_sample
 from amctc.runtime.calibration_data import CalibrationData
+from amctc.runtime.calibration_engine import observe_values
 from amctc.runtime.calibration_state import CalibrationState, part_of
 from amctc.runtime.datasets import Dataset
 from amctc.runtime.executor import read_inputs

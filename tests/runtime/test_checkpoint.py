@@ -22,6 +22,12 @@ from amctc.runtime.sharded_calibration import Found, observe_in_order, observe_i
 from tests.runtime.sharded import Here, alone, calibration, images, job_of, net, parts, readers
 
 
+@pytest.fixture(autouse=True)
+def every_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint after each batch."""
+    monkeypatch.setattr("amctc.runtime.sharded_calibration.TOGETHER", 1)
+
+
 class Kept:
     """Keeps the last checkpoint as bytes, and can stop the run."""
 

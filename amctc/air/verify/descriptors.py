@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from amctc.air.descriptors import type_name
-from amctc.air.layouts import LAYOUTS, RESERVED, layout_number
+from amctc.air.layouts import LAYOUTS, layout_number
 from amctc.air.schema import TensorDef, TensorDescriptor
 from amctc.air.verify.report import Report, shown
 from amctc.diagnostics import did_you_mean
@@ -135,11 +135,6 @@ def same_tensor(first: TensorDescriptor, second: TensorDescriptor) -> bool:
 def told_tensor(desc: TensorDescriptor) -> str:
     """`DT_FLOAT 4 x 3`, for a message."""
     return f"{type_name(desc) or desc.dtype} {_dims(desc.shape.dim)}"
-
-
-def is_left_out(desc: TensorDescriptor) -> bool:
-    """Whether a descriptor stands for an input that is left out."""
-    return bool(desc.layout == RESERVED or not desc.dtype)
 
 
 def integer(attrs: Any, name: str) -> int | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from amctc.air.descriptors import type_name
+from amctc.air.descriptors import is_absent, type_name
 from amctc.air.schema import GraphDef, OpDef
 from amctc.air.verify.attributes import AttributeChecker
-from amctc.air.verify.descriptors import integer, is_left_out, same_tensor, told_tensor
+from amctc.air.verify.descriptors import integer, same_tensor, told_tensor
 from amctc.air.verify.edges import inputs_of
 from amctc.air.verify.names import names_of, optional_inputs
 from amctc.air.verify.report import Report, Where, shown
@@ -78,7 +78,7 @@ def check_slots(where: str, op: OpDef, report: Report) -> None:
         if linked and not desc.dtype:
             report.warning("AM387", f"{where}, input {slot} has an edge, but no element type")
         named = names.get(slot, "")
-        if not linked and not is_left_out(desc) and named not in optional and op.type not in _FED_FROM_OUTSIDE:
+        if not linked and not is_absent(desc) and named not in optional and op.type not in _FED_FROM_OUTSIDE:
             what = f"input {slot}, {shown(named)}," if named else f"input {slot}"
             help = "an input that is left out has the layout `FORMAT_RESERVED` and no element type"
             report.warning("AM386", f"{where}, {what} has no edge, but a descriptor of a tensor", help)

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from typing import Final
 
-INPUT_DATA_DIR: Final = "inputDataDir"
-INPUT_SHAPE: Final = "input_shape"
-SOC_VERSION: Final = "ge.socVersion"
-INPUT_FORMAT: Final = "input_format"
-INPUT_FP16_NODES: Final = "ge.INPUT_NODES_SET_FP16"
-CONFIG_FILE: Final = "configFile"
-LOG_LEVEL: Final = "log"
-OUT_NODES: Final = "ge.outputNodeName"
-INSERT_OP_FILE: Final = "ge.insertOpFile"
+from amctc.driver.ge.keys import KEYS
+
+INPUT_DATA_DIR: Final = KEYS["INPUT_DATA_DIR"].text
+INPUT_SHAPE: Final = KEYS["INPUT_SHAPE"].text
+SOC_VERSION: Final = KEYS["SOC_VERSION"].text
+INPUT_FORMAT: Final = KEYS["INPUT_FORMAT"].text
+INPUT_FP16_NODES: Final = KEYS["INPUT_FP16_NODES"].text
+CONFIG_FILE: Final = KEYS["CONFIG_FILE"].text
+LOG_LEVEL: Final = KEYS["LOG_LEVEL"].text
+OUT_NODES: Final = KEYS["OUT_NODES"].text
+INSERT_OP_FILE: Final = KEYS["INSERT_OP_CONF"].text
 INSERT_OP_CONF: Final = INSERT_OP_FILE
-DEVICE_ID: Final = "deviceId"
-AICORE_NUM: Final = "ge.aicoreNum"
+DEVICE_ID: Final = KEYS["DEVICE_ID"].text
+AICORE_NUM: Final = KEYS["infer_aicore_num"].text
 infer_aicore_num: Final = AICORE_NUM
-IP_ADDR: Final = "ipAddr"
-PORT: Final = "port"
-GROUP_ID: Final = "groupId"
+IP_ADDR: Final = KEYS["IP_ADDR"].text
+PORT: Final = KEYS["PORT"].text
+GROUP_ID: Final = KEYS["GROUP_ID"].text

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from amctc.air.data_types import CPP_NAMES, CPP_NUMBERS, NUMPY_TYPES
 from amctc.air.plain_messages import plain_attribute
 from amctc.air.schema import OpDef
+from amctc.air.verify.edges import End
 from amctc.diagnostics import DiagnosticError, error
 from amctc.dialects.ge.prototype import GE, prototype_of
-from amctc.dialects.ge.slots import AIR, NHWC, about
-from amctc.frontends.ge.edges import Edge
+from amctc.dialects.ge.slots import AIR, about
+from amctc.dialects.table import op_def
+from amctc.dialects.traits import output_channel_axis
 from amctc.ir import Graph, Node, Provenance, Value
 from amctc.ir.node import Array
 from amctc.quant.deq_scale import unpack_deq_scale
@@ -40,12 +42,12 @@ class WeightQuant:
     stated: Mapping[str, Plain]
 
 
-def weight_quant(edge: Edge, values: Mapping[tuple[str, int], Value], graph: Graph) -> WeightQuant | None:
-    """The AscendWeightQuant that an edge comes from; None for any other op.
+def weight_quant(end: End, values: Mapping[tuple[str, int], Value], graph: Graph) -> WeightQuant | None:
+    """The AscendWeightQuant at the end of an edge; None for any other op.
 
     Raises `DiagnosticError` (AM353) where it has an offset: weights are symmetric here.
     """
-    value = values.get((edge.source, edge.output))
+    value = values.get((end.node, end.index))
     if value is None or value.producer.op != f"{GE}.{WEIGHT_QUANT}":
         return None
     node = value.producer
@@ -81,8 +83,6 @@ def ascend_node(
     root = bool(_stated(op, "sqrt_mode"))
     if op.type == "AscendDequant":
         blobs = {"deq_scale": _factors(op, weights.get("deq_scale"), root)}
-        if blobs["deq_scale"].size > 1 and _channels_are_last(inputs[0].producer, air):
-            attrs["axis"] = -1
         return graph.add(
             op.name, "quant.Dequantize", inputs, [op.name], attrs=attrs, weights=blobs, provenance=provenance
         )
@@ -113,8 +113,15 @@ def ascend_node(
     )
 
 
-def _channels_are_last(layer: Node, air: Mapping[str, Plain]) -> bool:
-    return air.get("format") == NHWC or layer.op in (f"{GE}.BatchMatMul", f"{GE}.BatchMatMulV2")
+def find_channels(graph: Graph) -> None:
+    """Say of each Dequantize with factors for channels which axis these lie on, as its layer has them."""
+    for node in graph.nodes:
+        if node.op != "quant.Dequantize" or node.weights["deq_scale"].size == 1:
+            continue
+        layer = node.inputs[0].producer
+        axis = output_channel_axis(layer) if op_def(layer).linear is not None else None
+        if axis is not None and axis != 1:
+            node.attrs["axis"] = axis
 
 
 def _factors(op: OpDef, found: Array | None, root: bool) -> NDArray[np.float32]:

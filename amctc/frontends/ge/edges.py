@@ -2,72 +2,47 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from amctc.air.schema import GraphDef, OpDef
-
-CONTROL = -1
-
-
-@dataclass(frozen=True)
-class Edge:
-    """Output number `output` of the op `source`."""
-
-    source: str
-    output: int
+from amctc.air.verify.edges import CONTROL, End, read_end
+from amctc.frontends.order import in_order
 
 
 @dataclass(frozen=True)
 class OpEdges:
-    """What an op reads: an edge or None for each slot, in order, and the ops that must run before it."""
+    """What an op reads: the end of an edge or None for each slot, in order, and the ops that must run before it."""
 
-    slots: tuple[Edge | None, ...]
+    slots: tuple[End | None, ...]
     controls: tuple[str, ...]
 
 
 def edges_of(op: OpDef) -> OpEdges:
-    """The edges in the `input` strings of an op."""
-    slots: list[Edge | None] = []
-    controls: list[str] = []
-    for text in op.input:
-        edge = parse_edge(text)
-        if edge is not None and edge.output == CONTROL:
-            controls.append(edge.source)
-        else:
-            slots.append(edge)
-    return OpEdges(tuple(slots), tuple(controls))
+    """The edges in the `input` strings of an op that has been verified."""
+    ends = [parse_end(text) if text else None for text in op.input]
+    controls = tuple(end.node for end in ends if end is not None and end.index == CONTROL)
+    return OpEdges(tuple(end for end in ends if end is None or end.index != CONTROL), controls)
 
 
-def parse_edge(text: str) -> Edge | None:
-    """`name:number`; None for an empty text."""
-    name, _, number = text.rpartition(":")
-    return Edge(name, int(number)) if name else None
+def parse_end(text: str) -> End:
+    """`node:index` taken apart. ValueError where it is none, which verifying would have told."""
+    end = read_end(text)
+    if isinstance(end, str):
+        raise ValueError(f"{text!r} {end}")
+    return end
 
 
-def ordered(graph: GraphDef, edges: Mapping[str, OpEdges]) -> Sequence[OpDef]:
-    """The ops, each behind those that it reads or that must run before it, and else as in the file."""
-    ops = list(graph.op)
-    number = {op.name: index for index, op in enumerate(ops)}
-    readers: dict[int, list[int]] = {}
-    left = [0] * len(ops)
-    for index, op in enumerate(ops):
-        for source in _sources(edges[op.name]):
-            readers.setdefault(number[source], []).append(index)
-            left[index] += 1
-    ready = [index for index, count in enumerate(left) if not count]
-    heapq.heapify(ready)
-    found: list[OpDef] = []
-    while ready:
-        index = heapq.heappop(ready)
-        found.append(ops[index])
-        for reader in readers.get(index, ()):
-            left[reader] -= 1
-            if not left[reader]:
-                heapq.heappush(ready, reader)
-    return found
+def ordered(graph: GraphDef, edges: Mapping[str, OpEdges]) -> tuple[Sequence[OpDef], Sequence[OpDef]]:
+    """The ops, each behind those that it reads or that must run before it, and else as in the file; and those in loops.
+
+    The latter read their own results, or those of one that does.
+    """
+    number = {op.name: index for index, op in enumerate(graph.op)}
+    waiting = [{number[source] for source in _sources(edges[op.name])} for op in graph.op]
+    order, loop = in_order(waiting)
+    return [graph.op[index] for index in order], [graph.op[index] for index in loop]
 
 
-def _sources(edges: OpEdges) -> Iterable[str]:
-    return {*(edge.source for edge in edges.slots if edge is not None), *edges.controls}
+def _sources(edges: OpEdges) -> set[str]:
+    return {*(end.node for end in edges.slots if end is not None), *edges.controls}

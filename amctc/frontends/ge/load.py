@@ -14,13 +14,14 @@ from amctc.air.schema import GraphDef, ModelDef, OpDef, TensorDescriptor, new
 from amctc.air.tensors import tensor_array
 from amctc.air.text_dump import is_text_dump, read_text_dump
 from amctc.air.verify import verify_air
+from amctc.air.verify.names import names_of
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level
 from amctc.dialects.ge.prototype import GE, Prototype, is_dynamic, port_names, prototype_of
 from amctc.dialects.ge.slots import AIR, NCHW, NHWC, role_of
 from amctc.dialects.shapes import annotate_shapes, node_error
 from amctc.dialects.table import op_table
-from amctc.frontends.ge.ascend import ASCEND_OPS, WEIGHT_QUANT, ascend_node, weight_quant
-from amctc.frontends.ge.edges import OpEdges, edges_of, ordered, parse_edge
+from amctc.frontends.ge.ascend import ASCEND_OPS, WEIGHT_QUANT, ascend_node, find_channels, weight_quant
+from amctc.frontends.ge.edges import OpEdges, edges_of, ordered, parse_end
 from amctc.ir import Graph, Node, Origin, Provenance, Value
 from amctc.ir.node import Array
 from amctc.text.plain import Plain
@@ -55,6 +56,7 @@ def graph_of_model(model: ModelDef, file: str, collector: Collector) -> Graph:
     graph = _Builder(model, file, collector).build()
     collector.raise_errors()
     annotate_shapes(graph)
+    find_channels(graph)
     return graph
 
 
@@ -77,7 +79,12 @@ class _Builder:
         graph, root = self.graph, self._root
         graph.attrs = self._graph_attributes()
         net_output: OpDef | None = None
-        for number, op in enumerate(ordered(root, self._edges)):
+        ops, loop = ordered(root, self._edges)
+        if loop:
+            message = f"the op `{loop[0].name}` ({loop[0].type}) is in a loop, or behind one"
+            help = "graphs with loops are not read; take the part without them"
+            raise DiagnosticError(Diagnostic("AM354", message, file=self._file, help=help))
+        for number, op in enumerate(ops):
             if op.type in CONSTANTS and not op.input:
                 self._constants[op.name] = op
                 self._arrays[op.name] = tensor_array(op.attr["value"].t)
@@ -119,10 +126,8 @@ class _Builder:
         return tuple(text for text in net_output.input if text and not text.endswith(":-1"))
 
     def _output(self, text: str) -> Value:
-        edge = parse_edge(text)
-        if edge is None:
-            raise ValueError(f"{text!r} is no edge")
-        return self._value(edge.source, edge.output)
+        end = parse_end(text)
+        return self._value(end.node, end.index)
 
     def _value(self, name: str, output: int) -> Value:
         """An output of an op; a constant that is asked for becomes a node."""
@@ -150,14 +155,14 @@ class _Builder:
                 absent.append(position)
                 continue
             found = weight_quant(edge, self._values, graph)
-            name = edge.source if found is None else found.constant
+            name = edge.node if found is None else found.constant
             if name in self._constants and slots and not _is_data(op, prototype, slots[position]):
                 role = role_of(op.type, slots[position])
                 weights[role] = self._arrays[name]
                 entry: dict[str, Plain] = {"name": name, "op": _rest(self._constants[name])}
                 constants[role] = entry if found is None else {**entry, "quant": dict(found.stated)}
             else:
-                inputs.append(self._value(edge.source, edge.output))
+                inputs.append(self._value(edge.node, edge.index))
         air = _about(op, slots, prototype, edges, absent, constants)
         if op.type in ASCEND_OPS:
             made = ascend_node(graph, op, inputs, weights, air, provenance)
@@ -196,7 +201,7 @@ def _warning(code: str, node: Node, message: str) -> Diagnostic:
 def _slot_names(op: OpDef, prototype: Prototype | None) -> tuple[str, ...]:
     """The names of an op's slots: those of its name-index lists, or else those of its prototype."""
     count = max(len(op.input_desc), len(edges_of(op).slots))
-    stated = _indexed(op, "_input_name", count)
+    stated = _indexed(op, "input", count)
     if stated is not None:
         return stated
     return port_names(prototype.inputs if prototype is not None else (), count)
@@ -207,12 +212,9 @@ def _is_data(op: OpDef, prototype: Prototype | None, slot: str) -> bool:
     return op.type != WEIGHT_QUANT and (slot == _DATA or is_dynamic(prototype, slot))
 
 
-def _indexed(op: OpDef, stem: str, count: int) -> tuple[str, ...] | None:
-    """The names of the slots in a pair of name-index lists; None where they do not name every slot once."""
-    keys, places = op.attr.get(f"{stem}_key"), op.attr.get(f"{stem}_value")
-    if keys is None or places is None:
-        return None
-    named = {place: name.decode(errors="replace") for name, place in zip(keys.list.s, places.list.i, strict=False)}
+def _indexed(op: OpDef, end: str, count: int) -> tuple[str, ...] | None:
+    """The names of the `input` or `output` slots in the name-index lists; None if not every slot has one."""
+    named = {place: name for name, place in names_of(op, end).items()}
     return tuple(named[place] for place in range(count)) if named.keys() == set(range(count)) else None
 
 
@@ -234,7 +236,7 @@ def _about(
         air["filter_format"] = filter_layout
     if prototype is None or slots != port_names(prototype.inputs, len(slots)):
         air["slots"] = slots
-    outputs = _indexed(op, "_output_name", len(op.output_desc))
+    outputs = _indexed(op, "output", len(op.output_desc))
     if outputs is not None and (prototype is None or outputs != port_names(prototype.outputs, len(outputs))):
         air["outputs"] = outputs
     last = max((index for index, edge in enumerate(edges.slots) if edge is not None), default=-1)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from amctc.dialects.onnx.subgraphs import captured_names
+from amctc.frontends.order import in_order
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
@@ -55,26 +54,5 @@ def ordered_nodes(graph: GraphProto) -> tuple[tuple[NumberedNode, ...], tuple[Nu
     nodes = [NumberedNode(proto, number, captured_names(proto)) for number, proto in enumerate(graph.node)]
     producer = {name: node.number for node in nodes for name in node.proto.output if name}
     waiting = [{producer[name] for name in node.reads if name in producer} for node in nodes]
-    if all(number > max(sources, default=-1) for number, sources in enumerate(waiting)):
-        return tuple(nodes), ()
-    return _sorted(nodes, waiting)
-
-
-def _sorted(
-    nodes: Sequence[NumberedNode], waiting: Sequence[set[int]]
-) -> tuple[tuple[NumberedNode, ...], tuple[NumberedNode, ...]]:
-    readers: dict[int, list[int]] = {}
-    for number, sources in enumerate(waiting):
-        for source in sources:
-            readers.setdefault(source, []).append(number)
-    left = [len(sources) for sources in waiting]
-    ready = [number for number, count in enumerate(left) if not count]
-    found: list[NumberedNode] = []
-    while ready:
-        number = heapq.heappop(ready)
-        found.append(nodes[number])
-        for reader in readers.get(number, ()):
-            left[reader] -= 1
-            if not left[reader]:
-                heapq.heappush(ready, reader)
-    return tuple(found), tuple(node for node in nodes if left[node.number])
+    order, circle = in_order(waiting)
+    return tuple(nodes[number] for number in order), tuple(nodes[number] for number in circle)
