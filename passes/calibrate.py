@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,11 +12,11 @@ from amctc.diagnostics import DiagnosticError
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import initial_state
 from amctc.ir import Graph, Node, Value
-from amctc.pipeline.context import Context
+from amctc.pipeline.context import Calibration, Context
 from amctc.pipeline.pass_ import Pass
 from amctc.quant.activation import settings_from_plain
 from amctc.quant.ifmr import IfmrResult
-from amctc.quant.observers import USUAL_OBSERVER
+from amctc.quant.observers import USUAL_OBSERVER, Observer
 from amctc.records.factors import unseen_state
 from amctc.runtime.calibration import Reader
 from amctc.runtime.calibration_engine import observe_values
@@ -38,8 +39,7 @@ class Calibrate(Pass):
         calibration = context.need_calibration()
         nodes = [node for node in graph.nodes if node.op == "quant.Observe"]
         readers = [_reader(graph, node) for node in nodes]
-        batches = calibration.batches()
-        observers = observe_values(graph, readers, batches, calibration.batch_num, calibration.progress)
+        observers = _observed(graph, readers, calibration)
         for node, observer in zip(nodes, observers, strict=True):
             try:
                 found = observer.finish()
@@ -59,10 +59,11 @@ class Calibrate(Pass):
             node.quant = node.quant.with_factors(index, float(found.scale), int(found.offset))
             how = "the data" if found.exact else "a histogram of the data"
             what = f"input {index}" if index < len(node.inputs) else "hidden state"
+            low, high = found.init_min + 0.0, found.init_max + 0.0  # an end at -0 reads 0, as observers merge it
             node.record(
                 self.name,
                 f"{what}: scale {found.scale:.6g}, offset {found.offset}, candidate {found.index} "
-                f"on {how}, range {found.init_min:.6g} … {found.init_max:.6g}",
+                f"on {how}, range {low:.6g} … {high:.6g}",
             )
 
     def _annotate_unseen(self, node: Node) -> None:
@@ -78,6 +79,12 @@ class Calibrate(Pass):
             f"hidden state: scale {scale:.6g}, offset {offset}, for its whole range {low:g} … {high:g}, "
             "as no output of the layer shows it",
         )
+
+
+def _observed(graph: Graph, readers: Sequence[Reader], calibration: Calibration) -> list[Observer]:
+    if calibration.observe is not None:
+        return calibration.observe(graph, readers, calibration.batch_num)
+    return observe_values(graph, readers, calibration.batches(), calibration.batch_num, calibration.progress)
 
 
 def _reader(graph: Graph, observer: Node) -> Reader:

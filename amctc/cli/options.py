@@ -28,6 +28,23 @@ MaxSamplesOption = Annotated[
 SampleSeedOption = Annotated[
     int | None, typer.Option("--sample-seed", min=0, help="choose the samples of --max-samples at random, by this seed")
 ]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, help="calibrate by so many processes on this machine; needs Dask")
+]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option("--scheduler", metavar="ADDRESS", help="calibrate by the Dask cluster whose scheduler is there"),
+]
+CheckpointOption = Annotated[
+    Path | None,
+    typer.Option("--checkpoint", metavar="FILE", help="keep what calibration has seen here, and go on from there"),
+]
+StartOverOption = Annotated[
+    bool, typer.Option("--start-over", help="calibrate from the start, whatever the checkpoint holds")
+]
+CheckpointEveryOption = Annotated[
+    float, typer.Option("--checkpoint-every", min=0, metavar="SECONDS", help="how often the checkpoint is written")
+]
 TargetOption = Annotated[
     str | None,
     typer.Option("--target", "-t", help="targets to write, as text: name,name{option=value,…} [default: the model's]"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -13,6 +13,8 @@ from amctc.dialects.ge.quantizing import quantizes
 from amctc.dialects.shapes import annotate_shapes, node_error
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import inner_products
+from amctc.driver.calibrating import EVERY, Calibrating, HowToCalibrate
+from amctc.driver.checkpoint import calibration_identity
 from amctc.driver.emit import emission_of, emit_files, find_targets
 from amctc.driver.passes import (
     UPDATE,
@@ -39,6 +41,7 @@ from amctc.policy.dump_dir import check_dump_dir
 from amctc.policy.flavours import flavour_of_format
 from amctc.progress import Progress, Silent
 from amctc.reproducer import DataReference
+from amctc.runtime.calibration_data import CalibrationData
 from amctc.runtime.datasets import Dataset, require_batches
 from amctc.runtime.executor import read_inputs
 from amctc.targets.onnx.metadata import form_of
@@ -72,6 +75,11 @@ def compile(
     preprocess: str | None = None,
     max_samples: int | None = None,
     sample_seed: int | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    checkpoint: str | Path | None = None,
+    start_over: bool = False,
+    checkpoint_every: float = EVERY,
     progress: Progress | None = None,
     **reading: Unpack[Reading],
 ) -> CompileResult:
@@ -81,9 +89,16 @@ def compile(
     is the prefix of the files' names. `target` is the text of `--target`, or several such texts:
     `caffe,other{level=2}`; without it the model's own format is written. `plugins` are Python files
     that register passes, targets and more. At most `max_samples` of the data are used: the first, or with a
-    `sample_seed` a random choice of them. `instruments` watch the passes run. Raises `DiagnosticError`
-    for mistakes in any of the inputs; no file has been touched then.
+    `sample_seed` a random choice of them. `instruments` watch the passes run. Calibration is done by so many `workers`
+    on this machine, or by those of the Dask cluster at `scheduler`, or by this process. What it has seen is written
+    to the file `checkpoint` every so many seconds, and read from there unless to `start_over`; the file is removed at
+    the end. See docs/scale-out.md. Raises `DiagnosticError` for mistakes in any of the inputs; no file but the
+    checkpoint has been touched then.
     """
+    how = HowToCalibrate(
+        workers, scheduler, None if checkpoint is None else Path(checkpoint), start_over, checkpoint_every
+    )
+    how.check()
     report = progress or Silent()
     collector = Collector()
     load_plugins(plugins)
@@ -94,7 +109,7 @@ def compile(
     steps = build_pipeline(pipeline_of_rules(rules) if pipeline is None else pipeline, rules.passes)
     check_needs(steps, calibration=True, record=False)
 
-    def begin(told: Collector, calibrating: Progress) -> tuple[Graph, Context]:
+    def begin(told: Collector, calibrating: Progress) -> tuple[Graph, Context, CalibrationData]:
         graph = float_model(model, weights, told, reading)
         resolved = resolve(rules, graph)
         told.extend(resolved.warnings)
@@ -105,16 +120,34 @@ def compile(
         dataset = open_dataset(graph, data, preprocess, told, max_samples=max_samples, sample_seed=sample_seed)
         _take_shapes(graph, dataset)
         _need_anew(dataset, resolved, steps)
-        calibration = _calibration(graph, dataset, resolved, batch_size, calibrating)
-        return graph, Context(resolved, calibration, told)
+        samples = _calibration_data(graph, dataset, resolved, batch_size)
+        how.check_data(samples)
+        calibration = _calibration(samples, resolved, calibrating)
+        return graph, Context(resolved, calibration, told), samples
 
-    graph, context = begin(collector, report)
+    def begin_again() -> tuple[Graph, Context]:
+        graph, context, _ = begin(Collector(), Silent())
+        return graph, context
+
+    graph, context, samples = begin(collector, report)
     if pipeline is None:
         steps = build_pipeline(usual_pipeline(context.need_policy()), rules.passes)
     if (unused := without_update(steps, context.need_policy())) is not None:
         collector.add(unused)
     reference = _reference(data, preprocess, batch_size or declared_batch(graph), max_samples, sample_seed)
-    again = Again(lambda: begin(Collector(), Silent()), tuple(plugins), reference)
+    again = Again(begin_again, tuple(plugins), reference)
+    made_of = [path for path in (model, weights, *reading.get("custom_protos", ())) if path is not None]
+    words = f"{context.need_calibration().batch_num} of {samples.batch_size}"
+    calibrating = Calibrating(
+        how,
+        samples,
+        collector,
+        report.step,
+        lambda data: calibration_identity(made_of, rules, str(steps), plugins, data, words),
+        plugins,
+    )
+    if not how.is_plain:
+        context = replace(context, calibration=replace(context.need_calibration(), observe=calibrating.observe))
     runs = run_pipeline(steps, graph, context, again, (ReportedPasses(report), *instruments))
     report.end()
     if all(node.quant is None for node in graph.nodes):
@@ -122,6 +155,7 @@ def compile(
         collector.add(Diagnostic("AM506", message, level=Level.WARNING))
     files = {**emit_files(emitters, graph, output, emission_of(rules, str(steps))), **statistics_file(context)}
     write_files(files)
+    calibrating.finish()
     return CompileResult(
         files=tuple(files),
         graph=graph,
@@ -204,22 +238,25 @@ def _need_anew(dataset: Dataset, policy: ResolvedPolicy, steps: Pipeline) -> Non
         raise error("AM446", message, help="give a list, or an object whose `__iter__` starts anew")
 
 
-def _calibration(
-    graph: Graph, dataset: Dataset, policy: ResolvedPolicy, batch_size: int | None, report: Progress
-) -> Calibration:
+def _calibration_data(
+    graph: Graph, dataset: Dataset, policy: ResolvedPolicy, batch_size: int | None
+) -> CalibrationData:
     size = batch_size or declared_batch(graph)
     wanted = _batches_wanted(dataset, policy, size)
     require_batches(dataset, size, policy.batch_num if wanted is None else wanted)
+    return CalibrationData(dataset, size, wanted)
+
+
+def _calibration(data: CalibrationData, policy: ResolvedPolicy, report: Progress) -> Calibration:
+    dataset, size = data.dataset, data.batch_size
 
     def more(count: int) -> Iterator[Feeds]:
         """Whole batches alone, where it is known how many there are: a short one has statistics of its own."""
         whole = count if dataset.count is None else min(count, dataset.count // size)
         return dataset.batches(size, limit=whole)
 
-    count = policy.batch_num if wanted is None else wanted
-    # Data of unknown length tell only when they end that they were too few; with a number of batches wanted, they do.
-    exact = wanted is not None
-    return Calibration(lambda: dataset.batches(size, limit=wanted, exact=exact), count, report.step, more)
+    count = policy.batch_num if data.batch_num is None else data.batch_num
+    return Calibration(data.batches, count, report.step, more)
 
 
 def _batches_wanted(dataset: Dataset, policy: ResolvedPolicy, size: int) -> int | None:

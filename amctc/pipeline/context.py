@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeAlias, TypeVar, cast
@@ -14,9 +14,14 @@ from numpy.typing import NDArray
 from amctc.diagnostics import Collector
 from amctc.ir import Graph
 from amctc.policy import ResolvedPolicy
+from amctc.quant.observers import Observer
 from amctc.records.scale_record import ScaleRecord
+from amctc.runtime.calibration import Reader
 
 Feeds: TypeAlias = Mapping[str, NDArray[np.float32]]
+Observe: TypeAlias = Callable[[Graph, Sequence[Reader], int], list[Observer]]
+"""Runs a graph over so many batches and gives one fed observer for each reader, in their order."""
+
 Statistics: TypeAlias = Mapping[str, NDArray[np.float32]]
 Fact = TypeVar("Fact")
 
@@ -28,13 +33,15 @@ class Calibration:
     `batches()` starts a new run over exactly `batch_num` batches, each a mapping from an input's
     blob name to float32 [batch, ...]. `progress` is told after each batch how many are done. `more(count)` starts a
     run over the first `count` batches of all the data that there are, or fewer where they end; None where there are
-    no more than those of `batches()`.
+    no more than those of `batches()`. `observe` feeds the observers, where that is not done by this process alone, from
+    the first batch to the last; None where it is.
     """
 
     batches: Callable[[], Iterator[Feeds]]
     batch_num: int
     progress: Callable[[int], None] = lambda done: None
     more: Callable[[int], Iterator[Feeds]] | None = None
+    observe: Observe | None = None
 
     def at_most(self, count: int) -> Iterator[Feeds]:
         """A new run over `count` batches, or fewer where the data end."""

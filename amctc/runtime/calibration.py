@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -55,10 +55,13 @@ class CalibrationRun:
     value that is asked for, and so does HFMG: what its histogram counts depends on the order in which ranges grow (see
     `amctc.quant.hfmg_histogram`), so that merged ones could choose another grid than AMCT does. `batch_num` is the
     number of batches to come; with the size of the first it decides how much of a sample searches look at.
-    `values` are what every batch must bring.
+    `values` are what every batch must bring. `own` makes the observer of a reader whose value is looked at itself,
+    where that is to be another than the usual one.
     """
 
-    def __init__(self, readers: Sequence[Reader], batch_num: int) -> None:
+    def __init__(
+        self, readers: Sequence[Reader], batch_num: int, own: Callable[[Reader], Observer] | None = None
+    ) -> None:
         self._readers = tuple(readers)
         self._batch_num = batch_num
         self._sources = {
@@ -67,7 +70,10 @@ class CalibrationRun:
             if reader.observer in MERGING and isinstance(settings := reader.settings, IfmrSettings)
         }
         merged = {reader for reader, _ in self._sources}
-        self._others = {reader: _own_observer(reader) for reader in readers if reader not in merged}
+        self.others: dict[Reader, Observer] = {
+            reader: (own or own_observer)(reader) for reader in readers if reader not in merged
+        }
+        """The observers that look at the very value of their reader."""
         self._names = {
             (source, settings, reader.observer): reader.name
             for (reader, settings), sources in reversed(self._sources.items())
@@ -83,7 +89,7 @@ class CalibrationRun:
         self._per_sample = LEAST_OF_A_SAMPLE
         fetch = [
             *(value for value, _, _ in self._wanted),
-            *(value for reader in self._others for value in reader.values),
+            *(value for reader in self.others for value in reader.values),
         ]
         self.values = tuple(dict.fromkeys(fetch))
         self.batches = 0
@@ -117,11 +123,11 @@ class CalibrationRun:
 
         So it is where an observer must see several values of a batch in their order.
         """
-        return any(len(reader.values) > 1 for reader in self._others)
+        return any(len(reader.values) > 1 for reader in self.others)
 
     def order(self) -> ObserverOrder:
         """What lets observers wait that must see the batches in their order, for `take`."""
-        return ObserverOrder(self._others)
+        return ObserverOrder(self.others)
 
     def take(self, arrays: Mapping[Value, NDArray[Any]], batch: int = 0, order: ObserverOrder | None = None) -> None:
         """Take in some of the values of a batch, each for the first time.
@@ -133,7 +139,7 @@ class CalibrationRun:
             if key[0] in arrays:
                 with self._locks[key]:
                     observer.update(_widened(arrays[key[0]]))
-        for reader, other in self._others.items():
+        for reader, other in self.others.items():
             for value in reader.values:
                 if value not in arrays:
                     continue
@@ -145,10 +151,15 @@ class CalibrationRun:
                     with order.turn(reader, batch):
                         other.update(_widened(arrays[value]))
 
+    @property
+    def fed(self) -> tuple[Observer, ...]:
+        """The observers that each batch is fed to, once they are made; always in one order for the same readers."""
+        return (*self._observers.values(), *self.others.values())
+
     def finish(self) -> list[Observer]:
         """One fed observer for each reader, in their order."""
-        found: dict[Reader, Observer] = dict(self._others)
-        for reader, other in self._others.items():
+        found: dict[Reader, Observer] = dict(self.others)
+        for reader, other in self.others.items():
             for constant in reader.constants:
                 other.update(constant)
         for (reader, settings), parts in self._sources.items():
@@ -185,7 +196,8 @@ def _widened(array: NDArray[Any]) -> NDArray[Any]:
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
-def _own_observer(reader: Reader) -> Observer:
+def own_observer(reader: Reader) -> Observer:
+    """A new observer for a reader whose value is looked at itself: HFMG's, or a registered one."""
     if isinstance(reader.settings, HfmgSettings):
         return HfmgObserver(reader.settings, reader.name)
     return make_observer(reader.observer, reader.settings, reader.name)

@@ -1,0 +1,1 @@
+"""Calibration by several processes or machines, on Dask: the only place that knows it."""
