@@ -25,7 +25,8 @@ from amctc.driver.passes import build_pipeline
 from amctc.ir import Graph, Node, Value
 from amctc.ir.node import Array
 from amctc.pipeline.context import Context
-from amctc.quant.grid import check_scale, guard_scale
+from amctc.quant.grid import check_scale, grid_limits, guard_scale
+from amctc.quant.snq_codes import CODE_BITS
 from amctc.records.scale_offset import input_record
 from amctc.records.scale_record import InputRecord, LayerRecord
 
@@ -97,7 +98,7 @@ def plain_model(graph: Graph) -> Graph:
             new.shape = old.shape
             values[old] = new
     unread = [value for node in made.nodes for value in node.outputs if not made.uses(value)]
-    computed = [value for value in unread if not op_def(value.producer).source]
+    computed = [value for value in unread if value.producer.inputs]
     made.outputs = computed or unread
     return made
 
@@ -116,7 +117,16 @@ def _entry(node: Node, folded: Node, apart: Graph) -> LayerRecord | None:
     if op_def(node).linear is None:
         return entry
     how = trained_weights(node) or TrainedWeights(channel_wise=False, bits=8)
-    return entry.with_weights(_weight_scales(node, folded, apart, how), how.bits)
+    scales = _weight_scales(node, folded, apart, how)
+    return entry.with_weights(scales, how.bits, _levels(how.bits, scales.size))
+
+
+def _levels(bits: int, scales: int) -> NDArray[np.int8] | None:
+    """The grid as a table for each scale: weights of 4 bits are codes of 16 levels on disk, here with equal steps."""
+    if bits != CODE_BITS:
+        return None
+    low, high = grid_limits(bits)
+    return np.tile(np.arange(low, high + 1, dtype=np.int8), (scales, 1))
 
 
 def _input(node: Node, index: int, source: Node) -> InputRecord | None:
@@ -177,4 +187,6 @@ def with_missing(said: LayerRecord | None, entry: LayerRecord) -> LayerRecord:
     if said is None:
         return entry
     joined = replace(said, inputs=entry.inputs) if lacks(said, entry) else said
-    return joined if joined.scale_w or not entry.scale_w else joined.with_weights(entry.scale_w, entry.bits_w)
+    if joined.scale_w or not entry.scale_w:
+        return joined
+    return replace(joined, scale_w=entry.scale_w, offset_w=entry.offset_w, bits_w=entry.bits_w, cluster=entry.cluster)

@@ -19,10 +19,12 @@ from amctc.driver.convert import converted_graph
 from amctc.driver.emit import emit_files, find_targets
 from amctc.driver.passes import RETRAIN, build_pipeline
 from amctc.driver.quantize import float_model
+from amctc.driver.ready_to_convert import ENDING, ready_to_convert
 from amctc.driver.retrain import differing, lacks, plain_model, trained_factors, trained_layers, with_missing
 from amctc.driver.retrain_model import retrain_files
 from amctc.frontends import load_model
 from amctc.ir import Graph, Node
+from amctc.output import output_paths
 from amctc.pipeline.context import Context
 from amctc.plugins import load_plugins
 from amctc.policy import Policy
@@ -102,6 +104,9 @@ def save_quant_retrain_model(
     The clips are those of the trained weights, and so are the scales of the weights; a record wins over both where it
     has the factors of a layer, and the log tells which layers it has others for. Raises RuntimeError for clips that
     were never set, and for a model that `create_quant_retrain_model` has not made.
+
+    With the deploy model comes one that a converter takes as it is, `…atc_model.prototxt`, for the same weights: data
+    layers are Input layers in it. Losses and scores are in none of the models.
     """
     kind = arguments.word("save_type", save_type, SAVE_TYPES)
     prefix = arguments.prefix("save_path", save_path)
@@ -127,7 +132,13 @@ def save_quant_retrain_model(
     made = converted_graph(load, factors, collector_of_passes, instruments=(LoggedPasses(log.logger),))
     told = dict.fromkeys((*collector.warnings, *collector_of_passes.warnings))
     log.tell("save_quant_retrain_model", tuple(told))
-    save_models(emit_files(find_targets("caffe"), made.graph, prefix, made.emission), prefix, kind)
+    files = emit_files(find_targets("caffe"), made.graph, prefix, made.emission)
+    text, unknown = ready_to_convert(made.graph)
+    if not unknown:
+        files |= output_paths(prefix, {ENDING: text.encode()})
+    elif kind != "Fakequant":
+        log.tell("save_quant_retrain_model", (_no_shape(unknown, model),))
+    save_models(files, prefix, kind)
 
 
 def _factors(graph: Graph, record: str | None, model: str, collector: Collector) -> ScaleRecord:
@@ -146,6 +157,12 @@ def _factors(graph: Graph, record: str | None, model: str, collector: Collector)
         collector.add(Diagnostic("AM640", f"{text} are taken", Level.WARNING, file=record, help=help))
     joined = said | {entry.name: with_missing(said.get(entry.name), entry) for entry in found.entries}
     return ScaleRecord(tuple(joined.values()), given.source)
+
+
+def _no_shape(names: Sequence[str], model: str) -> Diagnostic:
+    message = f"`{ENDING}` is not written: the shape of what `{names[0]}` reads is not known"
+    help = "give the layer a `crop_size` and channels, or replace it in the deploy model by an Input layer"
+    return Diagnostic("AM641", message, Level.WARNING, file=model, help=help)
 
 
 def _is_incomplete(entry: LayerRecord, node: Node) -> bool:
