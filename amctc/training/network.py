@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from amctc.dialects.caffe.loss import loss_weights
+from amctc.dialects.retrain import DATA_OP
 from amctc.dialects.shapes import infer_shapes
 from amctc.dialects.table import op_def
-from amctc.ir import Graph, Value
+from amctc.ir import Graph, Node, Value
 from amctc.runtime.executor import blob_values, find_blob, graph_inputs
 from amctc.training.backward_plan import backward_plan
 from amctc.training.feeding import Feed, fed_tensors
 from amctc.training.layers.layer import Layer, Phase
+from amctc.training.layers.retrain import learned_clips
 from amctc.training.parameters import Parameter, ParameterTable, parameter_table, read_weights, written_weights
+from amctc.training.quantizers import UlqState
 from amctc.training.step import Step, check_layers
 
 _NOTHING: Mapping[str, Feed] = MappingProxyType({})
@@ -77,7 +80,7 @@ class Network:
         }
         plan = backward_plan(graph, learning, self._losses.keys())
         layers = [
-            Layer(node, phase, self.table.weights.get(node.name, {}), self._random)
+            Layer(node, phase, self.table.weights.get(node.name, {}), self._random, _clips(node, phase))
             for node in graph.nodes
             if not op_def(node).source
         ]
@@ -146,6 +149,16 @@ class Network:
         for parameter in self.parameters:
             parameter.tensor.grad = None
 
+    def mend_clips(self) -> None:
+        """Put the clips of data that a step has spoilt back to those of before; the next pass would do it too.
+
+        To be called after each update, so that a test and a snapshot see good ones.
+        """
+        for step in self._steps:
+            layer = step.layer
+            if layer.clips is not None:
+                layer.clips.mend(layer.stored("clip_max"), layer.stored("clip_min"))
+
     def seed(self, seed: int) -> None:
         """Begin the random numbers of Dropout anew."""
         self._random.manual_seed(seed)
@@ -173,6 +186,10 @@ class Network:
         if self._force:
             return {value: tensor.requires_grad_() for value, tensor in found.items()}
         return found
+
+
+def _clips(node: Node, phase: Phase) -> UlqState | None:
+    return learned_clips(node) if node.op == DATA_OP and phase == "TRAIN" else None
 
 
 def _loss_values(graph: Graph) -> dict[Value, float]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -148,34 +145,3 @@ def test_without_torch_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPat
 def test_every_rule_is_of_an_op_of_the_table() -> None:
     assert RULES.keys() <= builtin_ops().keys()
     assert RULES.keys() >= NO_GRADIENT
-
-
-def test_a_data_quantizer_asks_the_quantizers_once_its_clips_are_a_range(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[tuple[float, int, bool]] = []
-
-    def ulq(x: Any, clip_max: Any, clip_min: Any, *, bits: int, fixed_min: bool) -> Any:
-        asked.append((float(clip_max[0]), bits, fixed_min))
-        return x
-
-    graph = read_net(tmp_path, INPUTS + FC)
-    quantizer = graph.insert_before(
-        graph.uses(graph.node("x").output),
-        "q",
-        "quant.RetrainData",
-        attrs={"bits": 8, "fixed_min": True},
-        weights={"clip_max": np.zeros(1, np.float32), "clip_min": np.zeros(1, np.float32)},
-    )
-    monkeypatch.setitem(sys.modules, "amctc.training.quantizers", cast("Any", SimpleNamespace(ulq=ulq)))
-    network = Network(graph, phase="TEST")
-    network.forward({"x": X})
-    assert asked == []
-    quantizer.weights["clip_max"][:] = 2
-    network.read_weights()
-    network.forward({"x": X})
-    assert asked == [(2.0, 8, True)]
-    assert [(p.layer, p.role, p.lr_mult) for p in network.parameters[:2]] == [
-        ("q", "clip_max", 1),
-        ("q", "clip_min", 1),
-    ]

@@ -15,7 +15,7 @@ from amctc.dialects.shapes import node_error
 from amctc.dialects.table import op_def
 from amctc.ir import Node
 from amctc.ir.node import Shape
-from amctc.training.quantizer_hooks import quantizers
+from amctc.training.quantizers import UlqState, arq_weights
 
 Phase: TypeAlias = Literal["TRAIN", "TEST"]
 Tensors: TypeAlias = tuple[Tensor, ...]
@@ -34,12 +34,16 @@ class Weight:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One layer of one network. `weights` are its blobs by role, `memory` what it keeps from one batch to the next."""
+    """One layer of one network. `weights` are its blobs by role, `memory` what it keeps from one batch to the next.
+
+    `clips` are those that a RetrainData learns, None for any other layer and in phase TEST.
+    """
 
     node: Node
     phase: Phase
     weights: Mapping[str, Weight]
     random: torch.Generator
+    clips: UlqState | None = None
     memory: dict[str, Tensors] = field(default_factory=dict[str, Tensors])
 
     @property
@@ -60,8 +64,8 @@ class Layer:
         how = self._quantized(role)
         if how is None:
             return lambda: self.stored(role)
-        node, quantized = self.node, quantizers().arq_weights
-        return lambda: quantized(self.stored(role), node, how)
+        node = self.node
+        return lambda: arq_weights(self.stored(role), node, how)
 
     def _quantized(self, role: str) -> TrainedWeights | None:
         linear = op_def(self.node).linear
