@@ -15,7 +15,7 @@ from amctc.dialects.op import Quantizable
 from amctc.dialects.retrain import TrainedWeights
 from amctc.dialects.table import op_def, op_table
 from amctc.ir import Graph, Node
-from amctc.policy.layer_types import types_of
+from amctc.policy.layer_types import PACKED_BITS, limits_of, types_of, usual_channel_wise
 from amctc.policy.rules import Policy
 from amctc.policy.rules_qat import TrainingConfig, TrainingDataRule, TrainingLayer, TrainingRule, TrainingWeightRule
 from amctc.policy.said import Said, nearest
@@ -160,8 +160,12 @@ def _weights(able: Trainable, rule: TrainingWeightRule | None) -> TrainedWeights
     if not able.quantizable.weights:
         return None
     said = rule if rule is not None else TrainingWeightRule()
-    wise = said.channel_wise is None or said.channel_wise.value
-    return TrainedWeights(wise and able.quantizable.channel_wise, _bits(said.num_bits, said.dst_type))
+    row, bits = op_def(able.node), _bits(said.num_bits, said.dst_type)
+    wise = said.channel_wise.value if said.channel_wise is not None else usual_channel_wise(able.node, row)
+    limits = limits_of(able.node, row)
+    if limits is not None and not limits.packed and bits in PACKED_BITS:
+        bits = BITS  # as AMCT takes it: two weights of neighbouring channels share a byte, and these have none
+    return TrainedWeights(wise and able.quantizable.channel_wise, bits)
 
 
 def _bits(number: Said[int] | None, type: Said[str] | None) -> int:

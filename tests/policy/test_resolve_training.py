@@ -8,12 +8,14 @@ import pytest
 
 from amctc.diagnostics import Collector, Diagnostic
 from amctc.dialects.retrain import TrainedWeights
+from amctc.frontends import load_model
 from amctc.ir import Graph
 from amctc.policy import Policy
 from amctc.policy.resolve_training import ResolvedTraining, TrainedData, resolve_training, trainable_layers
 from amctc.policy.write_training_json import training_json
 from amctc.source import SourceFile
 from tests.policy.texts import small_graph
+from tests.shared_files import GOLDEN, needs_golden
 
 DATA = "retrain_data_quant_config {{ ulq_quantize {{ {} }} }} "
 WEIGHTS = "retrain_weight_quant_config {{ arq_retrain {{ {} }} }} "
@@ -166,6 +168,23 @@ class TestWriting:
         again = resolve_training(read(written, flavour, "config.json"), graph, collector)
         assert (again.layers, again.batch_num) == (wanted.layers, 3) and not collector.has_errors
         assert list(json.loads(written)) == ["version", "batch_num", "conv1", "conv2", "sum", "fc"]
+
+    @needs_golden
+    @pytest.mark.parametrize("case", ["qat_arq_pertensor", "qat_a8w4", "qat_int16"])
+    def test_it_is_what_amct_writes(self, case: str) -> None:
+        folder = GOLDEN / "amct_pytorch"
+        graph, collector = load_model(folder / "models" / "digits_cnn.onnx"), Collector()
+        names = {node.name.split("/")[1]: node.name for node in graph.nodes if node.name.count("/") == 2}
+        wanted = json.loads((folder / "qat" / case / "config.json").read_text(encoding="utf-8"))
+        text = (folder / "qat" / case / "quant.cfg").read_text(encoding="utf-8")
+        policy = read(text.replace('"fc2"', f'"{names["fc2"]}"'), "pytorch-qat")
+        resolved = resolve_training(policy, graph, collector)
+        written = json.loads(training_json(policy, resolved, trainable_layers(graph)))
+        assert not collector.diagnostics
+        if case == "qat_a8w4":  # there an override of the type switches on what a list skips; here the list wins
+            wanted["fc2"]["retrain_enable"] = False
+        layers = [name for name in wanted if name not in ("version", "batch_num")]
+        assert {name: wanted[name] for name in layers} == {name: written[names[name]] for name in layers}
 
     def test_batch_num_is_written_where_it_is_said(self) -> None:
         policy, graph = read(""), small_graph()
