@@ -16,6 +16,7 @@ from amctc.runtime.lowering.integer import producer_of
 from amctc.text.plain import Plain
 
 _Groups: TypeAlias = dict[tuple[Value, TrainedData], list[Use]]
+_DIALECT = "caffe"
 _NEVER_NEGATIVE = frozenset({"caffe.ReLU6", "caffe.Sigmoid"})
 
 
@@ -34,7 +35,12 @@ class InsertRetrainQuant(Pass):
     def run(self, graph: Graph, context: Context) -> bool:
         training = context.training if context.training is not None else _usual(graph)
         layers = {graph.node(name): how for name, how in training.layers.items() if name in graph}
-        todo = {node: how for node, how in layers.items() if not is_trained(node)}
+        todo: dict[Node, TrainedLayer] = {}
+        for node, how in layers.items():
+            if node.dialect != _DIALECT:
+                context.refuse(self.name, node.name, "layers of Caffe alone are trained")
+            elif not is_trained(node):
+                todo[node] = how
         groups: _Groups = {}
         for node, how in todo.items():
             for index in op_def(node).data_inputs(node):
