@@ -157,14 +157,19 @@ class _Ulq(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         (x,), (above,) = ctx.saved_tensors, gradients
         scale: np.float32 = ctx.scale
-        first, last = (float(scale * np.float32(end)) for end in ctx.ends)
-        upper, lower = x > last, x < first
-        inside = above.masked_fill(upper | lower, 0)
+        first, last = (scale * np.float32(end) for end in ctx.ends)
+        # The gradient of Hardtanh is 0 at the ends too, and that of ULQ beyond them. Comparisons of our own cost more.
+        just_below, just_above = np.nextafter(first, -np.inf), np.nextafter(last, np.inf)
+        inside: Tensor = torch.ops.aten.hardtanh_backward(above, x, float(just_below), float(just_above))
         if not any(ctx.needs_input_grad[1:3]):
             return inside, None, None, None, None, None
-        steps = x.clamp(first, last).div_(float(scale))
-        residues = steps.round().sub_(steps).mul_(inside).sum()
-        beyond, below = above.mul(upper).sum(), above.mul(lower).sum()
+        outside = (above - inside).flatten()
+        steps = x.clamp(float(first), float(last)).div_(float(scale))
+        total, moment = outside.sum(), torch.dot(outside, steps.flatten())
+        residues = torch.dot(steps.round().sub_(steps).flatten(), inside.flatten())
+        # Outside, the steps are the grid's ends, so total and moment tell what lies beyond either.
+        beyond = (moment - total * float(first / scale)) / ctx.levels
+        below = total - beyond
         at_high, at_low = (_residue(np.float32(clip) / scale) for clip in ctx.clips)
         common = (residues + beyond * at_high + below * at_low) / ctx.levels
         to_min = torch.zeros_like(common) if ctx.fixed_min else below - common
