@@ -21,6 +21,7 @@ from amctc.cli import (
     rewrite,
     verify_ge,
 )
+from amctc.cli.group import group_of
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "compile": quantize.compile,
@@ -53,12 +54,14 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 app = typer.Typer(
     name="amctc",
-    help="A declarative compiler for neural-network quantization.",
+    cls=group_of(COMMANDS),
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
-for name, command in COMMANDS.items():
-    app.command(name)(command)
+
+@app.callback()
+def root() -> None:
+    """A declarative compiler for neural-network quantization."""

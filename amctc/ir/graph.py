@@ -1,19 +1,16 @@
-"""Graph, Node and Value: a thin, typed face on a `networkx.MultiDiGraph`.
+"""The graph: its nodes by name, and the verbs that change it.
 
-The MultiDiGraph is the only holder of the topology: its node keys are layer names, and an edge
-`src -> dst` with data `(out, into)` is one use of `src`'s output number `out` as `dst`'s input
-number `into`. Everything that changes it goes through the verbs of `Graph`.
+The `Topology` is the only holder of the edges, each of which is one use of a value: `src`'s output
+number `out` is `dst`'s input number `into`. Everything that changes it goes through the verbs of `Graph`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
-
-import networkx as nx
 
 from amctc.ir.node import Array, Node, Use, Value
 from amctc.ir.provenance import Provenance
+from amctc.ir.topology import Topology
 from amctc.text.plain import Plain
 
 
@@ -32,13 +29,8 @@ class Graph:
         self.name = name
         self.outputs: list[Value] = []
         self.attrs: dict[str, Plain] = {}
-        self.topology: nx.MultiDiGraph[str] = nx.MultiDiGraph()
-        # What networkx's views of nodes and edges look at. A view costs several times as much, and every pass asks
-        # for the edges of every node.
-        topology: Any = self.topology
-        self._node: Mapping[str, Mapping[str, Node]] = topology._node
-        self._readers: Mapping[str, Mapping[str, Mapping[int, Mapping[str, int]]]] = topology._succ
-        self._sources: Mapping[str, Mapping[str, Mapping[int, Mapping[str, int]]]] = topology._pred
+        self.topology = Topology()
+        self._nodes: dict[str, Node] = {}
         self.created = 0
         self.last_changed: str | None = None
         """The name of the node that a verb added, connected or removed last."""
@@ -60,21 +52,20 @@ class Graph:
 
     def _ranked(self) -> tuple[Node, ...] | None:
         """The nodes by rank alone, where that puts producers before consumers, as it mostly does; else None."""
-        ranked = sorted((data["node"] for data in self._node.values()), key=_rank)
+        ranked = sorted(self._nodes.values(), key=_rank)
         seen: set[str] = set()
         for node in ranked:
-            if not seen.issuperset(self._sources[node.name]):
+            if not seen.issuperset(self.topology.sources_of(node.name)):
                 return None
             seen.add(node.name)
         return tuple(ranked)
 
     def _sorted(self) -> tuple[Node, ...]:
-        names = nx.lexicographical_topological_sort(self.topology, key=lambda name: _rank(self.node(name)))
-        return tuple(map(self.node, names))
+        return tuple(map(self.node, self.topology.ordered(lambda name: _rank(self.node(name)))))
 
     def node(self, name: str) -> Node:
         """The node of that name; KeyError when there is none."""
-        return self._node[name]["node"]
+        return self._nodes[name]
 
     def __contains__(self, name: object) -> bool:
         return name in self.topology
@@ -86,20 +77,18 @@ class Graph:
         return iter(self.nodes)
 
     def inputs_of(self, node: Node) -> tuple[Value, ...]:
-        return tuple(self.node(src).outputs[out] for _, src, out in self.edges_into(node))
+        return tuple([self._nodes[src].outputs[out] for _, src, out in self.topology.edges_into(node.name)])
 
     def edges_into(self, node: Node) -> list[tuple[int, str, int]]:
         """What a node reads, in order: the number of its input, the name of the producer, its output's number."""
-        sources = self._sources[node.name]
-        return sorted((data["into"], src, data["out"]) for src, keys in sources.items() for data in keys.values())
+        return self.topology.edges_into(node.name)
 
     def uses(self, value: Value) -> tuple[Use, ...]:
         """Every input that reads the value, in the order of the readers' creation."""
         found = [
-            Use(self.node(dst), data["into"])
-            for dst, edges in self._readers[value.producer.name].items()
-            for data in edges.values()
-            if data["out"] == value.index
+            Use(self._nodes[dst], into)
+            for out, dst, into in self.topology.edges_from(value.producer.name)
+            if out == value.index
         ]
         if len(found) > 1:
             found.sort(key=lambda use: (use.node.rank, use.node.created, use.index))
@@ -138,7 +127,8 @@ class Graph:
         node.created = self.created
         node.rank = beside.rank if beside is not None else self.created
         node.outputs = tuple(Value(node, i, blob) for i, blob in enumerate([name] if blobs is None else blobs))
-        self.topology.add_node(name, node=node)
+        self.topology.add_node(name)
+        self._nodes[name] = node
         for index, value in enumerate(inputs):
             self._connect(value, node, index)
         self._changed(node)
@@ -154,10 +144,8 @@ class Graph:
 
     def set_input(self, use: Use, value: Value) -> None:
         """Let one input read another value."""
-        reader = use.node.name
-        for src in list(self.topology.predecessors(reader)):
-            if self.topology.has_edge(src, reader, use.index):
-                self.topology.remove_edge(src, reader, use.index)
+        self._check_owner(value)
+        self.topology.disconnect(use.node.name, use.index)
         self._connect(value, use.node, use.index)
         self._changed(use.node)
 
@@ -168,7 +156,7 @@ class Graph:
         """
         for use in self.uses(old):
             if where is None or where(use):
-                self._move(use, old, new)
+                self.set_input(use, new)
         if where is None and self.is_output(old):
             self.outputs = [new if output is old else output for output in self.outputs]
 
@@ -187,7 +175,7 @@ class Graph:
         source = edges[0].node.inputs[edges[0].index]
         node = self.add(name, op, [source], attrs=attrs, weights=weights, provenance=provenance, beside=edges[0].node)
         for use in edges:
-            self._move(use, source, node.output)
+            self.set_input(use, node.output)
         return node
 
     def insert_after(
@@ -216,16 +204,17 @@ class Graph:
             beside=value.producer,
         )
         for use in uses:
-            self._move(use, value, node.output)
+            self.set_input(use, node.output)
         if self.is_output(value):
             self.outputs = [node.output if output is value else output for output in self.outputs]
         return node
 
     def remove(self, node: Node) -> None:
         """Remove a node that nobody reads; ValueError when somebody does."""
-        if self.topology.out_degree(node.name) or any(map(self.is_output, node.outputs)):
+        if self.topology.is_read(node.name) or any(map(self.is_output, node.outputs)):
             raise ValueError(f"{node.name!r} is still read")
         self.topology.remove_node(node.name)
+        del self._nodes[node.name]
         self._changed(node)
 
     def bypass(self, node: Node) -> None:
@@ -250,8 +239,7 @@ class Graph:
     def take_over(self, other: Graph) -> None:
         """Become what another graph is, down to its name; that one must not be used any more."""
         self.name, self.outputs, self.attrs = other.name, other.outputs, other.attrs
-        self.topology, self._node = other.topology, other._node
-        self._readers, self._sources = other._readers, other._sources
+        self.topology, self._nodes = other.topology, other._nodes
         self.created, self.last_changed = other.created, other.last_changed
         self._order = None
         for node in self.nodes:
@@ -270,16 +258,12 @@ class Graph:
             raise TooManyChanges(self._changes)
 
     def _connect(self, value: Value, node: Node, index: int) -> None:
+        self._check_owner(value)
+        self.topology.connect(value.producer.name, value.index, node.name, index)
+
+    def _check_owner(self, value: Value) -> None:
         if value.producer.graph is not self:
             raise ValueError(f"{value.name!r} belongs to another graph")
-        # The key finds the edge of an input without a look at the others.
-        self.topology.add_edge(value.producer.name, node.name, key=index, out=value.index, into=index)
-
-    def _move(self, use: Use, old: Value, new: Value) -> None:
-        """`set_input` where the value that the input reads is known: no search among the node's inputs."""
-        self.topology.remove_edge(old.producer.name, use.node.name, use.index)
-        self._connect(new, use.node, use.index)
-        self._changed(use.node)
 
     # -- comparison ------------------------------------------------------------------------------
 

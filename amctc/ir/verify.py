@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import networkx as nx
-
 from amctc.ir.graph import Graph
 from amctc.ir.node import Node
+from amctc.ir.topology import Cyclic
 
 
 class InvalidGraph(Exception):
@@ -27,8 +26,8 @@ def verify(graph: Graph) -> None:
     problems: list[str] = []
     try:
         nodes = graph.nodes
-    except nx.NetworkXUnfeasible:
-        cycle = [src for src, _, _ in nx.find_cycle(graph.topology)]
+    except Cyclic:
+        cycle = graph.topology.find_cycle()
         raise InvalidGraph((f"the graph has a cycle: {' -> '.join(cycle)}",), cycle[0]) from None
     first: str | None = None
     for node in nodes:

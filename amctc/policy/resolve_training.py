@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from amctc.diagnostics import Collector, Diagnostic
 from amctc.dialects.op import Quantizable
 from amctc.dialects.retrain import TrainedWeights
-from amctc.dialects.table import op_def, op_table
+from amctc.dialects.table import op_def, ops_of
 from amctc.ir import Graph, Node
 from amctc.policy.layer_types import PACKED_BITS, limits_of, types_of, usual_channel_wise
 from amctc.policy.rules import Policy
@@ -191,7 +191,7 @@ def _check_names(rule: TrainingRule, layers: Mapping[str, Trainable], graph: Gra
 def _known_types(graph: Graph) -> Mapping[str, None]:
     """The types that can be quantized in the graph's dialects, and all names that its layers have for theirs."""
     dialects = {node.dialect for node in graph.nodes}
-    rows = (row for row in op_table().values() if row.dialect in dialects and row.quantizable is not None)
+    rows = (row for row in ops_of(dialects).values() if row.quantizable is not None)
     own = {name: None for able in trainable_layers(graph).values() for name in types_of(able.node, op_def(able.node))}
     return {**dict.fromkeys(row.type for row in rows), **own}
 

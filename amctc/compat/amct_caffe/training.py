@@ -15,7 +15,7 @@ from amctc.compat.amct_caffe.stages import SAVE_TYPES, save_models
 from amctc.compat.logged_passes import LoggedPasses
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level, error
 from amctc.dialects.retrain import WEIGHT_PARAMETER
-from amctc.driver.convert import converted_graph
+from amctc.driver.conversion import converted_graph
 from amctc.driver.emit import emit_files, find_targets
 from amctc.driver.passes import RETRAIN, build_pipeline
 from amctc.driver.quantize import float_model
