@@ -4,7 +4,8 @@ A golden file is text in sections. Comment lines say what the case shows; then:
 
 - `-- pipeline`: the passes to run, as `--pipeline` takes them;
 - `-- record`: a record of scales and offsets, for passes that take them from one;
-- `-- policy`: a `.cfg` policy, where the case needs one (passes that cannot do without get an empty one);
+- `-- policy`: a `.cfg` policy, where the case needs one (passes that cannot do without get an empty one); it may be
+  one of quantization-aware training;
 - `-- data`: calibration data, where the case needs them: `seed 0, 2 batches`, or a JSON object for each batch,
   with nested lists by the blob name of the input;
 - `-- before`: the graph, in its textual form (`amctc print MODEL WEIGHTS --full` prints one);
@@ -29,7 +30,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.diagnostics import DiagnosticError
+from amctc.diagnostics import Collector, DiagnosticError
 from amctc.dialects.table import op_def
 from amctc.ir import Graph
 from amctc.ir.parser import parse_graph
@@ -38,6 +39,7 @@ from amctc.pipeline.context import Calibration, Context
 from amctc.pipeline.pipeline import Pipeline
 from amctc.pipeline.pipeline_text import parse_pipeline
 from amctc.policy import Policy, resolve
+from amctc.policy.resolve_training import resolve_training
 from amctc.records.read_record import parse_record
 from amctc.registry import current_registry
 from amctc.runtime.executor import Executor
@@ -204,7 +206,13 @@ def _context(pipeline: Pipeline, graph: Graph, policy: str | None, batches: Sequ
     calibration = Calibration(lambda: iter(batches), len(batches))
     if policy is None and not any(step.needs_policy for step in pipeline.passes):
         return Context(None, calibration)
-    return Context(resolve(Policy.from_text(SourceFile("policy.cfg", policy or "")), graph), calibration)
+    rules = Policy.from_text(SourceFile("policy.cfg", policy or ""))
+    if rules.training is not None:
+        collector = Collector()
+        training = resolve_training(rules, graph, collector)
+        collector.raise_errors()
+        return Context(None, calibration, collector, training=training)
+    return Context(resolve(rules, graph), calibration)
 
 
 def _pipeline(text: str) -> Pipeline:

@@ -22,6 +22,7 @@ PASSES = {
     "correct-bias": "amctc.passes.correct_bias:CorrectBias",
     "insert-quant": "amctc.passes.insert_quant:InsertQuant",
     "quantize-bias": "amctc.passes.quantize_bias:QuantizeBias",
+    "insert-retrain-quant": "amctc.passes.insert_retrain_quant:InsertRetrainQuant",
 }
 """Name -> `module:Class`."""
 
@@ -45,6 +46,8 @@ PIPELINES = {
     "convert": (
         "fuse-batchnorm,depthwise-affine,annotate-quant,apply-record,quantize-weights,quantize-bias,insert-quant"
     ),
+    "retrain": "insert-retrain-quant",
 }
 """Named pipelines in their text form; by default `amctc compile` runs `ptq`, or `ptq-nonuniform` where the policy
-says `snq_quantize` or `update_bn`; `amctc convert` runs `convert`."""
+says `snq_quantize` or `update_bn`; `amctc convert` runs `convert`; `retrain` makes
+a network one that is trained quantized."""

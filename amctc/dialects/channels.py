@@ -15,4 +15,4 @@ def by_channels(weight: NDArray[np.generic], group: int) -> NDArray[np.generic]:
 def by_channels_transposed(weight: NDArray[np.generic], group: int) -> NDArray[np.generic]:
     """[Cin, Cout/g, k...] as [g, Cout/g, Cin/g, product of k], a view."""
     inputs, outputs = weight.shape[:2]
-    return weight.reshape(group, inputs // group, outputs, -1).transpose(0, 2, 1, 3)
+    return weight.reshape(group, inputs // group, outputs, -1).swapaxes(1, 2)

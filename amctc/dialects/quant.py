@@ -100,7 +100,8 @@ QUANT_OPS: tuple[OpDef, ...] = (
         weight_shapes=_clips,
         notes=(
             "weights: clip_max, clip_min float32 [1]; y = x until clip_max is above clip_min; "
-            "attrs: bits, fixed_min (clip_min counts as 0), layer (the readers), record_file"
+            "attrs: bits, fixed_min (clip_min counts as 0), layer (the readers), record_file, and where training is to "
+            "begin with clips that IFMR finds: ifmr_init, batch_num (the batches that it sees)"
         ),
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from amctc.dialects.op import OpError
 from amctc.dialects.table import op_def
-from amctc.dialects.traits import weight_from_rows, weight_rows
+from amctc.dialects.traits import linear_trait, weight_from_rows, weight_rows
 from amctc.ir import Node
 from amctc.quant.arq import WEIGHT_BITS, quantize_weights
 from amctc.quant.grid import QuantParams
@@ -61,17 +62,31 @@ def fake_quantized_weight(node: Node, how: TrainedWeights, weight: NDArray[np.ge
     return weight_from_rows(node, found).astype(np.float32, copy=False)
 
 
+def weight_parameter(node: Node, how: TrainedWeights) -> dict[str, Plain]:
+    """The field of a linear layer whose weights are trained so; `trained_weights` reads it."""
+    trait = linear_trait(node)
+    weight, channels = node.weights[trait.weight], trait.out_channels(node)
+    kernel = weight.shape[2:]
+    return {
+        "cout": channels,
+        "cin": weight.size // max(1, channels * math.prod(kernel)),
+        "h": kernel[0] if kernel else 1,
+        "w": math.prod(kernel[1:]),
+        "layer_type": node.type,
+        "channel_wise": how.channel_wise,
+        "with_offset": False,
+        "num_bits": how.bits,
+    }
+
+
 def is_trained(node: Node) -> bool:
     """Whether training quantizes a layer: its data, its weights or both."""
-    if op_def(node).linear is None:
-        return False
-    return WEIGHT_PARAMETER in node.attrs or data_quantizer(node) is not None
+    return (WEIGHT_PARAMETER in node.attrs and op_def(node).linear is not None) or bool(data_quantizers(node))
 
 
-def data_quantizer(node: Node) -> Node | None:
-    """The RetrainData that a layer reads; None where it reads its data as they are."""
-    producers = [value.producer for value in node.inputs]
-    return producers[0] if producers and producers[0].op == DATA_OP else None
+def data_quantizers(node: Node) -> Mapping[int, Node]:
+    """The RetrainData nodes that a layer reads, by the number of the input; it reads the others as they are."""
+    return {i: value.producer for i, value in enumerate(node.inputs) if value.producer.op == DATA_OP}
 
 
 def data_bits(node: Node) -> int:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 USUAL, NONUNIFORM = "ptq", "ptq-nonuniform"
 """The pipelines that run where the user names none."""
 
+RETRAIN = "retrain"
+"""The pipeline that makes a network one that is trained quantized."""
+
 UPDATE = "update-batchnorm"
 
 

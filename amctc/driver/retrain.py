@@ -14,7 +14,7 @@ from amctc.dialects.retrain import (
     TrainedWeights,
     data_bits,
     data_grid,
-    data_quantizer,
+    data_quantizers,
     is_trained,
     trained_weights,
     weight_scale,
@@ -25,9 +25,10 @@ from amctc.driver.passes import build_pipeline
 from amctc.ir import Graph, Node, Value
 from amctc.ir.node import Array
 from amctc.pipeline.context import Context
-from amctc.quant.grid import check_scale, guard_scale
+from amctc.quant.grid import check_scale, grid_limits, guard_scale
+from amctc.quant.snq_codes import CODE_BITS
 from amctc.records.scale_offset import input_record
-from amctc.records.scale_record import LayerRecord
+from amctc.records.scale_record import InputRecord, LayerRecord
 
 _FOLD = "fuse-batchnorm"
 
@@ -97,7 +98,7 @@ def plain_model(graph: Graph) -> Graph:
             new.shape = old.shape
             values[old] = new
     unread = [value for node in made.nodes for value in node.outputs if not made.uses(value)]
-    computed = [value for value in unread if not op_def(value.producer).source]
+    computed = [value for value in unread if value.producer.inputs]
     made.outputs = computed or unread
     return made
 
@@ -107,16 +108,34 @@ def _place(array: Array) -> tuple[int, tuple[int, ...]]:
 
 
 def _entry(node: Node, folded: Node, apart: Graph) -> LayerRecord | None:
-    source = data_quantizer(node)
-    grid = data_grid(source) if source is not None else None
-    if source is None or grid is None:
+    sources = data_quantizers(node)
+    inputs = [_input(node, index, source) for index, source in sources.items()]
+    found = tuple(given for given in inputs if given is not None)
+    if not found or len(found) < len(inputs):
+        return None
+    entry = LayerRecord(node.name, found)
+    if op_def(node).linear is None:
+        return entry
+    how = trained_weights(node) or TrainedWeights(channel_wise=False, bits=8)
+    scales = _weight_scales(node, folded, apart, how)
+    return entry.with_weights(scales, how.bits, _levels(how.bits, scales.size))
+
+
+def _levels(bits: int, scales: int) -> NDArray[np.int8] | None:
+    """The grid as a table for each scale: weights of 4 bits are codes of 16 levels on disk, here with equal steps."""
+    if bits != CODE_BITS:
+        return None
+    low, high = grid_limits(bits)
+    return np.tile(np.arange(low, high + 1, dtype=np.int8), (scales, 1))
+
+
+def _input(node: Node, index: int, source: Node) -> InputRecord | None:
+    grid = data_grid(source)
+    if grid is None:
         return None
     check_scale(grid.scale, node.name)
-    bits = data_bits(source)
     shape = source.inputs[0].shape
-    given = input_record(0, float(np.float32(grid.scale)), int(grid.offset), bits, shape)
-    how = trained_weights(node) or TrainedWeights(channel_wise=False, bits=8)
-    return LayerRecord(node.name, (given,)).with_weights(_weight_scales(node, folded, apart, how), how.bits)
+    return input_record(index, float(np.float32(grid.scale)), int(grid.offset), data_bits(source), shape)
 
 
 def _weight_scales(node: Node, folded: Node, apart: Graph, how: TrainedWeights) -> NDArray[np.float32]:
@@ -152,22 +171,22 @@ def differing(trained: TrainedFactors, record: dict[str, LayerRecord]) -> Iterat
 
 
 def _same(entry: LayerRecord, said: LayerRecord) -> bool:
-    mine, theirs = entry.input(0), said.input(0)
-    if mine is None or theirs is None:
-        return mine is theirs
-    return (mine.scale, mine.offset, mine.bits, entry.scale_w) == (
-        theirs.scale,
-        theirs.offset,
-        theirs.bits,
-        tuple(said.scale_w),
-    )
+    mine, theirs = ([(g.index, g.scale, g.offset, g.bits) for g in each.inputs] for each in (entry, said))
+    return sorted(mine) == sorted(theirs) and entry.scale_w == tuple(said.scale_w)
+
+
+def lacks(said: LayerRecord, wanted: LayerRecord | Node) -> bool:
+    """Whether an entry of a record has not all factors of the data that a layer, or another entry of it, has."""
+    indices = [g.index for g in wanted.inputs] if isinstance(wanted, LayerRecord) else list(data_quantizers(wanted))
+    given = [said.input(index) for index in indices]
+    return any(each is None or each.scale is None or each.offset is None for each in given)
 
 
 def with_missing(said: LayerRecord | None, entry: LayerRecord) -> LayerRecord:
     """An entry of a record with what it lacks of the data and of the weights."""
     if said is None:
         return entry
-    given = said.input(0)
-    complete = given is not None and given.scale is not None and given.offset is not None
-    joined = said if complete else replace(said, inputs=entry.inputs)
-    return joined if joined.scale_w else joined.with_weights(entry.scale_w, entry.bits_w)
+    joined = replace(said, inputs=entry.inputs) if lacks(said, entry) else said
+    if joined.scale_w or not entry.scale_w:
+        return joined
+    return replace(joined, scale_w=entry.scale_w, offset_w=entry.offset_w, bits_w=entry.bits_w, cluster=entry.cluster)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from amctc.diagnostics import Collector
 from amctc.ir import Graph
 from amctc.policy import ResolvedPolicy
+from amctc.policy.resolve_training import ResolvedTraining
 from amctc.quant.observers import Observer
 from amctc.records.scale_record import ScaleRecord
 from amctc.runtime.calibration import Reader
@@ -63,9 +64,10 @@ class Context:
 
     `policy`, `calibration` and `record` (factors that are given) are None in a pipeline that runs without them (a
     pass that needs one says so through `needs_policy`, `needs_calibration` and `needs_record`). `refusals` is an
-    ordered set. `statistics` are what update-batchnorm has found, by layer and role. `means` are those
-    of the channels that observe-means has seen in the float network: [batches, channels] by layer. `counts` are the
-    statistics of the pass that runs, under words of its own.
+    ordered set. `training` is what a policy of quantization-aware training gives the layers, None where there is none.
+    `statistics` are what update-batchnorm has found, by layer and role. `means` are those of the channels that
+    observe-means has seen in the float network: [batches, channels] by layer. `counts` are the statistics of the pass
+    that runs, under words of its own.
     """
 
     policy: ResolvedPolicy | None = None
@@ -75,6 +77,7 @@ class Context:
     counts: Counter[str] = field(default_factory=Counter[str])
     facts: dict[Callable[[Graph], object], object] = field(default_factory=dict[Callable[[Graph], object], object])
     record: ScaleRecord | None = None
+    training: ResolvedTraining | None = None
     statistics: dict[str, Statistics] = field(default_factory=dict[str, Statistics])
     means: dict[str, NDArray[np.float64]] = field(default_factory=dict[str, NDArray[np.float64]])
 

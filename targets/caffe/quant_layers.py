@@ -33,7 +33,7 @@ class CaffeLayer:
 
 _OBJECT = MappingProxyType({"layer": "object_layer", "index": "index"})
 _TRAINED = MappingProxyType(
-    {name: name for name in ("clip_max", "clip_min", "ifmr_init", "fixed_min")}
+    {name: name for name in ("clip_max", "clip_min", "ifmr_init", "batch_num", "fixed_min")}
     | {"layer": "object_layer", "record_file": "record_file_path", "bits": "num_bits"}
 )
 """Our attribute of a RetrainData -> the field of its parameter."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from amctc.compat import amct_caffe as amct
+from amctc.frontends import load_model
 from amctc.policy import Policy
 from tests.compat.amct_steps import CONFIG, MODEL, MODIFIED, RECORD, WEIGHTS, at_desk, code, logged, older
 
@@ -109,11 +110,31 @@ class TestTraining:
         data = config["fc"]["retrain_data_config"]
         assert data == {"algo": "ulq_quantize", "clip_max": 3.0, "clip_min": -1.5, "num_bits": 8}
 
-    def test_a_layer_without_weights_cannot_be_trained(self, desk: Path) -> None:
-        (desk / "train.cfg").write_text("skip_layers: 'prob'\n", encoding="utf-8")
-        with pytest.raises(ValueError, match="no layer `prob` that can be trained"):
+    def test_a_layer_that_computes_nothing_cannot_be_trained(self, desk: Path) -> None:
+        (desk / "train.cfg").write_text("skip_layers: 'data'\n", encoding="utf-8")
+        with pytest.raises(ValueError, match="no layer `data` that can be trained"):
             amct.create_quant_retrain_config(CONFIG, MODEL, WEIGHTS, "train.cfg")
         assert not (desk / CONFIG).exists()
+
+    def test_a_cfg_file_that_leaves_no_layer_is_a_mistake(self, desk: Path) -> None:
+        (desk / "train.cfg").write_text(
+            "skip_layer_types: 'Convolution' skip_layer_types: 'InnerProduct'", encoding="utf-8"
+        )
+        with pytest.raises(RuntimeError, match="leaves no layer") as refusal:
+            amct.create_quant_retrain_config(CONFIG, MODEL, WEIGHTS, "train.cfg")
+        assert code(refusal) == "AM638" and not (desk / CONFIG).exists()
+
+    def test_a_config_of_the_other_manual_says_types_in_place_of_bits(self, desk: Path) -> None:
+        (desk / "train.cfg").write_text(
+            "batch_num: 2 retrain_data_quant_config { ulq_quantize { dst_type: INT16 } }", encoding="utf-8"
+        )
+        amct.create_quant_retrain_config(CONFIG, MODEL, WEIGHTS, "train.cfg")
+        config = json.loads((desk / CONFIG).read_text(encoding="utf-8"))
+        assert config["batch_num"] == 2
+        assert config["conv1"]["retrain_data_config"] == {"algo": "ulq_quantize", "dst_type": "INT16"}
+        amct.create_quant_retrain_model(MODEL, WEIGHTS, CONFIG, *MODIFIED, RECORD)
+        node = load_model(*MODIFIED).node("conv1.retrain_data")
+        assert (node.attrs["bits"], node.attrs["batch_num"], node.attrs["ifmr_init"]) == (16, 2, True)
 
     def test_mistakes_are_told_before_anything_is_written(self, desk: Path) -> None:
         with pytest.raises(FileNotFoundError):

@@ -233,6 +233,7 @@ CASES = {
     "correct-bias": Case(conv_pool, setup=QUANTIZED, policy="", factors=True, weights=True, means=True),
     "quantize-bias": Case(conv_pool, setup=QUANTIZED, policy="", factors=True, weights=True),
     "insert-quant": Case(conv_pool, setup=QUANTIZED, policy="", factors=True),
+    "insert-retrain-quant": Case(conv_pool),
 }
 """Every built-in pass."""
 

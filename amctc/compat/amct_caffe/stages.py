@@ -17,6 +17,7 @@ from amctc.compat.amct_caffe.plan import Plan, update_of
 from amctc.compat.amct_caffe.task import Files, Graph, Stage, begin, graph_of
 from amctc.compat.logged_passes import LoggedPasses
 from amctc.diagnostics import Collector, error
+from amctc.driver import ready_to_convert
 from amctc.driver.conversion import converted
 from amctc.driver.emit import emission_of, emit_files, find_targets
 from amctc.ir import Graph as NetGraph
@@ -30,7 +31,8 @@ from amctc.targets.caffe.calibration_model import BatchNormUpdate, calibration_m
 
 SAVE_TYPES: Final = ("Both", "Fakequant", "Deploy")
 
-_PREFIXES: Final = {"Fakequant": ("fake_quant_",), "Deploy": ("deploy_",), "Both": ("fake_quant_", "deploy_")}
+_DEPLOY: Final = ("deploy_", ready_to_convert.ENDING)
+_PREFIXES: Final = {"Fakequant": ("fake_quant_",), "Deploy": _DEPLOY, "Both": ("fake_quant_", *_DEPLOY)}
 _ALWAYS: Final = ("quant.json", "quant_param_record.txt", "quant_param_record.bin")
 """What the original writes beside the models, of whichever kind."""
 

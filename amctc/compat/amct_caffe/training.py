@@ -12,25 +12,26 @@ from amctc.compat.amct_caffe import arguments, log
 from amctc.compat.amct_caffe.errors import told_as_amct
 from amctc.compat.amct_caffe.output import save
 from amctc.compat.amct_caffe.stages import SAVE_TYPES, save_models
-from amctc.compat.amct_caffe.training_config import (
-    check_training_names,
-    trainable_layers,
-    trained_layer,
-    training_config,
-)
 from amctc.compat.logged_passes import LoggedPasses
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level, error
+from amctc.dialects.retrain import WEIGHT_PARAMETER
 from amctc.driver.conversion import converted_graph
 from amctc.driver.emit import emit_files, find_targets
+from amctc.driver.passes import RETRAIN, build_pipeline
 from amctc.driver.quantize import float_model
-from amctc.driver.retrain import differing, plain_model, trained_factors, trained_layers, with_missing
+from amctc.driver.ready_to_convert import ENDING, ready_to_convert
+from amctc.driver.retrain import differing, lacks, plain_model, trained_factors, trained_layers, with_missing
 from amctc.driver.retrain_model import retrain_files
 from amctc.frontends import load_model
-from amctc.ir import Graph
+from amctc.ir import Graph, Node
+from amctc.output import output_paths
+from amctc.pipeline.context import Context
 from amctc.plugins import load_plugins
 from amctc.policy import Policy
 from amctc.policy.flavours import CAFFE_QAT
+from amctc.policy.resolve_training import ResolvedTraining, resolve_training, trainable_layers
 from amctc.policy.rules_qat import TrainingRule
+from amctc.policy.write_training_json import training_json
 from amctc.records.read_record import read_record
 from amctc.records.scale_record import LayerRecord, ScaleRecord
 
@@ -49,9 +50,9 @@ def create_quant_retrain_config(
     defined = arguments.optional_path("config_defination", config_defination)
     collector = Collector()
     graph = _model(model_file, weights_file, collector)
-    rule = _rule(defined) if defined is not None else TrainingRule()
-    text = training_config(graph, rule, collector)
-    collector.raise_errors()
+    policy = _policy(defined) if defined is not None else Policy(training=TrainingRule(), flavour=CAFFE_QAT)
+    training = _training(policy, graph, defined, collector)
+    text = training_json(policy, training, trainable_layers(graph))
     log.tell("create_quant_retrain_config", collector.warnings)
     save({Path(config): text.encode()})
     log.info("create_quant_retrain_config", f"the config is saved in {config}")
@@ -78,18 +79,12 @@ def create_quant_retrain_model(
     record = Path(arguments.path("scale_offset_record_file", scale_offset_record_file)).absolute()
     collector = Collector()
     graph = _model(model_file, weights_file, collector)
-    rule, layers = _rule(config), trainable_layers(graph)
-    check_training_names(rule, layers, collector)
-    collector.raise_errors()
-    chosen = {name: (node, trained_layer(node, able, rule)) for name, (node, able) in layers.items()}
-    trained = {name: (node, how) for name, (node, how) in chosen.items() if how is not None}
-    if not trained:
-        help = "set `retrain_enable` to true for at least one layer"
-        raise error("AM638", "the config leaves no layer to be trained with quantization", file=config, help=help)
-    files = retrain_files(model_file, weights_file, trained, str(record))
+    training = _training(_policy(config), graph, config, collector)
+    build_pipeline(RETRAIN).run(graph, Context(collector=collector, training=training))
+    files = retrain_files(model_file, weights_file, graph, str(record))
     log.tell("create_quant_retrain_model", collector.warnings)
     save({modified: files.prototxt.encode(), modified_weights: files.caffemodel, record: b""})
-    layers_told, quantizers = len(trained), len(files.quantizers)
+    layers_told, quantizers = sum(WEIGHT_PARAMETER in node.attrs for node in graph.nodes), len(files.quantizers)
     text = f"{layers_told} layers with quantized weights, {quantizers} quantizers of data, saved in {modified}"
     log.info("create_quant_retrain_model", f"{text} and {modified_weights}")
     log.tell("create_quant_retrain_model", (_not_built(),))
@@ -109,6 +104,9 @@ def save_quant_retrain_model(
     The clips are those of the trained weights, and so are the scales of the weights; a record wins over both where it
     has the factors of a layer, and the log tells which layers it has others for. Raises RuntimeError for clips that
     were never set, and for a model that `create_quant_retrain_model` has not made.
+
+    With the deploy model comes one that a converter takes as it is, `…atc_model.prototxt`, for the same weights: data
+    layers are Input layers in it. Losses and scores are in none of the models.
     """
     kind = arguments.word("save_type", save_type, SAVE_TYPES)
     prefix = arguments.prefix("save_path", save_path)
@@ -123,7 +121,7 @@ def save_quant_retrain_model(
         help = "give the model that `create_quant_retrain_model` wrote, after its training"
         raise error("AM639", "this model has no layers that training quantizes", file=model, help=help)
     if config is not None:
-        check_training_names(_rule(config), trainable_layers(plain_model(graph)), collector)
+        resolve_training(_policy(config), plain_model(graph), collector)
         collector.raise_errors()
     factors = _factors(graph, record, model, collector)
 
@@ -134,7 +132,13 @@ def save_quant_retrain_model(
     made = converted_graph(load, factors, collector_of_passes, instruments=(LoggedPasses(log.logger),))
     told = dict.fromkeys((*collector.warnings, *collector_of_passes.warnings))
     log.tell("save_quant_retrain_model", tuple(told))
-    save_models(emit_files(find_targets("caffe"), made.graph, prefix, made.emission), prefix, kind)
+    files = emit_files(find_targets("caffe"), made.graph, prefix, made.emission)
+    text, unknown = ready_to_convert(made.graph)
+    if not unknown:
+        files |= output_paths(prefix, {ENDING: text.encode()})
+    elif kind != "Fakequant":
+        log.tell("save_quant_retrain_model", (_no_shape(unknown, model),))
+    save_models(files, prefix, kind)
 
 
 def _factors(graph: Graph, record: str | None, model: str, collector: Collector) -> ScaleRecord:
@@ -142,7 +146,7 @@ def _factors(graph: Graph, record: str | None, model: str, collector: Collector)
     found = trained_factors(graph)
     given = read_record(record, collector) if record is not None else ScaleRecord(())
     said = dict(given.by_name)
-    lacking = [name for name in found.unset if name not in said or not _has_data(said[name])]
+    lacking = [name for name in found.unset if name not in said or _is_incomplete(said[name], graph.node(name))]
     if lacking:
         raise _never_set(lacking, model)
     others = list(differing(found, said))
@@ -155,9 +159,14 @@ def _factors(graph: Graph, record: str | None, model: str, collector: Collector)
     return ScaleRecord(tuple(joined.values()), given.source)
 
 
-def _has_data(entry: LayerRecord) -> bool:
-    given = entry.input(0)
-    return given is not None and given.scale is not None and given.offset is not None and bool(entry.scale_w)
+def _no_shape(names: Sequence[str], model: str) -> Diagnostic:
+    message = f"`{ENDING}` is not written: the shape of what `{names[0]}` reads is not known"
+    help = "give the layer a `crop_size` and channels, or replace it in the deploy model by an Input layer"
+    return Diagnostic("AM641", message, Level.WARNING, file=model, help=help)
+
+
+def _is_incomplete(entry: LayerRecord, node: Node) -> bool:
+    return lacks(entry, node) or (WEIGHT_PARAMETER in node.attrs and not entry.scale_w)
 
 
 def _never_set(names: Sequence[str], model: str) -> DiagnosticError:
@@ -176,9 +185,20 @@ def _model(model: object, weights: object, collector: Collector) -> Graph:
     return float_model(arguments.path("model_file", model), arguments.path("weights_file", weights), collector, {})
 
 
-def _rule(file: str) -> TrainingRule:
-    rule = Policy.from_file(file, CAFFE_QAT.name).training
-    return rule if rule is not None else TrainingRule()
+def _policy(file: str) -> Policy:
+    """The policy of training in a file: of the manual's flavour, or of the one that says types in place of bits."""
+    policy = Policy.from_file(file, usual=CAFFE_QAT)
+    return policy if policy.training is not None else Policy.from_file(file, CAFFE_QAT.name)
+
+
+def _training(policy: Policy, graph: Graph, file: str | None, collector: Collector) -> ResolvedTraining:
+    """What the layers get; mistakes are raised, and a policy that leaves no layer is one (AM638)."""
+    training = resolve_training(policy, graph, collector)
+    collector.raise_errors()
+    if not training.layers:
+        help = "set `retrain_enable` to true for at least one layer"
+        raise error("AM638", "the config leaves no layer to be trained with quantization", file=file, help=help)
+    return training
 
 
 def _not_built() -> Diagnostic:

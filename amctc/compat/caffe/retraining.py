@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from amctc.compat.amct_caffe import log
 from amctc.compat.caffe.errors import as_caffe_errors
-from amctc.dialects.retrain import DATA_OP, data_quantizer
+from amctc.dialects.retrain import DATA_OP, data_quantizers
 from amctc.driver.retrain import TrainedFactors, trained_factors
 from amctc.ir import Graph
 from amctc.records.read_record import merge_into
@@ -54,7 +54,7 @@ class NetRetraining:
 
     def _by_file(self, found: TrainedFactors) -> Iterator[tuple[str, LayerRecord]]:
         for entry in found.entries:
-            quantizer = data_quantizer(self._graph.node(entry.name))
-            file = quantizer.attrs.get("record_file") if quantizer is not None else None
+            quantizers = data_quantizers(self._graph.node(entry.name)).values()
+            file = next((quantizer.attrs.get("record_file") for quantizer in quantizers), None)
             if file:
                 yield str(file), entry

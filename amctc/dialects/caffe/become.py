@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from amctc.ir import Node
 from amctc.text.plain import Plain
 
+INPUT = "caffe.Input"
+
 
 def become_reshape(node: Node, dims: tuple[int, ...]) -> None:
     """A Reshape of all axes; 0 copies an axis of the input, -1 is what is left of its elements."""
@@ -31,6 +33,15 @@ def become_scale(node: Node, scale: NDArray[np.float32], bias: NDArray[np.float3
 def become_relu(node: Node, negative_slope: float = 0.0) -> None:
     """A ReLU with that slope below 0."""
     _become(node, "ReLU", "relu_param", {"negative_slope": negative_slope} if negative_slope else {})
+
+
+def become_input(node: Node, shapes: tuple[tuple[int, ...], ...]) -> None:
+    """An Input with these shapes, one for each top that it keeps; nothing may read the tops behind them."""
+    node.op = INPUT
+    declared: tuple[Plain, ...] = tuple({"dim": shape} for shape in shapes)
+    node.attrs = {"input_param": {"shape": declared}}
+    node.weights = {}
+    node.outputs = node.outputs[: len(shapes)]
 
 
 def _become(node: Node, type: str, field: str, parameters: Mapping[str, Plain]) -> None:

@@ -139,6 +139,7 @@ def _retrained(node: Node) -> dict[str, Plain]:
     return {
         **said,
         "ifmr_init": bool(param.ifmr_init),
+        "batch_num": int(param.batch_num),
         "fixed_min": bool(param.fixed_min),
         "layer": str(param.object_layer),
         "record_file": str(param.record_file_path),
