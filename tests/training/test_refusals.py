@@ -117,6 +117,14 @@ def test_a_test_network_must_fit_its_train_network(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("ratio", ["1", "-0.5", "nan"])
+def test_dropout_must_leave_something(ratio: str, tmp_path: Path) -> None:
+    text = INPUTS + layer("d", "Dropout", "x", "d", f"dropout_param {{ dropout_ratio: {ratio} }}")
+    with pytest.raises(DiagnosticError, match="`dropout_ratio` must be 0 or more and below 1") as caught:
+        Network(read_net(tmp_path, text), phase="TRAIN").forward({"x": X})
+    assert [found.code for found in caught.value.diagnostics] == ["AM320"]
+
+
 @pytest.mark.parametrize("name", ["gpu", "cuda:999"])
 def test_a_device_that_is_not_there_is_told_of(name: str, tmp_path: Path) -> None:
     with pytest.raises(DiagnosticError, match=f"torch cannot use the device `{name}`: ") as caught:
