@@ -165,6 +165,47 @@ def _input_gradient(graph: Graph, feeds: Mapping[str, NDArray[np.float32]], *nam
     return [[] if gradient is None else gradient.reshape(-1).tolist() for gradient in gradients]
 
 
+@pytest.mark.parametrize("region", ["ACROSS_CHANNELS", "WITHIN_CHANNEL"])
+def test_neighbours_beyond_the_blob_cost_nothing(region: str, tmp_path: Path) -> None:
+    parameter = f"lrn_param {{ local_size: 4294967295 alpha: 1e9 norm_region: {region} }}"
+    graph = read_net(tmp_path, data("1 3 2 2", "x") + layer("y", "LRN", "x", "y", parameter))
+    x = np.random.default_rng(8).standard_normal((1, 3, 2, 2)).astype(np.float32)
+    found = Network(graph, phase="TRAIN").forward({"x": x}).outputs["y"]
+    sums = (x**2).sum(1, keepdims=True) if region == "ACROSS_CHANNELS" else (x**2).sum((2, 3), keepdims=True)
+    share = 1e9 / 4294967295 if region == "ACROSS_CHANNELS" else 1e9 / 4294967295**2
+    np.testing.assert_allclose(found.detach().numpy(), x * (1 + share * sums) ** -0.75, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        layer("y", "Pooling", "x", "y", "pooling_param { kernel_size: 2 stride: 4294967295 pad: 1 }"),
+        layer("y", "Pooling", "x", "y", "pooling_param { pool: AVE kernel_size: 2 stride: 4294967295 pad: 1 }"),
+        layer("y", "Im2col", "x", "y", "convolution_param { kernel_size: 1 stride: 4294967295 dilation: 4294967295 }"),
+        layer("y", "Deconvolution", "p", "y", "convolution_param { num_output: 1 kernel_size: 1 stride: 4294967295 }"),
+    ],
+    ids=["MAX", "AVE", "Im2col", "Deconvolution"],
+)
+def test_steps_of_32_bits_lead_out_of_the_image(text: str, tmp_path: Path) -> None:
+    first = layer("p", "Pooling", "x", "p", "pooling_param { global_pooling: true }") if '"p"' in text else ""
+    graph = read_net(tmp_path, data("1 2 5 4", "x") + first + text, "TEST")
+    x = np.random.default_rng(9).standard_normal((1, 2, 5, 4)).astype(np.float32)
+    network = Network(graph, phase="TEST", force_backward=True)
+    top = network.forward({"x": x}).outputs["y"]
+    np.testing.assert_allclose(top.detach().numpy(), run_graph(graph, {"x": x}, ["y"])["y"], rtol=1e-6)
+    network.backward({"y": np.ones(tuple(top.shape), np.float32)})
+
+
+def test_a_batch_norm_without_eps_divides_by_the_deviation_itself(tmp_path: Path) -> None:
+    graph = read_net(tmp_path, data("4 3", "x") + layer("y", "BatchNorm", "x", "y", "batch_norm_param { eps: 0 }"))
+    before = graph.node("y").weights["variance"].astype(np.float32)
+    network = Network(graph, phase="TRAIN")
+    found = network.forward({"x": SCORES}).outputs["y"]
+    np.testing.assert_allclose(found, (SCORES - SCORES.mean(0)) / SCORES.std(0), rtol=1e-4, atol=1e-6)
+    moved = network.weights()["y"]["variance"]
+    np.testing.assert_allclose(moved, before * 0.999 + SCORES.var(0, ddof=1), rtol=1e-5)
+
+
 def test_of_equal_inputs_the_second_gets_the_gradient_of_a_maximum_and_a_third_does_not(tmp_path: Path) -> None:
     inputs = data("1 2", "a") + data("1 2", "b") + data("1 2", "c")
     text = inputs + layer("y", "Eltwise", "a b c", "y", "eltwise_param { operation: MAX }")

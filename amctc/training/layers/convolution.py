@@ -40,7 +40,7 @@ def _windowed(layer: Layer, shapes: tuple[Shape, ...], functions: tuple[_Functio
     g = conv_geometry(layer.node, shapes[0])
     if len(g.kernel) > len(functions):
         raise OpError(f"is trained with {len(functions)} spatial axes at most, this one has {len(g.kernel)}")
-    function, options = functions[len(g.kernel) - 1], _options(g)
+    function, options = functions[len(g.kernel) - 1], _options(g, shapes[0], functions is _TRANSPOSED)
     folded, lead = folded_shape(shapes[0], g.axis), shapes[0][: g.axis]
     weight = layer.weight_reader("weight")
     bias = layer.weight_reader("bias") if g.bias else lambda: None
@@ -58,8 +58,15 @@ def _windowed(layer: Layer, shapes: tuple[Shape, ...], functions: tuple[_Functio
     return run
 
 
-def _options(g: ConvGeometry) -> dict[str, Any]:
-    return {"stride": g.stride, "padding": g.pad, "dilation": g.dilation, "groups": g.group}
+def _options(g: ConvGeometry, shape: Shape, transposed: bool) -> dict[str, Any]:
+    """What torch's function wants to know. Caffe's numbers may have 32 bits where they make no difference."""
+    places = list(zip(shape[g.axis + 1 :], g.stride, g.pad, strict=True))
+    if transposed:
+        strides = tuple(stride if size > 1 else 1 for size, stride, _ in places)
+    else:
+        strides = tuple(min(stride, size + 2 * pad + 1) for size, stride, pad in places)
+    dilations = tuple(d if k > 1 else 1 for d, k in zip(g.dilation, g.kernel, strict=True))
+    return {"stride": strides, "padding": g.pad, "dilation": dilations, "groups": g.group}
 
 
 def fully_connected(layer: Layer, shapes: tuple[Shape, ...]) -> Run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -21,7 +22,7 @@ _LEAST = float(np.finfo(np.float32).min)
 
 def pooling(layer: Layer, shapes: tuple[Shape, ...]) -> Run:
     """The largest element or the mean of each window; perhaps the mask of the largest."""
-    g = pool_geometry(layer.node, shapes[0])
+    g = _with_near_steps(pool_geometry(layer.node, shapes[0]))
     if len(layer.node.outputs) > 1:
         return lambda inputs: _masked(inputs[0], g)
     return lambda inputs: (pooled(inputs[0], g),)
@@ -33,6 +34,13 @@ def pyramid(layer: Layer, shapes: tuple[Shape, ...]) -> Run:
     if len(levels) == 1:
         return lambda inputs: (pooled(inputs[0], levels[0]),)
     return lambda inputs: (torch.cat([pooled(inputs[0], level).flatten(1) for level in levels], dim=1),)
+
+
+def _with_near_steps(g: PoolGeometry) -> PoolGeometry:
+    """The same windows: a second one beyond the image is there wherever it lies, and torch wants small numbers."""
+    ends = ((n + 2 * p + k, s) for n, p, k, s in zip(g.size, g.pad, g.kernel, g.stride, strict=True))
+    high, wide = (min(stride, end) for end, stride in ends)
+    return replace(g, stride=(high, wide))
 
 
 def pooled(x: Tensor, g: PoolGeometry) -> Tensor:
