@@ -14,7 +14,7 @@ from amctc.diagnostics import did_you_mean, error
 from amctc.dialects.ge.prototype import GE
 from amctc.dialects.onnx.generic import ONNX
 from amctc.dialects.shapes import annotate_dtypes, check_weights, infer_nodes, infer_shapes
-from amctc.dialects.table import op_def
+from amctc.dialects.table import is_foreign, op_def
 from amctc.ir import Graph, Node, Value
 from amctc.ir.node import Shape
 from amctc.runtime.buffers import Buffers
@@ -76,8 +76,9 @@ class Executor:
 
     @property
     def in_order(self) -> bool:
-        """Whether a batch depends on those before it."""
-        return any(isinstance(step, HostStep) and step.op.begin is not None for step in self.steps)
+        """Whether batches must run one by one: one depends on those before it, or code that is not ours runs."""
+        hosts = [step for step in self.steps if isinstance(step, HostStep)]
+        return any(step.op.begin or step.op not in HOST_OPS or is_foreign(step.node) for step in hosts)
 
     def with_threads(self, threads: int) -> Executor:
         """An executor of the same values, with sessions of its own that run one op in so many threads."""
@@ -92,7 +93,7 @@ class Executor:
         ValueError where batches must come in order.
         """
         if self.in_order:
-            raise ValueError("a graph whose batches depend on each other cannot run several at a time")
+            raise ValueError("this graph cannot run several batches at a time")
         return copy.copy(self)._alone()
 
     def _alone(self) -> Executor:

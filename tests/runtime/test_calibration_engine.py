@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from amctc.diagnostics import DiagnosticError
-from amctc.ir import Graph, Value
+from amctc.ir import Graph, Node, Value
+from amctc.ir.node import Array, Shape
 from amctc.quant.hfmg import HFMG, HfmgObserver, HfmgSettings
 from amctc.quant.ifmr import IfmrSettings
 from amctc.quant.minmax import MinMaxObserver
@@ -20,6 +22,7 @@ from amctc.runtime import calibration_engine
 from amctc.runtime.calibration import CalibrationRun, Reader
 from amctc.runtime.calibration_engine import CalibrationEngine, observe_values
 from amctc.runtime.executor import Executor
+from amctc.runtime.hostops.custom import register_host_op
 from tests.nets import conv, data, layer, make_net
 from tests.quantized import Feeds, random_feeds
 
@@ -156,3 +159,21 @@ def test_the_memory_of_a_run_does_not_grow(graph: Graph) -> None:
     feeds = growing_feeds(graph, 1)[0]
     places = {executor.run(feeds)[value].ctypes.data for _ in range(5)}
     assert len(places) == 1
+
+
+def test_code_that_is_not_ours_is_called_for_one_batch_at_a_time(tmp_path: Path) -> None:
+    threads: set[str] = set()
+
+    def run(node: Node, inputs: tuple[Array, ...], shapes: tuple[Shape, ...]) -> Array:
+        threads.add(threading.current_thread().name)
+        return inputs[0]
+
+    net = data("1 3 8 8") + conv("first", "data", 2) + layer("mine", "OnlyMine", "first", "mine")
+    with register_host_op("OnlyMine", run, infer=lambda node, shapes: shapes):
+        graph = make_net(tmp_path, net)
+        reader = Reader(graph.node("mine").output, IfmrSettings(), "mine")
+        batches = random_feeds(graph, seed=2, count=6)
+        counting = CalibrationRun([reader], 6)
+        counting.begin(512)
+        list(CalibrationEngine(graph, counting, batches[0], 6, 3).feed(batches))
+    assert threads == {threading.main_thread().name}
