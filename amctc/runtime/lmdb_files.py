@@ -48,6 +48,8 @@ class LmdbRecords:
         self.path = str(path)
         self._last: bytes | None = None
         """The key of the record that was taken last."""
+        self._place = 0
+        """How many records have been taken or passed over, counting on from round to round."""
 
     def __len__(self) -> int:
         """How many records there are. Raises as `take` does."""
@@ -60,6 +62,25 @@ class LmdbRecords:
             cursor = transaction.cursor()
             self._need(cursor.first())
             return LmdbRecord(bytes(cursor.key()), bytes(cursor.value()))
+
+    def go_to(self, place: int) -> None:
+        """Let the next record taken be that of a place, counted on from round to round. Raises as `take` does.
+
+        Only the keys in between are read; nothing is where the place has been reached by taking records.
+        """
+        if place == self._place:
+            return
+        with self._opened() as database, database.begin() as transaction:
+            count = int(database.stat()["entries"])
+            cursor = transaction.cursor()
+            self._need(cursor.first())
+            behind = place % count
+            self._last = None
+            for _ in range(behind - 1):
+                cursor.next()
+            if behind:
+                self._last = bytes(cursor.key())
+        self._place = place
 
     def take(self, count: int) -> list[LmdbRecord]:
         """The next `count` records, which are all that is held.
@@ -80,6 +101,7 @@ class LmdbRecords:
                 taken.append(LmdbRecord(last, bytes(cursor.value())))
                 there = cursor.next()
         self._last = last
+        self._place += count
         return taken
 
     def _need(self, there: bool) -> None:
