@@ -19,11 +19,13 @@ from amctc.cli import (
     quantize,
     replay,
     rewrite,
+    train,
     verify_ge,
 )
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "compile": quantize.compile,
+    "train": train.train,
     "convert": convert.convert,
     "export": export.export,
     "check": quantize.check,

@@ -19,6 +19,7 @@ from amctc.driver.run import (
     run_blobs,
     run_to_file,
 )
+from amctc.driver.train import TrainResult, train
 
 __all__ = [
     "COMPARISON_HEAD",
@@ -27,6 +28,7 @@ __all__ = [
     "CompileResult",
     "ExportResult",
     "PassExplanation",
+    "TrainResult",
     "calibrate_ge",
     "calibrate_ge_file",
     "check",
@@ -45,6 +47,7 @@ __all__ = [
     "run_batches",
     "run_blobs",
     "run_to_file",
+    "train",
     "uninplace_model",
     "write_config",
 ]

@@ -22,6 +22,7 @@ from amctc.training.data_transform import DataTransform
 from amctc.training.hdf5_data import Hdf5Source
 from amctc.training.memory_data import MemorySource
 from amctc.training.places import Locate, as_written
+from amctc.training.prefetch import Prefetched
 from amctc.training.sample_order import Draws, SampleOrder
 
 _LMDB = 1
@@ -55,7 +56,8 @@ def open_sources(
     """What fills each data layer of a graph, by the layer's name.
 
     `arrays` are the data of MemoryData and Input layers, by layer and top. With `seed`, samples are shuffled, passed
-    over, cropped and mirrored at random where the layers say so; without, nothing is random. Raises `DiagnosticError`:
+    over, cropped and mirrored at random where the layers say so; without, nothing is random. Batches of files are read
+    ahead. Raises `DiagnosticError`:
     AM662 for a kind of data that is not read, AM663 to AM666 and AM670 for data that do not fit, AM931 without h5py.
     """
     found: dict[str, BatchSource] = {}
@@ -63,7 +65,8 @@ def open_sources(
         if op_def(node).source:
             draws = Draws(seed, node.name) if seed is not None else None
             given = (arrays or {}).get(node.name)
-            found[node.name] = open_source(node, draws, given, locate)
+            source = open_source(node, draws, given, locate)
+            found[node.name] = source if isinstance(source, MemorySource) else Prefetched(source)
     return found
 
 

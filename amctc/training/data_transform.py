@@ -50,7 +50,7 @@ class DataTransform:
         )
 
     def shape(self, image: Shape) -> Shape:
-        """Of the result for an image [channels, height, width]. Raises `DiagnosticError` (AM665) where it does not fit."""
+        """Of the result for an image [channels, height, width]. `DiagnosticError` (AM665) where it does not fit."""
         channels, height, width = image
         if self.crop > min(height, width):
             raise error("AM665", f"`crop_size` is {self.crop}, an image has only {height} x {width} pixels")

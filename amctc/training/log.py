@@ -67,9 +67,7 @@ def number(value: float) -> str:
 def progress_text(iteration: int, done: int, seconds: float, display: int, loss: float) -> str:
     """The line that is written every `display` iterations; `done` of them took so many seconds."""
     speed = done / (seconds or 1)
-    return (
-        f"Iteration {iteration} ({number(speed)} iter/s, {number(seconds)}s/{display} iters), loss = {number(loss)}"
-    )
+    return f"Iteration {iteration} ({number(speed)} iter/s, {number(seconds)}s/{display} iters), loss = {number(loss)}"
 
 
 def score_texts(kind: Literal["Train", "Test"], scores: Sequence[Score]) -> Iterator[str]:

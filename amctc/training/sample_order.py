@@ -1,7 +1,7 @@
 """In which order a data layer takes its samples, and what it draws at random: both known for any batch, at any time.
 
-Caffe's layers go on from where they stand. Here everything follows from the number of the batch, so that a training that
-is resumed sees the batches that it would have seen.
+Caffe's layers go on from where they stand. Here everything follows from the number of the batch, so that a training
+that is resumed sees the batches that it would have seen.
 """
 
 from __future__ import annotations

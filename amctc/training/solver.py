@@ -46,7 +46,8 @@ class Solver:
     `iteration` is how many updates of the weights have been made. `weights` are caffemodels to begin with, after those
     of the file. `data` are arrays for the MemoryData and Input layers of the trained net, `test_data` for those of the
     test nets (default: the same). `device` is a device of torch (default: what the file asks for, where it is there).
-    `asked` is called between iterations: what somebody wants now. Raises `DiagnosticError` for nets, weights or data
+    `asked` is called between iterations: what somebody wants now. `seed` is for files without `random_seed`, and
+    `net_class` what makes the nets. Raises `DiagnosticError` for nets, weights or data
     that do not fit, AM700 where snapshots cannot be written.
     """
 
@@ -62,11 +63,14 @@ class Solver:
         watcher: Watcher | None = None,
         asked: Callable[[], Action] = lambda: "none",
         seed: int = USUAL_SEED,
+        net_class: type[FedNet] = FedNet,
     ) -> None:
         self.file = file
         self.iteration = 0
         self.stopped = False
         """Whether somebody asked for an early end."""
+        self.written: tuple[Path, ...] = ()
+        """The files of the last snapshot."""
         self._log = log or silent_log()
         self._watcher = watcher
         self._asked = asked
@@ -79,11 +83,13 @@ class Solver:
             lambda name: located(name, file.path.parent),
             self._log,
         )
-        self.net = FedNet(file.train, settings, arrays=data, weights=(*file.weights, *weights))
+        self.net = net_class(file.train, settings, arrays=data, weights=(*file.weights, *weights))
         given = data if test_data is None else test_data
-        self.test_nets = tuple(FedNet(plan, settings, arrays=given, shared=self.net) for plan in file.tests)
+        self.test_nets = tuple(net_class(plan, settings, arrays=given, shared=self.net) for plan in file.tests)
         self._update = WeightUpdate(file, self.net.network.parameters)
         self._smoothed = SmoothedLoss(file.average_loss)
+        self.callbacks: list[tuple[Callable[[], object], Callable[[], object]]] = []
+        """What is called at the start of each iteration, and with the gradients before each update."""
 
     # -- training --------------------------------------------------------------------------------
 
@@ -114,6 +120,8 @@ class Solver:
         self._smoothed = SmoothedLoss(self.file.average_loss)
         shown, since = time.perf_counter(), self.iteration
         while self.iteration < end:
+            for on_start, _ in self.callbacks:
+                on_start()
             if self._is_test_due():
                 self.test_all()
                 if self.stopped:
@@ -128,6 +136,8 @@ class Solver:
                 self._log.info(progress_text(self.iteration, done, now - shown, self.file.display, smoothed))
                 self._log.scores("Train", scores)
                 shown, since = now, self.iteration
+            for _, on_gradients in self.callbacks:
+                on_gradients()
             self.apply_update()
             if self._after_iteration():
                 return
@@ -223,6 +233,7 @@ class Solver:
         self._log.info(f"Snapshotting solver state to binary proto file {state}", "sgd_solver.cpp")
         content = SolverState(self.iteration, str(model), self._step, tuple(self._update.history()))
         write_files({model: self.weights_file(), state: state_bytes(content)})
+        self.written = (model, state)
         return model, state
 
     def weights_file(self) -> bytes:

@@ -74,8 +74,8 @@ class SolverFile:
     """Files to begin with, in order."""
 
 
-def read_solver_file(path: str | Path, collector: Collector) -> SolverFile:
-    """Read a solver.prototxt. Warnings go to `collector`.
+def read_solver_file(path: str | Path, collector: Collector, type: SolverType | None = None) -> SolverFile:
+    """Read a solver.prototxt, for a solver of `type`, or of the one that it says. Warnings go to `collector`.
 
     Paths in it are relative to the working directory, as in Caffe; where nothing is there, to the folder of the file.
     Raises `DiagnosticError` with every mistake: AM100 to AM115 for the text and its fields, AM910 and AM911 for the
@@ -87,7 +87,7 @@ def read_solver_file(path: str | Path, collector: Collector) -> SolverFile:
     said = check_message(parse_prototext(source), descriptor, collector, unknown_fields="error")
     collector.raise_errors()
     _check_numbers(said, collector)
-    kind = _type(said, collector)
+    kind = type or _type(said, collector)
     policy = _policy(said, collector)
     regularization = _regularization(said, collector)
     _check_type(said, kind, collector)

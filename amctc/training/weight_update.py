@@ -19,7 +19,8 @@ class WeightUpdate:
         self._rule = UpdateRule.of(file)
         self._parameters = parameters
         self._clip = float32(file.clip_gradients)
-        self._decay = float32(file.weight_decay)
+        decay = float32(file.weight_decay)
+        self._decays = [float32(decay * float32(each.decay_mult)) for each in parameters]
         self._kind = file.regularization
         self._share = float32(1 / file.iter_size)
         self._history = [
@@ -40,7 +41,9 @@ class WeightUpdate:
         """
         found = [each.tensor.grad for each in self._parameters]
         norm, factor = clip_factor([gradient for gradient in found if gradient is not None], self._clip)
-        for each, reached, history in zip(self._parameters, found, self._history, strict=True):
+        rates = {each.lr_mult: float32(rate * float32(each.lr_mult)) for each in self._parameters}
+        places = zip(self._parameters, found, self._history, self._decays, strict=True)
+        for each, reached, history, decay in places:
             if each.lr_mult == 0:
                 continue
             gradient = torch.zeros_like(each.tensor) if reached is None else reached
@@ -48,8 +51,8 @@ class WeightUpdate:
                 gradient.mul_(factor)
             if self._share != 1:
                 gradient.mul_(self._share)
-            regularize(gradient, each.tensor, float32(self._decay * float32(each.decay_mult)), self._kind)
-            step = self._rule.step(gradient, history, float32(rate * float32(each.lr_mult)), iteration)
+            regularize(gradient, each.tensor, decay, self._kind)
+            step = self._rule.step(gradient, history, rates[each.lr_mult], iteration)
             each.tensor.sub_(step)
         return norm, factor
 

@@ -37,8 +37,8 @@ class SourceFeeder:
 class MemoryFeeder(SourceFeeder):
     """A MemoryData layer: the arrays that `net.set_input_arrays` gives."""
 
-    def __init__(self, node: Node) -> None:
-        self._memory = MemorySource(node)
+    def __init__(self, node: Node, memory: MemorySource | None = None) -> None:
+        self._memory = memory if memory is not None else MemorySource(node)
         super().__init__(self._memory)
         self._name = node.name
         self._tops = [value.blob for value in node.outputs]

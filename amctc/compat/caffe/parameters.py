@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -110,13 +110,13 @@ class Parameters:
         """The layers that have a weight of this one, itself among them."""
         return frozenset(other for role in node.weights for other, _ in self._cell_of[node, role].places)
 
-    def share_with(self, other: Parameters) -> None:
-        """Show the memory of the layers of the same names of another net.
+    def share_with(self, others: Mapping[str, Sequence[Blob]]) -> None:
+        """Show the memory of the layers of the same names of another net, whose `params` are given.
 
         Raises `CaffeError` (AM671) where the blobs of two such layers differ.
         """
         pairs: list[tuple[Blob, Blob]] = []
-        for name, theirs in other.blobs.items():
+        for name, theirs in others.items():
             ours = self.blobs.get(name)
             if ours is None:
                 continue
