@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ class MemorySource:
             if array.dtype.kind not in "biuf" or array.ndim == 0 or array.size == 0:
                 raise error("AM666", f"the array for `{top}` of layer `{self._layer}` has no samples of numbers")
             sample = self._shapes[index][1:] if self._shapes else array.shape[1:]
-            if array.size != len(array) * int(np.prod(sample, dtype=np.int64)):
+            if array.size != len(array) * math.prod(sample):
                 message = (
                     f"layer `{self._layer}` takes samples of the shape {sample} for `{top}`, not {array.shape[1:]}"
                 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -56,11 +57,11 @@ class WeightUpdate:
             each.tensor.sub_(step)
         return norm, factor
 
-    def history(self) -> list[NDArray[object]]:
+    def history(self) -> list[NDArray[np.float32]]:
         """Caffe's order: the first tensor of every weight, then the second of every weight where there is one."""
         return [each[kind].cpu().numpy().copy() for kind in range(self._kinds) for each in self._history]
 
-    def set_history(self, arrays: Sequence[NDArray[object]]) -> None:
+    def set_history(self, arrays: Sequence[NDArray[np.float32]]) -> None:
         """What `history` gave, on the same weights. Shapes and their number are the caller's to check."""
         places = [each[kind] for kind in range(self._kinds) for each in self._history]
         for place, array in zip(places, arrays, strict=True):

@@ -110,10 +110,6 @@ class Blob:
         memory = self._memory if self._memory is not None else np.zeros(0, self._dtype)
         return memory[:count].reshape(self._shape)
 
-    def looked_at_by(self, before: Callable[[], None]) -> None:
-        """Call this from now on whenever the data are asked for."""
-        self._before = before
-
     def resize(self, shape: Shape) -> None:
         """`reshape` without a look at what is in the blob."""
         if shape == self._shape:

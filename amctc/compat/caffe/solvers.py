@@ -39,8 +39,9 @@ class Solver:
     def __init__(self, solver_file: str | Path) -> None:
         with as_caffe_errors():
             need_torch()
-            from amctc.compat.caffe.training_net import ShownNet, TrainingNet
+            from amctc.compat.caffe.training_net import TrainingNet
             from amctc.training.log import TrainingLog
+            from amctc.training.shown_net import ShownNet
             from amctc.training.solver import Solver as Training
             from amctc.training.solver_file import read_solver_file
 
