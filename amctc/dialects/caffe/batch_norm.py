@@ -37,11 +37,14 @@ class Statistics:
 
 
 def uses_batch_statistics(node: Node) -> bool:
+    """Whether a BatchNorm takes mean and variance from its own input, in the phase that its graph was read for."""
+    return takes_batch_statistics(node, str(node.attrs.get("phase", "TEST")))
+
+
+def takes_batch_statistics(node: Node, phase: str) -> bool:
     """Whether a BatchNorm takes mean and variance from its own input: if told to, or else in phase TRAIN."""
     param = params(node, _FIELD)
-    if param.HasField("use_global_stats"):
-        return not param.use_global_stats
-    return node.attrs.get("phase") == "TRAIN"
+    return not param.use_global_stats if param.HasField("use_global_stats") else phase == "TRAIN"
 
 
 def statistics(node: Node) -> Statistics | str:

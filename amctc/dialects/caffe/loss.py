@@ -65,6 +65,16 @@ def normalization(node: Node) -> int:
     return BATCH_SIZE if node.op == "caffe.SigmoidCrossEntropyLoss" else VALID
 
 
+def loss_weights(node: Node) -> tuple[float, ...]:
+    """By how much each output counts as loss: what `loss_weight` says, or 1 for the first output of a loss."""
+    given = node.attrs.get("loss_weight", ())
+    said = given if isinstance(given, tuple) else (given,)
+    if not said:
+        said = (1.0,) if node.op.endswith("Loss") else ()
+    numbers = tuple(float(weight) if isinstance(weight, int | float) else 0.0 for weight in said)
+    return (*numbers, *(0.0,) * len(node.outputs))[: len(node.outputs)]
+
+
 def _need_batch(shapes: tuple[Shape, ...]) -> None:
     if not all(shapes) or shapes[0][0] != shapes[1][0]:
         raise OpError(

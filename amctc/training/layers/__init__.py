@@ -1,0 +1,1 @@
+"""How each layer runs in torch, and what its gradient is: one rule an op."""
