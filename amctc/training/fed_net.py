@@ -70,7 +70,7 @@ class FedNet:
             self._attach(path, draw)
         for warning in collector.warnings:
             settings.log.warn(warning)
-        self.network = Network(
+        self.network: Network = Network(
             self.graph,
             phase=state.phase,
             shared=shared.network if shared is not None else None,

@@ -58,7 +58,7 @@ class Hdf5Source:
         counts = [self._count(file) for file in self._files]
         self._ends = np.cumsum(counts)
         self._size = int(param.batch_size)
-        numbers = self._size * max(math.prod(sample) for sample in self._samples)
+        numbers = self._size * max(map(math.prod, self._samples))
         if not 0 < numbers <= MOST_ELEMENTS:
             raise error("AM930", f"layer `{node.name}`: a batch of {self._size} rows has {numbers} numbers")
         self._order = SampleOrder(int(self._ends[-1]), 0, draws if param.shuffle else None)

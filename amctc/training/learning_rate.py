@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
 LrPolicy: TypeAlias = Literal["fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid"]
 
+LR_POLICIES: Final[tuple[LrPolicy, ...]] = get_args(LrPolicy)
 NEEDS_GAMMA: Final[frozenset[LrPolicy]] = frozenset({"step", "exp", "inv", "multistep", "sigmoid"})
 NEEDS_STEPSIZE: Final[frozenset[LrPolicy]] = frozenset({"step", "sigmoid"})
 

@@ -67,6 +67,8 @@ class Solver:
     ) -> None:
         self.file = file
         self.iteration = 0
+        self.rate = 0.0
+        """The learning rate of the last update."""
         self.stopped = False
         """Whether somebody asked for an early end."""
         self.written: tuple[Path, ...] = ()
@@ -157,10 +159,10 @@ class Solver:
     def apply_update(self) -> None:
         """Change the weights by the gradients as they are; `iteration` is left to `step`."""
         self._step = self.file.rate.step_at(self.iteration, self._step)
-        rate = float(self.file.rate.rate(self.iteration, self._step))
+        self.rate = float(self.file.rate.rate(self.iteration, self._step))
         if self._is_shown():
-            self._log.info(f"Iteration {self.iteration}, lr = {number(rate)}", "sgd_solver.cpp")
-        norm, factor = self._update.apply(rate, self.iteration)
+            self._log.info(f"Iteration {self.iteration}, lr = {number(self.rate)}", "sgd_solver.cpp")
+        norm, factor = self._update.apply(self.rate, self.iteration)
         if factor != 1:
             self._log.info(
                 f"Gradient clipping: scaling down gradients (L2 norm {number(norm)} > "

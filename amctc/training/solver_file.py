@@ -15,7 +15,7 @@ from amctc.text.checked import CheckedMessage
 from amctc.text.files import read_text
 from amctc.text.prototext import parse_prototext
 from amctc.text.schema_check import check_message
-from amctc.training.learning_rate import NEEDS_GAMMA, NEEDS_STEPSIZE, LearningRate, LrPolicy
+from amctc.training.learning_rate import LR_POLICIES, NEEDS_GAMMA, NEEDS_STEPSIZE, LearningRate, LrPolicy
 from amctc.training.places import located
 from amctc.training.solver_nets import NetPlan, test_plans, train_plan
 
@@ -25,6 +25,8 @@ Regularization: TypeAlias = Literal["L1", "L2"]
 Word = TypeVar("Word", bound=str)
 
 SOLVER_TYPES: Final[tuple[SolverType, ...]] = get_args(SolverType)
+
+_REGULARIZATIONS: Final[tuple[Regularization, ...]] = get_args(Regularization)
 
 MAX_SOLVER_BYTES: Final = 1 << 24
 """Of a solver file; one that holds whole nets has some ten thousand."""
@@ -173,10 +175,10 @@ def _type(said: CheckedMessage, collector: Collector) -> SolverType | None:
 def _policy(said: CheckedMessage, collector: Collector) -> LrPolicy | None:
     if not said.has("lr_policy"):
         message = "`lr_policy` is missing, so there is no learning rate"
-        help = f'write `lr_policy: "fixed"`, or one of {", ".join(get_args(LrPolicy)[1:])}'
+        help = f'write `lr_policy: "fixed"`, or one of {", ".join(LR_POLICIES[1:])}'
         collector.add(Diagnostic("AM912", message, span=_head(said), help=help))
         return None
-    policy = _word(said, "lr_policy", get_args(LrPolicy), collector)
+    policy: LrPolicy | None = _word(said, "lr_policy", LR_POLICIES, collector)
     if policy is None:
         return None
     if policy in NEEDS_GAMMA and _float(said, "gamma") < 0:
@@ -190,7 +192,7 @@ def _regularization(said: CheckedMessage, collector: Collector) -> Regularizatio
     """As in Caffe, the word counts only where there is a decay."""
     if not _float(said, "weight_decay"):
         return "L1" if said.value("regularization_type") == "L1" else "L2"
-    return _word(said, "regularization_type", get_args(Regularization), collector)
+    return _word(said, "regularization_type", _REGULARIZATIONS, collector)
 
 
 def _word(said: CheckedMessage, name: str, known: tuple[Word, ...], collector: Collector) -> Word | None:
@@ -245,7 +247,7 @@ def _warn_of_effectless(said: CheckedMessage, collector: Collector) -> None:
 
 def _bad_number(said: CheckedMessage, name: str, what: str, collector: Collector) -> None:
     given = said.field(name)
-    is_there = f"`{name}` is {given.value}, and" if given is not None else f"`{name}` is missing; it"
+    is_there = f"`{name}` is {given.span.text}, and" if given is not None else f"`{name}` is missing; it"
     collector.add(Diagnostic("AM913", f"{is_there} {what}", span=_place(said, name)))
 
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from amctc.training.parameters import Parameter
-from amctc.training.solver_file import SolverFile
+from amctc.training.solver_file import Regularization, SolverFile
 from amctc.training.updates import HISTORIES, UpdateRule, clip_factor, float32, regularize
 
 
@@ -22,7 +22,7 @@ class WeightUpdate:
         self._clip = float32(file.clip_gradients)
         decay = float32(file.weight_decay)
         self._decays = [float32(decay * float32(each.decay_mult)) for each in parameters]
-        self._kind = file.regularization
+        self._kind: Regularization = file.regularization
         self._share = float32(1 / file.iter_size)
         self._history = [
             tuple(torch.zeros_like(each.tensor, requires_grad=False) for _ in range(HISTORIES[file.type]))
