@@ -50,7 +50,10 @@ def test_the_numbers_of_an_output_are_told_one_by_one() -> None:
         "    Test net output #1: loss = 1.23457 (* 2 = 2.46914 loss)",
     ]
     found = [re.search(r"Test net output #(\d+): (\S+) = ([\.\deE+-]+)", line) for line in lines]
-    assert [match.groups() if match else None for match in found] == [("0", "accuracy", "0.25"), ("1", "loss", "1.23457")]
+    assert [match.groups() if match else None for match in found] == [
+        ("0", "accuracy", "0.25"),
+        ("1", "loss", "1.23457"),
+    ]
 
 
 def test_the_line_of_an_iteration_is_that_of_caffe() -> None:
@@ -72,7 +75,7 @@ def test_the_smoothed_loss_is_the_mean_of_the_last_ones() -> None:
 
 
 def drawn(curve: LossCurve) -> ElementTree.Element:
-    return ElementTree.fromstring(curve.svg())  # noqa: S314 - our own text
+    return ElementTree.fromstring(curve.svg())
 
 
 def test_the_picture_has_a_line_for_the_training_and_for_each_test_loss() -> None:
@@ -84,7 +87,7 @@ def test_the_picture_has_a_line_for_the_training_and_for_each_test_loss() -> Non
     picture = drawn(curve)
     lines = picture.findall("{*}polyline")
     assert [len(line.attrib["points"].split()) for line in lines] == [50, 2]
-    assert [text.text for text in picture.findall("{*}text")][0] == "net <1> & more"
+    assert next(text.text for text in picture.findall("{*}text")) == "net <1> & more"
     assert "test net #0: loss" in [text.text for text in picture.findall("{*}text")]
     assert curve.svg() == curve.svg()
 

@@ -91,7 +91,7 @@ def test_every_cut_of_a_state_is_read_or_refused_with_words(tmp_path: Path) -> N
 
 
 def test_blobs_without_end_are_not_gathered(tmp_path: Path) -> None:
-    with pytest.raises(DiagnosticError, match="AM920.*more than"):
+    with pytest.raises(DiagnosticError, match=r"AM920.*more than"):
         read_state(written(tmp_path, b"\x1a\x00" * (MOST_HISTORY + 1)))
 
 
