@@ -11,10 +11,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 HAVE_PYTHON := $(VENV)/.python.stamp
 HAVE_RUN := $(VENV)/.run.stamp
 HAVE_TEST := $(VENV)/.test.stamp
+HAVE_TORCH := $(VENV)/.torch.stamp
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint format bench fuzz docs protos golden requirements clean
+.PHONY: help demo test test-torch check lint format bench fuzz docs protos golden requirements clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -22,14 +23,19 @@ help:  ## this list
 demo: $(HAVE_RUN)  ## quantize the embedded example and compare it with the float model
 	$(BIN)/amctc demo
 
-test: check  ## every check, then every test
-	$(BIN)/pytest -n $(JOBS)
+test: check  ## every check, then every test but those of training
+	$(BIN)/pytest -n $(JOBS) -m "not torch"
+
+test-torch: $(HAVE_TORCH)  ## what `make test` leaves out for want of torch: types and tests of amctc/training
+	$(BIN)/mypy amctc/training tests/training
+	$(BIN)/basedpyright amctc/training tests/training
+	$(BIN)/pytest -n $(JOBS) -m torch tests/training
 
 check: $(HAVE_TEST)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/basedpyright
+	$(BIN)/mypy --exclude '^(amctc|tests)/training/'
+	$(BIN)/basedpyright -p pyright-without-torch.json
 	$(BIN)/lint-imports
 
 lint: check  ## the checks alone: style, types, import layers
@@ -77,4 +83,10 @@ $(HAVE_RUN): requirements/run.txt pyproject.toml | $(HAVE_PYTHON)
 
 $(HAVE_TEST): requirements/test.txt | $(HAVE_RUN)
 	$(PIP) install --require-hashes -r requirements/test.txt
+	@touch $@
+
+# Without hashes: the wheel of one version is another one for each platform and index.
+$(HAVE_TORCH): requirements/torch.txt | $(HAVE_TEST)
+	$(PIP) install -r requirements/torch.txt
+	$(BIN)/python -c 'import torch'
 	@touch $@

@@ -31,6 +31,7 @@ AREAS: Final[Mapping[str, str]] = {
     "AM6": "Records",
     "AM7": "Targets and the files they write",
     "AM8": "The command line, and the keys of `aclgrph_calibration`",
+    "AM9": "Training",
 }
 """What codes are about, by how they begin."""
 

@@ -101,8 +101,9 @@ class Network:
 
         They are copied, but for float32 tensors on the network's device. `blobs` names what is wanted besides the
         outputs; where passes are recorded, `backward` fills the `grad` of these tensors, and with `force_backward` also
-        that of the inputs. Statistics of BatchNorm move as in Caffe. Raises `DiagnosticError` as `check_feeds` does, and AM320 where a layer does not fit the batch,
-        AM408 for an unknown blob, AM420 for missing weights, AM421 where memory does not suffice.
+        that of the inputs. Statistics of BatchNorm move as in Caffe. Raises `DiagnosticError` as `check_feeds` does,
+        and AM320 where a layer does not fit the batch, AM408 for an unknown blob, AM420 for missing weights, AM421
+        where memory does not suffice.
         """
         wanted = {name: find_blob(self._latest, name) for name in blobs}
         kept = {*wanted.values(), *self._outputs.values()}

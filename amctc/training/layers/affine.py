@@ -44,8 +44,9 @@ def bias(layer: Layer, shapes: tuple[Shape, ...]) -> Run:
 
 def _spread(layer: Layer, field: str, shapes: tuple[Shape, ...]) -> Shape:
     """The shape under which a factor is broadcast over the first input."""
-    axis, factor = broadcast_axis(layer.node, field, shapes[0], shapes[1] if len(shapes) > 1 else None)
-    return (*factor, *(1,) * (len(shapes[0]) - axis - len(factor)))
+    first, *second = shapes
+    axis, factor = broadcast_axis(layer.node, field, first, second[0] if second else None)
+    return (*factor, *(1,) * (len(first) - axis - len(factor)))
 
 
 def batch_norm(layer: Layer, shapes: tuple[Shape, ...]) -> Run:
