@@ -58,7 +58,7 @@ def from_database(folder: Path) -> str:
 
 
 def memory_data() -> dict[str, dict[str, NDArray[np.float32]]]:
-    images = (IMAGES[:, :, 1:5, 1:5].astype(np.float32) - 128) / 100
+    images = (IMAGES[:, :, 1:5, 1:5].astype(np.float32) - np.float32(128)) / np.float32(100)
     return {"data": {"data": images, "label": LABELS.astype(np.float32)}}
 
 
