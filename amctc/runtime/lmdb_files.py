@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from amctc.diagnostics import error
 
 if TYPE_CHECKING:
     import lmdb
+
+
+_ONE_AT_A_TIME: Final = Lock()
+"""A process must not open a database that it has open, and threads may read the same one."""
 
 
 def require_lmdb() -> ModuleType:
@@ -119,7 +124,10 @@ class LmdbRecords:
             help = "an LMDB is a folder with a file `data.mdb` in it; relative paths start at the working directory"
             raise error("AM663", f"there is no LMDB `{self.path}`", file=self.path, help=help)
         try:
-            with lmdb.open(self.path, readonly=True, lock=False, readahead=False, subdir=place.is_dir()) as database:
+            with (
+                _ONE_AT_A_TIME,
+                lmdb.open(self.path, readonly=True, lock=False, readahead=False, subdir=place.is_dir()) as database,
+            ):
                 yield database
         except lmdb.Error as problem:
             how = "close it before the net reads it" if "already open" in str(problem) else None

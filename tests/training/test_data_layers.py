@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -66,6 +67,12 @@ def test_a_database_is_not_read_from_its_beginning_for_the_next_batch(records: P
     assert taken._last is place and taken.take(1)[0].name == "0003"  # pyright: ignore[reportPrivateUsage]
     taken.go_to(7 * 10**15 + 5)
     assert [record.name for record in taken.take(3)] == ["0005", "0006", "0000"]
+
+
+def test_several_threads_may_read_one_database(records: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        taken = list(pool.map(lambda _: [record.name for record in LmdbRecords(records).take(20)], range(100)))
+    assert taken == [[f"{place % 7:04d}" for place in range(20)]] * 100
 
 
 def test_crops_and_mirrorings_are_those_of_the_batch_and_lie_in_the_image(records: Path, tmp_path: Path) -> None:
