@@ -3,7 +3,7 @@
 Every mistake a user can make ends in a `DiagnosticError` that carries all the diagnostics of the
 stage that found them. Codes are stable: AM1xx reading text, AM2xx policies, AM3xx models, AM4xx
 data and calibration, AM5xx passes and pipelines, AM6xx records, AM7xx targets and files, AM8xx the
-command line.
+command line, AM9xx training.
 """
 
 from __future__ import annotations

@@ -79,6 +79,7 @@ CODES = (
     ("AM6xx", "records"),
     ("AM7xx", "targets and the files they write"),
     ("AM8xx", "the command line"),
+    ("AM9xx", "training"),
 )
 
 

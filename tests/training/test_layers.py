@@ -62,6 +62,81 @@ def test_a_gradient_is_that_of_differences(text: str, shape: str, tmp_path: Path
     _check_by_differences(read_net(tmp_path, inputs + text + square), feeds, "x", "l")
 
 
+ONE_INPUT = {
+    "ReLU6": ("ReLU6", "relu6_param { negative_slope: 0.5 threshold: 1 }"),
+    "CReLU": ("CReLU", ""),
+    "HardSigmoid": ("HardSigmoid", "hardsigmoid_param { alpha: 0.5 }"),
+    "Hswish": ("Hswish", ""),
+    "HardSwish": ("HardSwish", "hswish_param { alpha: 0.5 beta: 0.25 }"),
+    "Mish": ("Mish", ""),
+    "Sin": ("Sin", ""),
+    "Cos": ("Cos", ""),
+    "Erf": ("Erf", ""),
+    "Sqrt": ("Sqrt", ""),
+    "Normalize": ("Normalize", ""),
+    "Normalize, by place": ("Normalize", "norm_param { across_spatial: false channel_shared: false }"),
+    "GroupNorm": ("GroupNorm", "group_norm_param { group_num: 2 }"),
+    "LayerNormalization": ("LayerNormalization", "layer_norm_param { axis: 1 }"),
+    "LayerNormalization, bare": ("LayerNormalization", "layer_norm_param { axis: -1 affine: false }"),
+    "ShuffleChannel": ("ShuffleChannel", "shuffle_channel_param { group: 2 }"),
+    "Reorg": ("Reorg", "reorg_param { stride: 2 }"),
+    "Reorg, back": ("Reorg", "reorg_param { stride: 2 reverse: true }"),
+    "PassThrough": ("PassThrough", "reorg_param { stride: 2 }"),
+    "PixelShuffle": ("PixelShuffle", "pixelshuffle_param { upscale_factor: 2 }"),
+    "Reverse": ("Reverse", "reverse_param { axis: 1 axis: 3 }"),
+    "Upsample": ("Upsample", "upsample_param { scale: 2 }"),
+    "Unsqueeze": ("Unsqueeze", "unsqueeze_param { dim: 1 }"),
+}
+
+
+@pytest.mark.parametrize(("type", "parameter"), ONE_INPUT.values(), ids=ONE_INPUT.keys())
+def test_a_layer_of_other_caffes_has_the_runtimes_values_and_their_gradient(
+    type: str, parameter: str, tmp_path: Path
+) -> None:
+    text = data("2 4 4 2", "x") + layer("y", type, "x", "y", parameter)
+    x = np.linspace(-1.93, 1.97, 64, dtype=np.float32)[np.random.default_rng(5).permutation(64)].reshape(2, 4, 4, 2)
+    _check_top(read_net(tmp_path, text, "TEST"), {"x": np.abs(x) if type == "Sqrt" else x}, "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "shapes"),
+    [
+        (layer("y", "Axpy", "x b c", "y"), ("2 3", "2 3 4 2", "2 3 4 2")),
+        (layer("y", "MatMul", "x b", "y", "matmul_param { transpose_b: true }"), ("2 3 4", "2 5 4")),
+        (layer("y", "SmoothL1Loss", "x b c d", "y"), ("4 6", "4 6", "4 6", "4 6")),
+        (layer("y", "SmoothL1Loss", "x b", "y", "smooth_l1_loss_param { sigma: 3 }"), ("4 6", "4 6")),
+    ],
+    ids=["Axpy", "MatMul", "SmoothL1Loss, weighted", "SmoothL1Loss"],
+)
+def test_so_has_one_of_several_inputs(text: str, shapes: tuple[str, ...], tmp_path: Path) -> None:
+    names, rng = "xbcd"[: len(shapes)], np.random.default_rng(6)
+    inputs = "".join(data(shape, name) for name, shape in zip(names, shapes, strict=True))
+    sizes = [tuple(map(int, shape.split())) for shape in shapes]
+    feeds = {name: rng.standard_normal(size).astype(np.float32) for name, size in zip(names, sizes, strict=True)}
+    _check_top(read_net(tmp_path, inputs + text, "TEST"), feeds, "x")
+
+
+def _check_top(graph: Graph, feeds: Mapping[str, NDArray[np.float32]], name: str) -> None:
+    """The top is the runtime's, and the gradient of its sum by random weights what the runtime's differences are."""
+    network = Network(graph, phase="TEST", force_backward=True)
+    result = network.forward(feeds)
+    top = result.outputs["y"]
+    np.testing.assert_allclose(top.detach().numpy(), run_graph(graph, feeds, ["y"])["y"], rtol=1e-5, atol=1e-6)
+    weights = np.random.default_rng(7).standard_normal(tuple(top.shape)).astype(np.float32)
+    network.backward({"y": weights})
+    found = result.inputs[name].grad
+    assert found is not None
+
+    def total(x: NDArray[np.float32]) -> float:
+        return float((run_graph(graph, {**feeds, name: x}, ["y"])["y"].astype(np.float64) * weights).sum())
+
+    for place in np.random.default_rng(0).permutation(feeds[name].size)[:6]:
+        step = np.zeros_like(feeds[name])
+        step.reshape(-1)[place] = 4e-3
+        difference = (total(feeds[name] + step) - total(feeds[name] - step)) / 8e-3
+        assert found.reshape(-1)[place].item() == pytest.approx(difference, rel=5e-3, abs=2e-3)
+
+
 def _check_by_differences(graph: Graph, feeds: Mapping[str, NDArray[np.float32]], name: str, loss: str) -> None:
     """The loss is the runtime's, and its gradient for an input what the runtime's differences are, in 16 places."""
     network = Network(graph, phase="TRAIN", force_backward=True)

@@ -73,17 +73,20 @@ def test_beside_the_way_to_the_loss_it_may_lie_anywhere(tmp_path: Path) -> None:
 
 
 def test_a_layer_without_a_rule_is_run_as_the_runtime_runs_it(tmp_path: Path) -> None:
-    text = INPUTS + layer("cos", "Cos", "x", "cos") + FC.replace('bottom: "x"', 'bottom: "cos"')
+    text = INPUTS + layer("up", "Ceil", "x", "up") + FC.replace('bottom: "x"', 'bottom: "up"')
     network = Network(read_net(tmp_path, text + layer("l", "SoftmaxWithLoss", "fc label", "l")), phase="TRAIN")
-    found = network.forward({"x": X, "label": LABELS}, blobs=["cos"]).blobs["cos"]
-    np.testing.assert_allclose(found, np.cos(X), rtol=1e-6)
+    found = network.forward({"x": X, "label": LABELS}, blobs=["up"]).blobs["up"]
+    np.testing.assert_array_equal(found, np.ceil(X))
     network.backward()
     assert has_gradient(network, "fc", "weight")
 
 
 def test_a_layer_with_weights_and_without_a_rule_is_refused(tmp_path: Path) -> None:
-    norm = layer("n", "GroupNorm", "x", "n", "group_norm_param { group_num: 1 }")
-    assert refusal(INPUTS + norm, tmp_path)[0] == "AM901"
+    graph = read_net(tmp_path, INPUTS + FC)
+    graph.insert_after(graph.node("fc").output, "own", "caffe.Own", weights={"blob0": np.ones(1, np.float32)})
+    with pytest.raises(DiagnosticError, match="training knows no layer of this type") as caught:
+        Network(graph, phase="TRAIN")
+    assert [found.code for found in caught.value.diagnostics] == ["AM901"]
 
 
 def test_layers_that_share_a_parameter_may_not_differ_in_its_rate(tmp_path: Path) -> None:

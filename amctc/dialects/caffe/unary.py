@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
+
 from amctc.dialects.caffe.activation import elementwise
 from amctc.dialects.caffe.become import become_relu
 from amctc.dialects.caffe.blobs import axis_of, describe, need_equal, need_own_top
@@ -15,6 +17,22 @@ from amctc.ir.node import Shape
 
 NATURAL = -1.0
 """The `base` that stands for e in an Exp or a Log layer."""
+
+
+def exp_factors(node: Node) -> tuple[float, float]:
+    """What an Exp multiplies with before and behind exp: scale * log(base), base ** shift; float32 as in Caffe."""
+    param = params(node, "exp_param")
+    base, scale, shift = np.float32(param.base), np.float32(param.scale), np.float32(param.shift)
+    natural = base == NATURAL
+    with np.errstate(all="ignore"):
+        inner = float(scale if natural else np.log(base) * scale)
+        return inner, float(np.exp(shift) if natural else np.power(base, shift))
+
+
+def log_factor(node: Node) -> float:
+    """What a Log layer multiplies its natural logarithm with: 1 / log(base), float32 as in Caffe."""
+    base = np.float32(params(node, "log_param").base)
+    return 1.0 if base == NATURAL else float(np.float32(1) / np.log(base))
 
 
 def rrelu_slope(node: Node) -> float:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-import numpy as np
-
 from amctc.dialects.caffe.params import params
-from amctc.dialects.caffe.unary import NATURAL, crelu_axis, rrelu_slope
+from amctc.dialects.caffe.unary import crelu_axis, exp_factors, log_factor, rrelu_slope
 from amctc.dialects.onnx.element_types import ONNX_TYPES
 from amctc.ir import Node
 from amctc.runtime.lowering.builder import Lowering, Rule
@@ -129,20 +127,14 @@ def _compare(low: Lowering, node: Node, op_type: str, value: float) -> None:
 
 def lower_exp(low: Lowering, node: Node) -> None:
     """Exp between a factor scale * log(base) and a factor base ** shift, both in float32 as in Caffe."""
-    param = params(node, "exp_param")
-    base, scale, shift = np.float32(param.base), np.float32(param.scale), np.float32(param.shift)
-    natural = base == NATURAL
-    with np.errstate(all="ignore"):
-        inner = float(scale if natural else np.log(base) * scale)
-        outer = float(np.exp(shift) if natural else np.power(base, shift))
+    inner, outer = exp_factors(node)
     _chain(low, node, [("Mul", inner)] * (inner != 1) + [("Exp", None)] + [("Mul", outer)] * (outer != 1))
 
 
 def lower_log(low: Lowering, node: Node) -> None:
     """Log of shift + scale * x, and a factor 1 / log(base) in float32 as in Caffe."""
     param = params(node, "log_param")
-    scale, shift, base = float(param.scale), float(param.shift), np.float32(param.base)
-    factor = 1.0 if base == NATURAL else float(np.float32(1) / np.log(base))
+    scale, shift, factor = float(param.scale), float(param.shift), log_factor(node)
     before = [("Mul", scale)] * (scale != 1) + [("Add", shift)] * (shift != 0)
     _chain(low, node, [*before, ("Log", None)] + [("Mul", factor)] * (factor != 1))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TypeAlias
@@ -12,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from amctc.dialects.caffe.params import params
-from amctc.dialects.caffe.unary import NATURAL
+from amctc.dialects.caffe.unary import crelu_axis, exp_factors, log_factor
 from amctc.ir import Node
 from amctc.ir.node import Shape
 from amctc.training.layers.layer import Layer, Rule, Run, Tensors
@@ -73,20 +72,45 @@ def _power(node: Node) -> Function:
 
 
 def _exp(node: Node) -> Function:
-    param = params(node, "exp_param")
-    inner = float(param.scale) * _log_of_base(float(param.base))
-    outer = math.exp(float(param.shift) * _log_of_base(float(param.base)))
+    inner, outer = exp_factors(node)
     return lambda x: torch.exp(x * inner) * outer
 
 
 def _log(node: Node) -> Function:
     param = params(node, "log_param")
-    factor, scale, shift = 1 / _log_of_base(float(param.base)), float(param.scale), float(param.shift)
+    factor, scale, shift = log_factor(node), float(param.scale), float(param.shift)
     return lambda x: torch.log(x * scale + shift) * factor
 
 
-def _log_of_base(base: float) -> float:
-    return 1.0 if base == NATURAL else math.log(base)
+def _relu6(node: Node) -> Function:
+    param = params(node, "relu6_param")
+    slope, most = float(param.negative_slope), float(param.threshold)
+    return lambda x: functional.leaky_relu(x, slope).clamp(max=most)
+
+
+def _hard_sigmoid(node: Node) -> Function:
+    param = params(node, "hardsigmoid_param")
+    alpha, beta = float(param.alpha), float(param.beta)
+    return lambda x: (alpha * x + beta).clamp(0, 1)
+
+
+def _hard_swish(node: Node) -> Function:
+    param = params(node, "hswish_param")
+    alpha, beta = float(param.alpha), float(param.beta)
+    return lambda x: x * (alpha * x + beta).clamp(0, 1)
+
+
+def crelu(layer: Layer, shapes: tuple[Shape, ...]) -> Run:
+    """relu(x) and relu(-x), one behind the other."""
+    axis = crelu_axis(layer.node, len(shapes[0]))
+    slope = float(params(layer.node, "crelu_param").negative_slope)
+    return lambda inputs: (torch.cat([functional.leaky_relu(x, slope) for x in (inputs[0], -inputs[0])], axis),)
+
+
+def axpy(layer: Layer, shapes: tuple[Shape, ...]) -> Run:
+    """a * x + y, one factor for each sample and channel."""
+    spread = (*shapes[1][:2], *(1,) * (len(shapes[1]) - 2))
+    return lambda inputs: (torch.addcmul(inputs[2], inputs[0].reshape(spread), inputs[1]),)
 
 
 def prelu(layer: Layer, shapes: tuple[Shape, ...]) -> Run:
@@ -129,6 +153,17 @@ ELEMENTWISE_RULES: Mapping[str, Rule] = MappingProxyType(
         "caffe.Power": each(_power),
         "caffe.Exp": each(_exp),
         "caffe.Log": each(_log),
+        "caffe.ReLU6": each(_relu6),
+        "caffe.CReLU": crelu,
+        "caffe.HardSigmoid": each(_hard_sigmoid),
+        "caffe.Hswish": each(_hard_swish),
+        "caffe.HardSwish": each(_hard_swish),
+        "caffe.Mish": plain(functional.mish),
+        "caffe.Sqrt": plain(torch.sqrt),
+        "caffe.Sin": plain(torch.sin),
+        "caffe.Cos": plain(torch.cos),
+        "caffe.Erf": plain(torch.erf),
+        "caffe.Axpy": axpy,
         "caffe.Dropout": dropout,
         "caffe.Threshold": threshold,
     }
