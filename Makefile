@@ -54,8 +54,8 @@ docs: $(HAVE_RUN)  ## write docs/reference.md and docs/codes.md from what the pr
 	$(BIN)/python docs/write_reference.py docs/reference.md
 	$(BIN)/python docs/write_codes.py docs/codes.md
 
-protos: $(HAVE_RUN)  ## compile grammar/proto's caffe.proto, atc.proto, amct_custom.proto and layers.proto, for a fast start
-	$(BIN)/python -m amctc.dialects.caffe.compile_schema grammar/proto/caffe.binpb
+protos: $(HAVE_RUN)  ## compile the schemas of grammar/proto, for a fast start
+	$(BIN)/python -m amctc.dialects.caffe.compile_schema grammar/proto
 
 golden: $(HAVE_TEST)  ## record the golden files anew; read the diff before you commit it
 	AMCTC_UPDATE=1 $(BIN)/pytest -q tests/test_golden.py -k golden_graph

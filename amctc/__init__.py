@@ -7,8 +7,9 @@ docs/python.md and docs/passes.md.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from amctc.on_demand import on_demand
 
 if TYPE_CHECKING:
     from amctc.diagnostics import Diagnostic, DiagnosticError
@@ -70,45 +71,41 @@ __all__ = [
 ]
 
 # Imported when they are first asked for, so that `import amctc` and `amctc --help` answer at once.
-_PLACES = {
-    "Comparison": ("amctc.driver", "Comparison"),
-    "CompileResult": ("amctc.driver", "CompileResult"),
-    "Context": ("amctc.pipeline.context", "Context"),
-    "Dataset": ("amctc.runtime.datasets", "Dataset"),
-    "Diagnostic": ("amctc.diagnostics", "Diagnostic"),
-    "DiagnosticError": ("amctc.diagnostics", "DiagnosticError"),
-    "ExportResult": ("amctc.driver", "ExportResult"),
-    "Emission": ("amctc.pipeline.emission", "Emission"),
-    "Graph": ("amctc.ir", "Graph"),
-    "Match": ("amctc.pipeline.pattern", "Match"),
-    "Node": ("amctc.ir", "Node"),
-    "Observer": ("amctc.quant.observers", "Observer"),
-    "OpDef": ("amctc.dialects.op", "OpDef"),
-    "Pass": ("amctc.pipeline.pass_", "Pass"),
-    "Policy": ("amctc.policy", "Policy"),
-    "RewritePass": ("amctc.pipeline.rewrite", "RewritePass"),
-    "Target": ("amctc.pipeline.target", "Target"),
-    "compare": ("amctc.driver", "compare"),
-    "compile": ("amctc.driver", "compile"),
-    "convert": ("amctc.driver", "convert"),
-    "evaluate": ("amctc.driver", "evaluate"),
-    "export": ("amctc.driver", "export"),
-    "load": ("amctc.frontends", "load_model"),
-    "load_plugins": ("amctc.plugins", "load_plugins"),
-    "option": ("amctc.pipeline.options", "option"),
-    "register_host_op": ("amctc.runtime.hostops.custom", "register_host_op"),
-    "register_observer": ("amctc.quant.observers", "register_observer"),
-    "register_op": ("amctc.registration", "register_op"),
-    "register_pass": ("amctc.registration", "register_pass"),
-    "register_pipeline": ("amctc.registration", "register_pipeline"),
-    "register_target": ("amctc.registration", "register_target"),
-    "registration_of": ("amctc.registration", "registration_of"),
-    "run": ("amctc.runtime.executor", "run_graph"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module `amctc` has no attribute `{name}`")
-    module, attribute = _PLACES[name]
-    return getattr(import_module(module), attribute)
+__getattr__ = on_demand(
+    __name__,
+    {
+        "Comparison": "amctc.driver",
+        "CompileResult": "amctc.driver",
+        "Context": "amctc.pipeline.context",
+        "Dataset": "amctc.runtime.datasets",
+        "Diagnostic": "amctc.diagnostics",
+        "DiagnosticError": "amctc.diagnostics",
+        "ExportResult": "amctc.driver",
+        "Emission": "amctc.pipeline.emission",
+        "Graph": "amctc.ir",
+        "Match": "amctc.pipeline.pattern",
+        "Node": "amctc.ir",
+        "Observer": "amctc.quant.observers",
+        "OpDef": "amctc.dialects.op",
+        "Pass": "amctc.pipeline.pass_",
+        "Policy": "amctc.policy",
+        "RewritePass": "amctc.pipeline.rewrite",
+        "Target": "amctc.pipeline.target",
+        "compare": "amctc.driver",
+        "compile": "amctc.driver",
+        "convert": "amctc.driver",
+        "evaluate": "amctc.driver",
+        "export": "amctc.driver",
+        "load": "amctc.frontends:load_model",
+        "load_plugins": "amctc.plugins",
+        "option": "amctc.pipeline.options",
+        "register_host_op": "amctc.runtime.hostops.custom",
+        "register_observer": "amctc.quant.observers",
+        "register_op": "amctc.registration",
+        "register_pass": "amctc.registration",
+        "register_pipeline": "amctc.registration",
+        "register_target": "amctc.registration",
+        "registration_of": "amctc.registration",
+        "run": "amctc.runtime.executor:run_graph",
+    },
+)

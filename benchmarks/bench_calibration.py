@@ -1,27 +1,41 @@
-"""What calibration costs: its time over that of plain inference on the same images, and its peak memory.
+"""What quantizing costs beside the forward passes that it cannot do without: time and memory, ours and the peers'.
 
-Both are timed in one process, in turn, on squeezenet with 32 images. Calibration is the whole of
-`observe` and `calibrate`: building the sessions, running the images, feeding the observers and
-searching all scales. Peak memory is that of a child process each for 32 and for 200 images.
+    python benchmarks/bench_calibration.py
+    python benchmarks/bench_calibration.py --rounds 3 --only squeezenet --method amctc-ifmr --method ort-minmax
+    python benchmarks/bench_calibration.py --peer nncf=~/nncf/bin/python --many 2000
+
+32 images, one at a time, on squeezenet (exported from Caffe) and efficientnet_lite0; the same float file and the same
+samples for everybody, see `bench_onnx.py`. `calibration` is ours alone: the passes observe and calibrate, sessions and
+search of the scales in them, over the forward pass of our runtime in the same process, in turn. `whole call` is from
+the files to the files, in a fresh process, over the forward passes of the float model in onnxruntime in that process,
+before and after it. `processor` is the same ratio of processor time, which other programs lengthen less. `memory` is
+the peak of a process that makes the call over that of one that only infers. All are medians over the rounds. `top-1`
+and `SQNR` are those of the Q/DQ model on the other images. `--many N` adds the peak memory of ours for N images over
+that for 32.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from networks import CALIBRATION, classifiers
+from bench_onnx import Images, input_of, outputs, read_images, score
+from calibrate_once import ALL
+from networks import ASSETS
 from numpy.typing import NDArray
 
 from amctc import driver
 from amctc.frontends import load_model
-from amctc.ir import Graph
 from amctc.pipeline.context import Calibration, Context
 from amctc.pipeline.pipeline_text import parse_pipeline
 from amctc.policy import Policy, resolve
@@ -30,87 +44,162 @@ from amctc.runtime.executor import Executor
 from amctc.source import SourceFile
 
 ROUNDS = 5
+OURS = ("amctc-minmax", "amctc-ifmr", "amctc-hfmg")
+CAFFE = ASSETS / "caffe/squeezenet_v1.0_dc"
+PREPROCESS = {
+    "squeezenet": "resize-short=256,center-crop=227,bgr,mean=104:117:123",
+    "efficientnet_lite0": "resize-short=256,center-crop=224,mean=127,std=128",
+}
 
 
-def annotated(graph: Graph, batches: list[dict[str, NDArray[np.float32]]]) -> Context:
-    """Everything before calibration."""
+@dataclass(frozen=True)
+class Network:
+    model: Path
+    images: Images
+    samples: Path
+
+
+def network(name: str, scratch: Path) -> Network:
+    model = ASSETS / "onnx/efficientnet_lite0.onnx"
+    if name == "squeezenet":
+        caffe = CAFFE / "deploy.prototxt", CAFFE / "squeezenet_v1.0_dc.caffemodel"
+        driver.export(*caffe, target="onnx", output=scratch / name)
+        model = scratch / f"{name}_model.onnx"
+    images = read_images(model, PREPROCESS[name], first=False)
+    samples = scratch / f"{name}-samples"
+    write_samples(samples, model, images.calibration)
+    return Network(model, images, samples)
+
+
+def write_samples(path: Path, model: Path, samples: NDArray[np.float32]) -> None:
+    arrays: dict[str, Any] = {input_of(model)[0]: samples}
+    np.savez(path.with_suffix(".npz"), **arrays)
+    np.save(path.with_suffix(".npy"), samples)
+
+
+def child(python: str, method: str, net: Network, result: Path, *options: str) -> dict[str, float] | str:
+    """What `calibrate_once.py` says, or why it says nothing."""
+    script = Path(__file__).with_name("calibrate_once.py")
+    command = [str(Path(python).expanduser()), str(script), method, str(net.model), str(net.samples), str(result)]
+    done = subprocess.run([*command, *options], cwd=result.parent, capture_output=True, text=True, check=False)
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        return (done.stderr.strip().splitlines() or ["no message"])[-1]
+    found: dict[str, float] = json.loads(lines[-1])
+    return found
+
+
+def calibrate(net: Network, batches: Sequence[dict[str, NDArray[np.float32]]], method: str) -> Callable[[], object]:
+    """The part of a compilation that is timed, everything before it done."""
+    graph = load_model(net.model)
     policy = Policy.from_text(SourceFile("policy", f"batch_num: {len(batches)}"))
     context = Context(resolve(policy, graph), Calibration(lambda: iter(batches), len(batches)))
-    parse_pipeline(SourceFile("pipeline", "annotate-quant,quantize-weights"), builtin_registry()).run(graph, context)
-    return context
+    before = SourceFile("pipeline", "fuse-batchnorm,annotate-quant,quantize-weights")
+    parse_pipeline(before, builtin_registry()).run(graph, context)
+    text = f"observe{{observer={method.removeprefix('amctc-')}}},calibrate"
+    steps = parse_pipeline(SourceFile("pipeline", text), builtin_registry())
+    return lambda: steps.run(graph, context)
 
 
-def bench_time(batch: int) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        network = classifiers(Path(scratch))[0]
-        graph = load_model(network.model, network.weights)
-        dataset = driver.open_dataset(graph, network.data, network.preprocess).select(0, CALIBRATION)
-        batches = [dict(feeds) for feeds in dataset.batches(batch)]
-    raw = Executor(graph)
+def bench_calibration(net: Network, rounds: int) -> None:
+    """Ours, in this process: observe and calibrate over the forward pass."""
+    name, _ = input_of(net.model)
+    batches = [{name: sample[np.newaxis]} for sample in net.images.calibration]
+    raw = Executor(load_model(net.model))
     raw.run(batches[0])
-    ratios, forwards, calibrations = [], [], []
-    for _ in range(ROUNDS):
-        begin = time.perf_counter()
+
+    def forward() -> None:
         for feeds in batches:
             raw.run(feeds)
-        forward = time.perf_counter() - begin
-        again = load_model(network.model, network.weights)
-        context = annotated(again, batches)
-        steps = parse_pipeline(SourceFile("pipeline", "observe,calibrate"), builtin_registry())
-        begin = time.perf_counter()
-        steps.run(again, context)
-        calibration = time.perf_counter() - begin
-        forwards.append(forward)
-        calibrations.append(calibration)
-        ratios.append(calibration / forward)
-    print(
-        f"squeezenet, {CALIBRATION} images, batches of {batch}: forward {statistics.median(forwards):.3f} s, "
-        f"calibration {statistics.median(calibrations):.3f} s, ratio {statistics.median(ratios):.2f} "
-        f"({min(ratios):.2f} to {max(ratios):.2f} in {ROUNDS} rounds)"
-    )
+
+    ratios: dict[str, list[tuple[float, float]]] = {method: [] for method in OURS}
+    for _ in range(rounds):
+        for method in OURS:
+            before = spent(forward)
+            took = spent(calibrate(net, batches, method))
+            after = spent(forward)
+            ratios[method].append((2 * took[0] / (before[0] + after[0]), 2 * took[1] / (before[1] + after[1])))
+    print(f"{'calibration / forward':24} {'clock':>8} {'processor':>10}")
+    for method, found in ratios.items():
+        clock, processor = (statistics.median(each) for each in zip(*found, strict=True))
+        print(f"{method:24} {clock:8.2f} {processor:10.2f}", flush=True)
 
 
-def compile_images(count: int) -> None:
-    """One compilation in a process of its own; prints its peak memory in MiB."""
-    with tempfile.TemporaryDirectory() as name:
-        scratch = Path(name)
-        network = classifiers(scratch)[0]
-        policy = scratch / "policy.cfg"
-        policy.write_text(f"batch_num: {count}\n")
-        driver.compile(
-            network.model,
-            network.weights,
-            policy=policy,
-            data=network.data,
-            preprocess=network.preprocess,
-            batch_size=1,
-            output=scratch / "net",
-        )
-    # Not ru_maxrss: that also counts what the parent process held when it started this one.
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    print(int(status.split("VmHWM:")[1].split()[0]) / 1024)
+def spent(work: Callable[[], object]) -> tuple[float, float]:
+    clock, processor = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - clock, time.process_time() - processor
 
 
-def bench_memory() -> None:
-    peaks = {}
-    for count in (32, 200):
-        command = [sys.executable, __file__, "--compile", str(count)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        peaks[count] = float(done.stdout.split()[-1])
-    change = 100 * (peaks[200] / peaks[32] - 1)
-    print(f"peak memory: {peaks[32]:.0f} MiB with 32 images, {peaks[200]:.0f} MiB with 200 ({change:+.1f} %)")
+def bench_calls(net: Network, methods: Sequence[str], pythons: Mapping[str, str], rounds: int, folder: Path) -> None:
+    """Everybody's whole call, in turn, each in a process of its own."""
+    times: dict[str, list[dict[str, float]]] = {method: [] for method in methods}
+    peaks: dict[str, list[float]] = {method: [] for method in (*methods, "inference")}
+    missing: dict[str, str] = {}
+    for _ in range(rounds):
+        for method in (*methods, "inference"):
+            if method in missing:
+                continue
+            python = pythons.get(method, sys.executable)
+            result = folder / f"{method}.onnx"
+            memory = child(python, method, net, result, "--memory")
+            found = child(python, method, net, result) if method != "inference" else memory
+            if isinstance(memory, str) or isinstance(found, str):
+                missing[method] = memory if isinstance(memory, str) else str(found)
+                continue
+            peaks[method].append(memory["peak"])
+            if method != "inference":
+                times[method].append(found)
+    reference = outputs(net.model, net.images.scored)
+    plain = statistics.median(peaks["inference"])
+    print(f"\n{'whole call / forward':24} {'clock':>8} {'processor':>10} {'memory':>8} {'top-1':>7} {'SQNR dB':>8}")
+    for method in methods:
+        if method in missing:
+            print(f"{method:24} {missing[method]}")
+            continue
+        clock = statistics.median(each["seconds"] / each["forward"] for each in times[method])
+        processor = statistics.median(each["processor"] / each["forward_processor"] for each in times[method])
+        memory_ratio = statistics.median(peaks[method]) / plain
+        written = folder / (f"{method}_qdq_model.onnx" if method.startswith("amctc-") else f"{method}.onnx")
+        quality = score(outputs(written, net.images.scored), reference, net.images.labels)
+        cost = f"{clock:8.2f} {processor:10.2f} {memory_ratio:8.2f}"
+        print(f"{method:24} {cost} {100 * quality.top1:7.2f} {quality.sqnr:8.2f}", flush=True)
+    print(f"plain inference: {plain:.0f} MiB at its peak")
+
+
+def bench_many(net: Network, count: int, rounds: int, folder: Path) -> None:
+    few = child_peak(net, rounds, folder)
+    samples = np.resize(net.images.calibration, (count, *net.images.calibration.shape[1:]))
+    path = folder / "many"
+    np.save(path.with_suffix(".npy"), samples)
+    many = child_peak(Network(net.model, net.images, path), 1, folder)
+    print(f"peak memory of amctc-ifmr for {count} images over that for {len(net.images.calibration)}: {many / few:.3f}")
+
+
+def child_peak(net: Network, rounds: int, folder: Path) -> float:
+    found = [child(sys.executable, "amctc-ifmr", net, folder / "many.onnx", "--memory") for _ in range(rounds)]
+    return statistics.median(each["peak"] for each in found if not isinstance(each, str))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--compile", type=int)
-    arguments = parser.parse_args()
-    if arguments.compile:
-        compile_images(arguments.compile)
-        return
-    for batch in (1, 8):
-        bench_time(batch)
-    bench_memory()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--only", choices=PREPROCESS, action="append")
+    parser.add_argument("--method", choices=sorted(ALL), action="append", help="whole calls of these alone")
+    parser.add_argument("--peer", metavar="NAME=PYTHON", action="append", default=[])
+    parser.add_argument("--many", type=int, metavar="N", default=0, help="peak memory for so many images, too")
+    options = parser.parse_args()
+    pythons = dict(pair.split("=", 1) for pair in options.peer)
+    methods = options.method or [*OURS, *(name for name in ALL if not name.startswith(("amctc-", "fold", "inference")))]
+    for name in options.only or PREPROCESS:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            net = network(name, folder)
+            print(f"\n{name}: {len(net.images.calibration)} images", flush=True)
+            bench_calibration(net, options.rounds)
+            bench_calls(net, methods, pythons, options.rounds, folder)
+            if options.many:
+                bench_many(net, options.many, options.rounds, folder)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from amctc.quant.activation import settings_from_plain
 from amctc.quant.ifmr import IfmrResult
 from amctc.quant.observers import USUAL_OBSERVER
 from amctc.records.factors import unseen_state
-from amctc.runtime.calibration import Reader, observe_values
+from amctc.runtime.calibration import Reader
+from amctc.runtime.calibration_engine import observe_values
 
 
 @dataclass(frozen=True)

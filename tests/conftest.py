@@ -4,11 +4,35 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.shared_files import SHARED
+
+# Many tests start processes, and where no bytecode is kept each of these compiles the whole package anew, which is half
+# of what it costs.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def share_the_cores() -> None:
+    """Let threads sleep while they wait, where several workers share the cores: spinning takes them from the others."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is loaded
+    import onnxruntime
+
+    make: Any = onnxruntime.SessionOptions
+
+    def options() -> Any:
+        made = make()
+        made.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return made
+
+    onnxruntime.SessionOptions = options
+
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    share_the_cores()
 
 # Shared machines are slow at times: no deadline. `make test` tries the same examples each time,
 # `make fuzz` new ones.

@@ -22,6 +22,7 @@ from amctc.cli import (
     train,
     verify_ge,
 )
+from amctc.cli.group import group_of
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "compile": quantize.compile,
@@ -55,12 +56,14 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 app = typer.Typer(
     name="amctc",
-    help="A declarative compiler for neural-network quantization.",
+    cls=group_of(COMMANDS),
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
-for name, command in COMMANDS.items():
-    app.command(name)(command)
+
+@app.callback()
+def root() -> None:
+    """A declarative compiler for neural-network quantization."""

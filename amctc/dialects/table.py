@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache, lru_cache
+from importlib import import_module
 from types import MappingProxyType
 
 from amctc.dialects.custom import CAFFE, OPS, custom_row
@@ -13,20 +14,57 @@ from amctc.dialects.onnx.generic import ONNX, generic_row, is_known_type
 from amctc.dialects.op import OpDef
 from amctc.ir import Node
 
+_BUILT_IN = {
+    "caffe": ("amctc.dialects.caffe", "CAFFE_OPS"),
+    "onnx": ("amctc.dialects.onnx", "ONNX_OPS"),
+    "ge": ("amctc.dialects.ge.ops", "GE_OPS"),
+    "quant": ("amctc.dialects.quant", "QUANT_OPS"),
+}
+"""Where the rows of each dialect lie, in the order in which they are listed."""
+
+
+@cache
+def dialect_ops(dialect: str) -> Mapping[str, OpDef]:
+    """The ops of a dialect that come with amctc, by `dialect.Type`; none for a dialect that there is not."""
+    if dialect not in _BUILT_IN:
+        return MappingProxyType({})
+    module, attribute = _BUILT_IN[dialect]
+    rows: tuple[OpDef, ...] = getattr(import_module(module), attribute)
+    table = {row.name: row for row in rows}
+    if len(table) != len(rows):
+        raise ValueError(f"two rows of the dialect `{dialect}` have one name")
+    if any(row.dialect != dialect for row in rows):
+        raise ValueError(f"the dialect `{dialect}` has a row of another")
+    return MappingProxyType(table)
+
+
+class OpTable(Mapping[str, OpDef]):
+    """The ops that come with amctc, and `own` ones before them.
+
+    The rows of a dialect are made when one of them is first looked for: most networks are of one, and of the other
+    dialects GE's alone takes as long as a small network takes to be read.
+    """
+
+    def __init__(self, own: Mapping[str, OpDef]) -> None:
+        self._own = own
+
+    def __getitem__(self, name: str) -> OpDef:
+        if name in self._own:
+            return self._own[name]
+        return dialect_ops(name.partition(".")[0])[name]
+
+    def __iter__(self) -> Iterator[str]:
+        built_in = [name for dialect in _BUILT_IN for name in dialect_ops(dialect)]
+        return iter(dict.fromkeys([*built_in, *self._own]))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
 
 @cache
 def builtin_ops() -> Mapping[str, OpDef]:
     """The ops that come with amctc, by `dialect.Type`."""
-    from amctc.dialects.caffe import CAFFE_OPS
-    from amctc.dialects.ge.ops import GE_OPS
-    from amctc.dialects.onnx import ONNX_OPS
-    from amctc.dialects.quant import QUANT_OPS
-
-    rows = (*CAFFE_OPS, *ONNX_OPS, *GE_OPS, *QUANT_OPS)
-    table = {row.name: row for row in rows}
-    if len(table) != len(rows):
-        raise ValueError("two rows of the op table have one name")
-    return MappingProxyType(table)
+    return OpTable({})
 
 
 def op_table() -> Mapping[str, OpDef]:
@@ -36,7 +74,13 @@ def op_table() -> Mapping[str, OpDef]:
 
 @lru_cache(maxsize=1)
 def _with_registered(version: int) -> Mapping[str, OpDef]:
-    return MappingProxyType({**builtin_ops(), **{name: row.value for name, row in OPS.rows.items()}})
+    return OpTable({name: row.value for name, row in OPS.rows.items()})
+
+
+def ops_of(dialects: Collection[str]) -> Mapping[str, OpDef]:
+    """The ops of some dialects alone, in the order of `op_table`: the others need not be made for them."""
+    found = {name: row for dialect in _BUILT_IN if dialect in dialects for name, row in dialect_ops(dialect).items()}
+    return found | {name: row.value for name, row in OPS.rows.items() if row.value.dialect in dialects}
 
 
 def op_def(node: Node) -> OpDef:
@@ -45,7 +89,7 @@ def op_def(node: Node) -> OpDef:
     For a custom layer it is one that says nothing of it, for an ONNX op without a row one that lets it pass through.
     KeyError for any other op that the table lacks (a frontend must have refused it).
     """
-    row = op_table().get(node.op)
+    row = op_table().get(node.op) if OPS.rows else dialect_ops(node.dialect).get(node.op)
     if row is not None:
         return row.variant(node) or row
     if node.dialect == ONNX:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from amctc.driver.caffe_files import merge_proto, uninplace_model
-from amctc.driver.compare import COMPARISON_HEAD, ComparedValue, Comparison, compare, compare_models
-from amctc.driver.convert import convert
-from amctc.driver.explain_pass import PassExplanation, explain_pass
-from amctc.driver.export import ExportResult, export
-from amctc.driver.ge import calibrate_ge, calibrate_ge_file
-from amctc.driver.policies import check, explain, write_config
-from amctc.driver.quantize import CompileResult, compile
-from amctc.driver.run import (
-    declared_batch,
-    evaluate,
-    evaluate_model,
-    open_dataset,
-    run_batches,
-    run_blobs,
-    run_to_file,
-)
-from amctc.driver.train import TrainResult, train
+from typing import TYPE_CHECKING
+
+from amctc.on_demand import on_demand
+
+if TYPE_CHECKING:
+    from amctc.driver.caffe_files import merge_proto, uninplace_model
+    from amctc.driver.comparison import COMPARISON_HEAD, ComparedValue, Comparison, compare, compare_models
+    from amctc.driver.conversion import convert
+    from amctc.driver.exporting import ExportResult, export
+    from amctc.driver.ge import calibrate_ge, calibrate_ge_file
+    from amctc.driver.pass_explanation import PassExplanation, explain_pass
+    from amctc.driver.policies import check, explain, write_config
+    from amctc.driver.quantize import CompileResult, compile
+    from amctc.driver.run import (
+        declared_batch,
+        evaluate,
+        evaluate_model,
+        open_dataset,
+        run_batches,
+        run_blobs,
+        run_to_file,
+    )
+    from amctc.driver.training import TrainResult, train
 
 __all__ = [
     "COMPARISON_HEAD",
@@ -51,3 +56,27 @@ __all__ = [
     "uninplace_model",
     "write_config",
 ]
+
+_NAMES = {
+    "caffe_files": ("merge_proto", "uninplace_model"),
+    "comparison": ("COMPARISON_HEAD", "ComparedValue", "Comparison", "compare", "compare_models"),
+    "conversion": ("convert",),
+    "exporting": ("ExportResult", "export"),
+    "ge": ("calibrate_ge", "calibrate_ge_file"),
+    "pass_explanation": ("PassExplanation", "explain_pass"),
+    "policies": ("check", "explain", "write_config"),
+    "quantize": ("CompileResult", "compile"),
+    "run": (
+        "declared_batch",
+        "evaluate",
+        "evaluate_model",
+        "open_dataset",
+        "run_batches",
+        "run_blobs",
+        "run_to_file",
+    ),
+    "training": ("TrainResult", "train"),
+}
+
+# One command needs one of these modules, and each brings half of the program with it.
+__getattr__ = on_demand(__name__, {name: f"amctc.driver.{place}" for place, names in _NAMES.items() for name in names})

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from amctc import reproducer
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level, did_you_mean, error
 from amctc.instruments import NotEquivalent, Running
 from amctc.ir import Graph
@@ -21,10 +23,11 @@ from amctc.policy.rules import PassRule, Policy
 from amctc.policy.said import Said
 from amctc.policy.settings import SNQ
 from amctc.registry import BUILT_IN, Registry, current_registry
-from amctc.reproducer import DataReference, reproducer_note
-from amctc.reproducer.failure import Broken
-from amctc.reproducer.write import Reload
+from amctc.reproducer import DataReference
 from amctc.source import SourceFile
+
+if TYPE_CHECKING:
+    from amctc.reproducer import Broken, Reload
 
 USUAL, NONUNIFORM = "ptq", "ptq-nonuniform"
 """The pipelines that run where the user names none."""
@@ -149,7 +152,9 @@ def _noted(found: Diagnostic, failure: Broken, pipeline: Pipeline, running: Runn
 
 
 def _reproducer(failure: Broken, pipeline: Pipeline, running: Running, again: Again) -> str:
-    return reproducer_note(again.reload, pipeline, running.number, failure, plugins=again.plugins, data=again.data)
+    return reproducer.reproducer_note(
+        again.reload, pipeline, running.number, failure, plugins=again.plugins, data=again.data
+    )
 
 
 def _joined(pipeline: Pipeline, rule: PassRule, registry: Registry) -> Pipeline:

@@ -39,6 +39,8 @@ class Graph:
         self._node: Mapping[str, Mapping[str, Node]] = topology._node
         self._readers: Mapping[str, Mapping[str, Mapping[int, Mapping[str, int]]]] = topology._succ
         self._sources: Mapping[str, Mapping[str, Mapping[int, Mapping[str, int]]]] = topology._pred
+        self._inputs: dict[str, tuple[Value, ...]] = {}
+        """What a node reads, by its name, as far as anybody has asked: the edges say it, but are asked all the time."""
         self.created = 0
         self.last_changed: str | None = None
         """The name of the node that a verb added, connected or removed last."""
@@ -86,7 +88,16 @@ class Graph:
         return iter(self.nodes)
 
     def inputs_of(self, node: Node) -> tuple[Value, ...]:
-        return tuple(self.node(src).outputs[out] for _, src, out in self.edges_into(node))
+        known = self._inputs.get(node.name)
+        if known is None:
+            known = tuple([self.node(src).outputs[out] for _, src, out in self.edges_into(node)])
+            self._inputs[node.name] = known
+        return known
+
+    def look_anew(self) -> None:
+        """Forget what was found out about the edges, which somebody may have changed without the verbs."""
+        self._order = None
+        self._inputs.clear()
 
     def edges_into(self, node: Node) -> list[tuple[int, str, int]]:
         """What a node reads, in order: the number of its input, the name of the producer, its output's number."""
@@ -226,6 +237,7 @@ class Graph:
         if self.topology.out_degree(node.name) or any(map(self.is_output, node.outputs)):
             raise ValueError(f"{node.name!r} is still read")
         self.topology.remove_node(node.name)
+        self._inputs.pop(node.name, None)
         self._changed(node)
 
     def bypass(self, node: Node) -> None:
@@ -251,7 +263,7 @@ class Graph:
         """Become what another graph is, down to its name; that one must not be used any more."""
         self.name, self.outputs, self.attrs = other.name, other.outputs, other.attrs
         self.topology, self._node = other.topology, other._node
-        self._readers, self._sources = other._readers, other._sources
+        self._readers, self._sources, self._inputs = other._readers, other._sources, other._inputs
         self.created, self.last_changed = other.created, other.last_changed
         self._order = None
         for node in self.nodes:
@@ -274,6 +286,7 @@ class Graph:
             raise ValueError(f"{value.name!r} belongs to another graph")
         # The key finds the edge of an input without a look at the others.
         self.topology.add_edge(value.producer.name, node.name, key=index, out=value.index, into=index)
+        self._inputs.pop(node.name, None)
 
     def _move(self, use: Use, old: Value, new: Value) -> None:
         """`set_input` where the value that the input reads is known: no search among the node's inputs."""

@@ -24,6 +24,7 @@ def verify(graph: Graph) -> None:
     edge leaves an output that exists; every graph output is a value of the graph; the factors of
     an annotation belong to inputs that exist.
     """
+    graph.look_anew()
     problems: list[str] = []
     try:
         nodes = graph.nodes

@@ -8,7 +8,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from amctc.diagnostics import did_you_mean
 from amctc.dialects.attributes import PROPERTIES, own_fields
-from amctc.dialects.table import op_table
+from amctc.dialects.table import ops_of
 from amctc.pipeline.conditions import AnyOf, Compares, Condition, OfType
 from amctc.text.plain import Symbol
 
@@ -25,8 +25,8 @@ def comparison_mistake(condition: Condition, compares: Compares) -> str | None:
     if compares.name in PROPERTIES:
         return None if number else f"`{compares.name}` is a number"
     types = _types(condition)
-    rows = [row for row in op_table().values() if row.name in types or row.type in types]
-    known = {name for row in rows if row.dialect == "caffe" for name in (row.type, row.name)}
+    rows = [row for row in ops_of(("caffe",)).values() if row.name in types or row.type in types]
+    known = {name for row in rows for name in (row.type, row.name)}
     if not types or not known.issuperset(types) or "." in compares.name:
         return None
     fields = [own_fields(row) for row in rows]

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from enum import Enum
+from functools import cache
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 from amctc.diagnostics import Diagnostic, DiagnosticError, did_you_mean, error
@@ -193,12 +194,18 @@ def _fields(kind: type[Configured]) -> Mapping[str, _Field]:
     if not dataclasses.is_dataclass(kind):
         return {}
     try:
-        hints = get_type_hints(kind)
+        hints = _hints(kind)
     except Exception as failure:  # a type is any expression
         raise OptionError(f"the type of a field cannot be read: {type(failure).__name__}: {failure}") from failure
     return {
         option_name(field.name): _field(field, hints[field.name]) for field in dataclasses.fields(kind) if field.init
     }
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """The types of the fields; to read them takes longer than to read the options from a text."""
+    return get_type_hints(kind)
 
 
 def _field(field: dataclasses.Field[Any], hint: object) -> _Field:

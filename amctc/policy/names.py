@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 from amctc.diagnostics import Collector, Diagnostic
 from amctc.dialects.onnx.generic import ONNX, is_known_type
 from amctc.dialects.op import OpDef, Quantizable
-from amctc.dialects.table import op_def, op_table
+from amctc.dialects.table import op_def, ops_of
 from amctc.ir import Graph, Node
 from amctc.policy.json_schema import parameter_names
 from amctc.policy.layer_types import TORCH_LIMITS, TypeLimits, has_torch_types, limits_of, types_of
@@ -89,8 +89,7 @@ class Names:
 
         Of several for one type it is one that can be quantized. None for PyTorch's types that no layer has.
         """
-        rows = op_table().values()
-        found: dict[str, OpDef | None] = {row.type: row for row in rows if row.dialect in self._dialects}
+        found: dict[str, OpDef | None] = {row.type: row for row in ops_of(self._dialects).values()}
         for node in self._graph.nodes:
             row = op_def(node)
             for name in types_of(node, row):

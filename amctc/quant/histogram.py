@@ -63,10 +63,9 @@ class Histogram:
         if lowest == int(high * factor):
             self._counts[start] += values.size * weight
             return
-        scaled = np.multiply(values, factor)
-        numbers = scaled.astype(np.int32)  # truncates
+        numbers = np.multiply(values, factor).astype(np.intp)  # truncates; the type that `bincount` takes as it is
         if lowest:
-            np.subtract(numbers, np.int32(lowest), out=numbers)
+            np.subtract(numbers, lowest, out=numbers)
         counts = np.bincount(numbers)
         if weight > 1:
             np.multiply(counts, weight, out=counts)

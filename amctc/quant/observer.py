@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import ClassVar, Self
 
 import numpy as np
@@ -47,10 +48,7 @@ TAIL_CAPACITY = 64
 """How many values are kept at either end: so many a percentile may cut off and still be found exactly."""
 
 _BLOCK = 1 << 11
-"""Extremes are taken of so many values at a time, to know where the tails have to look."""
-
-_TOGETHER = 32
-"""So many blocks fit the cache, where the second look at them is cheap."""
+"""Extremes are taken of about so many values at a time, to know where the tails have to look."""
 
 
 class IfmrObserver:
@@ -236,35 +234,29 @@ class IfmrObserver:
             self._take_in(samples, stride)
 
     def _take_in(self, samples: NDArray[np.float32], stride: int) -> None:
-        for values in samples if stride > 1 else samples.reshape(1, -1):
-            self._take_in_row(values, stride)
-
-    def _take_in_row(self, values: NDArray[np.float32], stride: int) -> None:
-        """Look at all values, and count every `stride`-th as `stride` values, from the first on."""
-        whole = values.size - values.size % _BLOCK
-        parts = [part for part in (values[:whole].reshape(-1, _BLOCK), values[whole:].reshape(1, -1)) if part.size]
-        ends = [self._look_at(part) for part in parts]
-        low, high = min(low for low, _ in ends), max(high for _, high in ends)
-        counted = values
+        """Look at all values, and count every `stride`-th run of each sample as `stride` runs, from the first on."""
+        low, high = self._look_at(samples.reshape(-1))
+        counted = samples.reshape(-1)
         if stride > 1:
-            runs = values[: values.size - values.size % RUN].reshape(-1, RUN)
-            counted = runs[::stride].reshape(-1)
+            count, size = samples.shape
+            counted = samples[:, : size - size % RUN].reshape(count, -1, RUN)[:, ::stride].reshape(-1)
         for start in range(0, counted.size, CHUNK):
             self._histogram.add(counted[start : start + CHUNK], low, high, stride)
 
-    def _look_at(self, blocks: NDArray[np.float32]) -> tuple[np.float32, np.float32]:
-        """The least and the largest of `blocks` (n, m); the tails look into the blocks that have news for them."""
-        lows, highs = np.empty(len(blocks), np.float32), np.empty(len(blocks), np.float32)
-        # A few blocks at a time: the second pass over them then finds them in the cache.
-        for start in range(0, len(blocks), _TOGETHER):
-            some = slice(start, start + _TOGETHER)
-            np.minimum.reduce(blocks[some], axis=1, out=lows[some])
-            np.maximum.reduce(blocks[some], axis=1, out=highs[some])
-        low, high = lows.min(), highs.max()
-        self._check_finite(low, high)
-        self._lower.add(blocks, lows)
-        self._upper.add(blocks, highs)
-        return low, high
+    def _look_at(self, values: NDArray[np.float32]) -> tuple[np.float32, np.float32]:
+        """The least and the largest of some values; the tails look into those blocks of them that have news."""
+        length = _block_length(values.size)
+        whole = values.size - values.size % length
+        ends: list[np.float32] = []
+        for part in (values[:whole].reshape(-1, length), values[whole:].reshape(1, -1)):
+            if part.size:
+                lows, highs = np.minimum.reduce(part, axis=1), np.maximum.reduce(part, axis=1)
+                low, high = lows.min(), highs.max()
+                self._check_finite(low, high)
+                self._lower.add(part, lows)
+                self._upper.add(part, highs)
+                ends += (low, high)
+        return min(ends), max(ends)
 
     def _check_finite(self, low: np.float32, high: np.float32) -> None:
         # A NaN anywhere makes both of them NaN, an infinity is one of them.
@@ -284,6 +276,13 @@ def sample_stride(shape: tuple[int, ...], per_sample: int = PER_SAMPLE) -> int:
     while math.gcd(stride, row) > 1:
         stride -= 1
     return stride
+
+
+@lru_cache(maxsize=1024)
+def _block_length(size: int) -> int:
+    """Of how many values the extremes are taken at a time: such that none are left over, where that goes."""
+    lengths = range(min(_BLOCK, size), _BLOCK // 4, -1)
+    return next((length for length in lengths if size % length == 0), min(_BLOCK, size))
 
 
 def _in_one_order(raw: list[tuple[NDArray[np.float32], int]]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

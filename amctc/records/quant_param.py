@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from google.protobuf import text_format
 
 from amctc.ir import Graph
 from amctc.quant.snq_codes import CODE_BITS
 from amctc.records.factors import layer_factors
+from amctc.text.message_text import message_text
 from amctc.text.proto_schema import load_schema
 
 
@@ -41,7 +41,7 @@ def quant_param_record(graph: Graph) -> Any:
 
 
 def quant_param_text(graph: Graph) -> str:
-    return text_format.MessageToString(quant_param_record(graph), as_utf8=True)
+    return message_text(quant_param_record(graph))
 
 
 def quant_param_binary(graph: Graph) -> bytes:

@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
-from google.protobuf import text_format
 from numpy.typing import NDArray
 
 from amctc.source import SourceFile, Span
+from amctc.text.message_text import message_text
 from amctc.text.proto_schema import load_schema
 
 Places: TypeAlias = Mapping[str, tuple[Span, ...]]
@@ -121,8 +121,7 @@ def record_text(layers: Iterable[LayerRecord]) -> str:
     for layer in layers:
         message: Any = made()
         _write(layer, message.record.add())
-        brackets = bool(layer.cluster)
-        texts.append(text_format.MessageToString(message, as_utf8=True, use_short_repeated_primitives=brackets))
+        texts.append(message_text(message, brackets=bool(layer.cluster)))
     return "".join(texts)
 
 

@@ -27,6 +27,7 @@ from amctc.plugins import load_plugins
 from amctc.policy import ResolvedPolicy
 from amctc.records.read_record import read_record
 from amctc.records.scale_record import ScaleRecord, record_text
+from amctc.reproducer.data_reference import DataReference
 from amctc.reproducer.failure import Failure
 from amctc.reproducer.policy_data import policy_from_plain, policy_to_plain
 from amctc.runtime.arrays import npz_names, read_npz
@@ -42,18 +43,6 @@ GRAPH, WEIGHTS, POLICY, RECORD, BATCH, INDEX, README = (
     "README.txt",
 )
 _VERSION = 1
-
-
-@dataclass(frozen=True)
-class DataReference:
-    """Calibration data by their place, where they are too large for a copy: a path, and how samples are prepared
-    and chosen."""
-
-    data: str
-    preprocess: str | None = None
-    batch_size: int = 1
-    max_samples: int | None = None
-    sample_seed: int | None = None
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from amctc.pipeline.failure import PassFailure
 from amctc.pipeline.instrument import Instrument, PassRun
 from amctc.pipeline.pass_ import Pass
 from amctc.pipeline.pipeline import Pipeline
+from amctc.reproducer.data_reference import DataReference
 from amctc.reproducer.failure import Broken, Failure, failure_of, layer_names
-from amctc.reproducer.reproducer import DataReference, Reproducer, files_of, replay_command
+from amctc.reproducer.reproducer import Reproducer, files_of, replay_command
 
 Reload: TypeAlias = Callable[[], tuple[Graph, Context]]
 """Reads the model again, and gives it with a context as new as the first was."""

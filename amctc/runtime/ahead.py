@@ -15,14 +15,19 @@ _FEW: Final = 8
 """For fewer items no threads are started."""
 
 
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
 def decoding_threads(items: int) -> int:
     """How many threads are to decode so many images; 0 says that they are not worth it.
 
     One, or two on machines of 8 cores and more: ONNX Runtime computes on all cores meanwhile, and on a single core
     there is nothing to gain.
     """
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    cores = usable_cores()
     if items < _FEW or cores < 2:
         return 0
     return 1 if cores < 8 else 2

@@ -1,21 +1,22 @@
-"""One streaming run of a graph over calibration data, feeding observers as it goes."""
+"""The observers of one calibration, which see the values of a graph batch by batch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amctc.dialects.table import op_def
-from amctc.ir import Graph, Value
+from amctc.ir import Value
 from amctc.quant.activation import ActivationSettings
 from amctc.quant.hfmg import HfmgObserver, HfmgSettings
 from amctc.quant.ifmr import IfmrSettings
 from amctc.quant.observers import MERGING, USUAL_OBSERVER, MergingObserver, Observer, make_observer, merging_observer
-from amctc.runtime.executor import Executor
+from amctc.runtime.observer_order import ObserverOrder
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class CalibrationRun:
             for (reader, settings), sources in self._sources.items()
             for source in sources
         )
+        self._locks = {key: Lock() for key in self._wanted}
         self._observers: dict[tuple[Value, IfmrSettings, str], MergingObserver] = {}
         self._per_sample = LEAST_OF_A_SAMPLE
         fetch = [
@@ -92,17 +94,54 @@ class CalibrationRun:
         Raises `DiagnosticError` (AM404) for NaN and infinity.
         """
         if not self.batches:
-            total = self._batch_num * samples
-            self._per_sample = max(LEAST_OF_A_SAMPLE, SEARCHED // total)
+            self.begin(searched_of_a_sample(self._batch_num, samples))
+        self.take(arrays)
+        self.batches += 1
+
+    def begin(self, per_sample: int) -> None:
+        """Make the observers that merge: their search looks at so many values of a sample, or more.
+
+        The first batch does so, where nobody has before.
+        """
+        if not self._observers:
+            self._per_sample = per_sample
             self._observers = {
-                key: merging_observer(key[2], key[1], self._names[key], self._per_sample) for key in self._wanted
+                key: merging_observer(key[2], key[1], self._names[key], per_sample) for key in self._wanted
             }
-        for (value, _, _), observer in self._observers.items():
-            observer.update(_widened(arrays[value]))
+
+    @property
+    def whole_batches(self) -> bool:
+        """Whether batches must be taken in one after the other, each as a whole.
+
+        So it is where an observer must see several values of a batch in their order.
+        """
+        return any(len(reader.values) > 1 for reader in self._others)
+
+    def order(self) -> ObserverOrder:
+        """What lets observers wait that must see the batches in their order, for `take`."""
+        return ObserverOrder(self._others)
+
+    def take(self, arrays: Mapping[Value, NDArray[Any]], batch: int = 0, order: ObserverOrder | None = None) -> None:
+        """Take in some of the values of a batch, each for the first time.
+
+        Several threads may do so at the same time, each for another batch, with an `order`: the batches' numbers count
+        from 0 on, and what must see the batches in their order waits.
+        """
+        for key, observer in self._observers.items():
+            if key[0] in arrays:
+                with self._locks[key]:
+                    observer.update(_widened(arrays[key[0]]))
         for reader, other in self._others.items():
             for value in reader.values:
-                other.update(_widened(arrays[value]))
-        self.batches += 1
+                if value not in arrays:
+                    continue
+                if order is None or self.whole_batches:
+                    other.update(_widened(arrays[value]))
+                elif isinstance(other, HfmgObserver):
+                    order.update_hfmg(reader, other, batch, _widened(arrays[value]))
+                else:
+                    with order.turn(reader, batch):
+                        other.update(_widened(arrays[value]))
 
     def finish(self) -> list[Observer]:
         """One fed observer for each reader, in their order."""
@@ -119,25 +158,9 @@ class CalibrationRun:
         return [found[reader] for reader in self._readers]
 
 
-def observe_values(
-    graph: Graph,
-    readers: Sequence[Reader],
-    batches: Iterable[Mapping[str, NDArray[np.float32]]],
-    batch_num: int,
-    progress: Callable[[int], None] = lambda done: None,
-) -> list[Observer]:
-    """Run the graph on every batch and give one fed observer for each reader, in their order (see `CalibrationRun`).
-
-    One batch of activations is alive at a time, in arrays that the next batch reuses. `progress` is told how many
-    batches are done.
-    """
-    run = CalibrationRun(readers, batch_num)
-    executor = Executor(graph, fetch=run.values, reuse=True)
-    for feeds in batches:
-        fetched = executor.run(feeds)
-        run.feed(fetched, max(len(array) for array in feeds.values()))
-        progress(run.batches)
-    return run.finish()
+def searched_of_a_sample(batch_num: int, samples: int) -> int:
+    """How many values of a sample searches look at, in so many batches of so many samples."""
+    return max(LEAST_OF_A_SAMPLE, SEARCHED // (batch_num * samples))
 
 
 def element_sources(value: Value) -> tuple[Value, ...]:

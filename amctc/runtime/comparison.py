@@ -24,11 +24,12 @@ class Agreement:
     error: float = 0.0
 
     def update(self, reference: NDArray[Any], other: NDArray[Any]) -> None:
-        a, b = reference.ravel().astype(np.float64), other.ravel().astype(np.float64)
+        a, b = (array.ravel().astype(np.float64, copy=False) for array in (reference, other))
+        apart = a - b
         self.reference += float(a @ a)
         self.other += float(b @ b)
         self.product += float(a @ b)
-        self.error += float((a - b) @ (a - b))
+        self.error += float(apart @ apart)
 
     @property
     def cosine(self) -> float:

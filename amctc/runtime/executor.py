@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -16,13 +17,15 @@ from amctc.dialects.shapes import annotate_dtypes, check_weights, infer_nodes, i
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Node, Value
 from amctc.ir.node import Shape
+from amctc.runtime.buffers import Buffers
 from amctc.runtime.feeds import check_feeds
 from amctc.runtime.hostops import HOST_OPS, HostOp, Run
 from amctc.runtime.lowering import lower_nodes
 from amctc.runtime.lowering.builder import unique_names
 from amctc.runtime.out_of_memory import cannot_run, out_of_memory
-from amctc.runtime.plan import HostStep, Segment, make_plan, needed_nodes
+from amctc.runtime.plan import HostStep, Segment, Shown, make_plan, needed_nodes
 from amctc.runtime.session import CannotRun, Session
+from amctc.runtime.session_cache import SessionCache
 
 
 class Executor:
@@ -33,10 +36,10 @@ class Executor:
     of one op (default: all cores). `host_ops` come before the built-in ones. The graph and its
     weights must not be changed while the executor is in use. A session is built when its shapes are
     first met, as some layers' outputs are as large as their data say; those of the last two shapes
-    are kept, so a shorter last batch costs one building, not one in every epoch. With `reuse` the
-    arrays of a result are overwritten by the next run. `apart` are nodes that `run_together` shows before any
-    other reads what they give. Without `finite` NaN and infinity may be fed. A recurrent layer goes on from the
-    state in which the batch before left it, as in Caffe.
+    are kept. With `reuse` the arrays of a result are overwritten by the next run. `apart` are nodes that
+    `run_together` shows before any other reads what they give; with `most_shown` it shows what there is as soon
+    as fetched values take so many bytes. Without `finite` NaN and infinity may be fed. A recurrent layer goes on
+    from the state in which the batch before left it, as in Caffe.
     """
 
     def __init__(
@@ -49,8 +52,9 @@ class Executor:
         reuse: bool = False,
         apart: Collection[Node] = (),
         finite: bool = True,
+        most_shown: int | None = None,
     ) -> None:
-        self._reuse = reuse
+        self._buffers = Buffers() if reuse else None
         self._finite = finite
         self.graph = graph
         self.fetch = tuple(graph.outputs if fetch is None else fetch)
@@ -59,14 +63,43 @@ class Executor:
         self._declared = infer_shapes(graph, self._given)
         self._dtypes = annotate_dtypes(graph)
         self._inputs = graph_inputs(graph)
-        self.steps = make_plan(graph, self.fetch, self._dtypes, (*host_ops, *HOST_OPS), apart)
+        sizes = {value: self._bytes(value) for value in self.fetch}
+        shown = None if most_shown is None else Shown(sizes, most_shown)
+        self.steps = make_plan(graph, self.fetch, self._dtypes, (*host_ops, *HOST_OPS), apart, shown)
         # A source may have tops that nobody reads, such as the labels of a Data layer.
         read = {value for node in needed_nodes(graph, self.fetch) for value in node.inputs}
         self._needed = {value for value in (*read, *self.fetch) if op_def(value.producer).source}
         self._last_reader = _last_readers(self.steps)
         self._names = unique_names([value for node in graph.nodes for value in node.outputs])
-        self._built: dict[int, dict[tuple[Shape, ...], Session]] = {}
+        self._sessions = SessionCache()
         self._started: dict[int, Run] = {}
+
+    @property
+    def in_order(self) -> bool:
+        """Whether a batch depends on those before it."""
+        return any(isinstance(step, HostStep) and step.op.begin is not None for step in self.steps)
+
+    def with_threads(self, threads: int) -> Executor:
+        """An executor of the same values, with sessions of its own that run one op in so many threads."""
+        other = copy.copy(self)
+        other._threads = threads
+        other._sessions = SessionCache()
+        return other._alone()
+
+    def beside(self) -> Executor:
+        """An executor of the same values that shares the sessions of this one, for another thread at the same time.
+
+        ValueError where batches must come in order.
+        """
+        if self.in_order:
+            raise ValueError("a graph whose batches depend on each other cannot run several at a time")
+        return copy.copy(self)._alone()
+
+    def _alone(self) -> Executor:
+        """This copy, with what no other may have."""
+        self._buffers = Buffers() if self._buffers is not None else None
+        self._started = {}
+        return self
 
     def run(self, feeds: Mapping[str, ArrayLike]) -> dict[Value, NDArray[Any]]:
         """The fetched values for one batch, keyed by value.
@@ -78,13 +111,11 @@ class Executor:
         batch, AM420 for missing weights, AM421 where memory does not suffice, AM430 where an integer
         sum leaves 32 bits, AM437 for what ONNX Runtime cannot run.
         """
-        values = self._begin(feeds)
+        (values,) = self._begin((feeds,))
         wanted = set(self.fetch)
         for number in range(len(self.steps)):
             self._step(number, values)
-            for value in self._last_reader.get(number, ()):
-                if value not in wanted:
-                    del values[value]
+            self._forget((value for value in self._last_reader.get(number, ()) if value not in wanted), [values])
         return {value: values[value] for value in self.fetch}
 
     def run_together(
@@ -95,26 +126,27 @@ class Executor:
         """Run all batches side by side: each step on every batch before the next step begins.
 
         After each step `look` is given what the step has computed of the fetched values, and the values of each batch;
-        it may put other arrays of the same shape in the place of these, which the later steps then read. All values
-        that are still to be read are kept, of all batches (see `bytes_alive`); fetched ones are not kept for longer. An
-        executor with `reuse` cannot do so. Raises as `run` does.
+        before the first, the inputs that are fetched. It may put other arrays of the same shape in the place of these,
+        which the later steps then read. All values that are still to be read are kept, of all batches (see
+        `bytes_alive`); fetched ones are not kept for longer. Raises as `run` does.
         """
-        alive = [self._begin(feeds) for feeds in batches]
+        alive = self._begin(batches)
         wanted = set(self.fetch)
+        look(tuple(value for value in self.fetch if op_def(value.producer).source), alive)
         for number, step in enumerate(self.steps):
             for values in alive:
                 self._step(number, values)
             look(tuple(value for value in step.outputs if value in wanted), alive)
-            for value in self._last_reader.get(number, ()):
-                for values in alive:
-                    del values[value]
+            self._forget(self._last_reader.get(number, ()), alive)
 
-    def bytes_alive(self, shapes: Mapping[str, Shape]) -> int:
-        """The most bytes that the values of one batch take at any time in `run_together`, for inputs of these shapes.
+    def bytes_alive(self, shapes: Mapping[str, Shape] | None = None) -> int:
+        """The most bytes that the values of one batch take at any time in `run_together`.
 
-        Without what a session needs inside, and without values whose shape only the data say.
+        For inputs of these shapes, or of those that the executor was made for. Without what a session needs inside, and
+        without values whose shape only the data say.
         """
-        sizes = {v: 4 * math.prod(shape) for v, shape in infer_shapes(self.graph, shapes).items()}
+        known = self._declared if shapes is None else infer_shapes(self.graph, shapes)
+        sizes = {value: 4 * math.prod(shape) for value, shape in known.items()}
         now = sum(sizes.get(value, 0) for value in self._needed)
         most = now
         for number, step in enumerate(self.steps):
@@ -123,8 +155,22 @@ class Executor:
             now -= sum(sizes.get(value, 0) for value in self._last_reader.get(number, ()))
         return most
 
-    def _begin(self, feeds: Mapping[str, ArrayLike]) -> dict[Value, NDArray[Any]]:
-        return {**check_feeds(feeds, self._inputs, self._declared, self._needed, self._finite)}
+    def _begin(self, batches: Iterable[Mapping[str, ArrayLike]]) -> list[dict[Value, NDArray[Any]]]:
+        if self._buffers is not None:
+            self._buffers.keep(())
+        return [{**check_feeds(feeds, self._inputs, self._declared, self._needed, self._finite)} for feeds in batches]
+
+    def _forget(self, values: Iterable[Value], alive: Sequence[dict[Value, NDArray[Any]]]) -> None:
+        """Let go of values that nobody reads any more, of each batch."""
+        for value in values:
+            for arrays in alive:
+                del arrays[value]
+        if self._buffers is not None:
+            self._buffers.keep(array for arrays in alive for array in arrays.values())
+
+    def _bytes(self, value: Value) -> int:
+        """What a value takes where it has its declared shape; 0 where there is none."""
+        return 4 * math.prod(self._declared.get(value, (0,)))
 
     def _step(self, number: int, values: dict[Value, NDArray[Any]]) -> None:
         """Add what a step computes."""
@@ -136,7 +182,8 @@ class Executor:
                 if isinstance(step, HostStep):
                     values.update(self._host_step(number, step, known, values))
                 else:
-                    values.update(self._session(number, step, known).run(values))
+                    session = self._session(number, step, known)
+                    values.update(session.run(values, self._places(session)))
         except MemoryError as failure:
             raise out_of_memory(step.nodes, known) from failure
         except CannotRun as failure:
@@ -165,19 +212,19 @@ class Executor:
         ]
         check_weights(unsaid, shapes)
 
+    def _places(self, session: Session) -> dict[Value, NDArray[Any]] | None:
+        if self._buffers is None or session.sizes is None:
+            return None
+        return {value: self._buffers.take(shape, dtype) for value, (shape, dtype) in session.sizes.items()}
+
     def _session(self, number: int, segment: Segment, known: Mapping[Value, Shape]) -> Session:
-        built = self._built.setdefault(number, {})
-        key = tuple(known.values())
-        session = built.pop(key, None)
-        if session is None:
+        def build() -> Session:
             shapes = infer_nodes(segment.nodes, known)
             self._check_weights(segment.nodes, {**known, **shapes})
             low = lower_nodes(self.graph, segment.nodes, shapes, self._dtypes, self._names)
-            session = Session(low, segment.inputs, segment.outputs, self._threads, self._reuse)
-        while len(built) > 1:
-            del built[next(iter(built))]
-        built[key] = session
-        return session
+            return Session(low, segment.inputs, segment.outputs, self._threads)
+
+        return self._sessions.get(number, tuple(known.values()), build)
 
 
 def run_graph(

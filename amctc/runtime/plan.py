@@ -16,6 +16,17 @@ MOST_NODES = 1000
 
 
 @dataclass(frozen=True)
+class Shown:
+    """How many bytes each value takes that is to be shown, and where a segment ends: when it shows so many."""
+
+    sizes: Mapping[Value, int]
+    most: int
+
+    def of(self, node: Node) -> int:
+        return sum(self.sizes.get(value, 0) for value in node.outputs)
+
+
+@dataclass(frozen=True)
 class Segment:
     """Nodes that run in one ONNX Runtime session; `inputs` come from earlier steps, `outputs` are read later."""
 
@@ -62,13 +73,14 @@ def make_plan(
     dtypes: Mapping[Value, str],
     host_ops: Sequence[HostOp],
     apart: Collection[Node] = (),
+    shown: Shown | None = None,
 ) -> tuple[Segment | HostStep, ...]:
     """Steps that compute the fetched values, each after those it reads from.
 
     A node's level grows by one wherever data pass from ONNX Runtime to a host op or back, so the
-    number of sessions is the smallest for the longest such chain, but for very many nodes. What reads a node that is to
-    be kept `apart` stands in a later step than this. O(nodes + edges). Raises `DiagnosticError` (AM436) for a custom
-    layer, or one of a registered op, that no host op runs.
+    number of sessions is the smallest for the longest such chain, but for very many nodes and for what is `shown`.
+    What reads a node that is to be kept `apart` stands in a later step than this. O(nodes + edges). Raises
+    `DiagnosticError` (AM436) for a custom layer, or one of a registered op, that no host op runs.
     """
     level: dict[Node, int] = {}
     taken: dict[Node, HostOp] = {}
@@ -92,17 +104,19 @@ def make_plan(
     for number in sorted({*onnx, *host}):
         if number in onnx:
             nodes = onnx[number]
-            steps.extend(_segment(part, fetched) for part in _parts(nodes, dtypes))
+            steps.extend(_segment(part, fetched) for part in _parts(nodes, dtypes, shown))
         steps.extend(HostStep(node, taken[node]) for node in host.get(number, ()))
     return tuple(steps)
 
 
-def _parts(nodes: Sequence[Node], dtypes: Mapping[Value, str]) -> Iterator[list[Node]]:
-    """The nodes of one level in sessions of MOST_NODES, or more where a sequence would have to go from one to the next.
+def _parts(nodes: Sequence[Node], dtypes: Mapping[Value, str], shown: Shown | None) -> Iterator[list[Node]]:
+    """The nodes of one level in sessions of MOST_NODES, or fewer that show enough.
 
-    Sequences and the like have no type that the inputs of a session could be declared with.
+    More where a sequence would have to go from one to the next: sequences and the like have no type that the inputs of
+    a session could be declared with.
     """
     part: list[Node] = []
+    showing = 0
     waiting: dict[Value, int] = {}
     for node in nodes:
         part.append(node)
@@ -114,9 +128,11 @@ def _parts(nodes: Sequence[Node], dtypes: Mapping[Value, str]) -> Iterator[list[
         waiting |= {
             v: len(v.producer.graph.uses(v)) for v in node.outputs if dtypes[v] == OPAQUE and node.graph.uses(v)
         }
-        if len(part) >= MOST_NODES and not waiting:
+        showing += shown.of(node) if shown is not None else 0
+        full = len(part) >= MOST_NODES or (shown is not None and showing >= shown.most)
+        if full and not waiting:
             yield part
-            part = []
+            part, showing = [], 0
     if part:
         yield part
 

@@ -14,7 +14,7 @@ from amctc.ir.node import Array
 from amctc.runtime.lowering.builder import Lowering
 from amctc.runtime.providers import providers
 
-_REUSED = frozenset({"float32", "float64", "int8", "uint8", "int16", "int32", "int64"})
+_PLACED = frozenset({"float32", "float64", "int8", "uint8", "int16", "int32", "int64"})
 _FATAL_ONLY = 4
 """What fails is raised too; a line of the library's own beside the diagnostic helps nobody."""
 _UNFAITHFUL_FUSIONS = ["ConvMulFusion", "WeightBiasQuantization"]
@@ -33,8 +33,7 @@ class Session:
     Large weights are shared with the graph's own arrays, not copied, and are not bound by protobuf's
     limit of 2 GiB; the arrays must therefore not be changed in place while the session lives.
     Building one raises MemoryError where there is not enough of it, and `CannotRun`.
-    With `reuse` the outputs are always written to the same arrays: the next run overwrites them, and
-    no run pays for fresh memory, which costs a third of a small network's forward pass.
+    It may be run by several threads at the same time.
     """
 
     def __init__(
@@ -43,7 +42,6 @@ class Session:
         inputs: Sequence[Value],
         outputs: Sequence[Value],
         threads: int | None = None,
-        reuse: bool = False,
     ) -> None:
         import onnxruntime as ort
 
@@ -56,6 +54,8 @@ class Session:
         options = ort.SessionOptions()
         options.log_severity_level = _FATAL_ONLY
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        # A pattern makes one block of all that a run needs, beside what the first run left; it saves no time here.
+        options.enable_mem_pattern = False
         if threads is not None:
             options.intra_op_num_threads = threads
         constants = low.external_constants()
@@ -63,9 +63,9 @@ class Session:
         if constants:
             options.add_external_initializers(list(constants), self._held)
         model = low.model(inputs, outputs, external=True)
-        # Where only the data tell a shape, there is nothing to reuse.
-        sized = reuse and all(value in low.shapes and low.dtype(value) in _REUSED for value in outputs)
-        self._buffers = {v: np.empty(low.shape(v), low.dtype(v)) for v in outputs} if sized else {}
+        known = all(value in low.shapes and low.dtype(value) in _PLACED for value in outputs)
+        self.sizes = {value: (low.shape(value), low.dtype(value)) for value in outputs} if known else None
+        """Shape and element type of each output, where `run` can write to given arrays; else None."""
         with _told_errors():
             self._session: Any = ort.InferenceSession(
                 model.SerializeToString(),
@@ -74,8 +74,8 @@ class Session:
                 disabled_optimizers=_UNFAITHFUL_FUSIONS,
             )
 
-    def run(self, values: Mapping[Value, Array]) -> dict[Value, Array]:
-        """The segment's outputs for its inputs; with `reuse`, in the same arrays at every run.
+    def run(self, values: Mapping[Value, Array], places: Mapping[Value, Array] | None = None) -> dict[Value, Array]:
+        """The segment's outputs for its inputs: new arrays, or those of `places`, which are as `sizes` says.
 
         Raises MemoryError where there is not enough of it, and `CannotRun`.
         """
@@ -83,7 +83,7 @@ class Session:
             name: self._fed(value, values[value]) for name, value in zip(self._input_names, self.inputs, strict=True)
         }
         with _told_errors():
-            found = self._run(feeds)
+            found = self._run(feeds, places)
         for value, dtype in self._outer.items():
             found[value] = found[value].astype(numpy_type(dtype))
         return found
@@ -95,17 +95,18 @@ class Session:
         # Not `ascontiguousarray`, which gives an array of no axes one.
         return np.asarray(array, order="C")
 
-    def _run(self, feeds: Mapping[str, Array]) -> dict[Value, Array]:
-        if not self._buffers:
+    def _run(self, feeds: Mapping[str, Array], places: Mapping[Value, Array] | None) -> dict[Value, Array]:
+        if places is None:
             found = self._session.run(self._output_names, feeds)
             return dict(zip(self.outputs, found, strict=True))
         binding = self._session.io_binding()
         for name, array in feeds.items():
             binding.bind_cpu_input(name, array)
-        for name, buffer in zip(self._output_names, self._buffers.values(), strict=True):
-            binding.bind_output(name, "cpu", 0, buffer.dtype, buffer.shape, buffer.ctypes.data)
+        for name, value in zip(self._output_names, self.outputs, strict=True):
+            place = places[value]
+            binding.bind_output(name, "cpu", 0, place.dtype, place.shape, place.ctypes.data)
         self._session.run_with_iobinding(binding)
-        return dict(self._buffers)
+        return {value: places[value] for value in self.outputs}
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from amctc.diagnostics import Collector, Diagnostic, error
 from amctc.source import SourceFile
+from amctc.text.compiled_schema import read_compiled, stamped
 from amctc.text.literals import decode_strings
 from amctc.text.proto_decls import ProtoFile
 from amctc.text.proto_descriptor import DescriptorBuilder
@@ -45,11 +46,26 @@ class Schema:
 
 @cache
 def load_schema(name: str) -> Schema:
-    """One of our own schemas in `amctc.grammar`'s `proto` folder, such as `caffe.proto`.
+    """One of our own schemas in `amctc.grammar`'s `proto` folder, such as `quant_param.proto`: compiled, where that is
+    current.
 
     Raises KeyError for a name that is not there.
     """
-    return parse_schema(own_proto(name))
+    source = own_proto(name)
+    compiled = read_compiled(compiled_name(name), [source])
+    return schema_of(compiled) if compiled is not None else parse_schema(source)
+
+
+def compile_own(name: str) -> bytes:
+    """What the file `compiled_name(name)` of that folder should hold. Raises KeyError for a name that is not there."""
+    source = own_proto(name)
+    (descriptor,) = parse_schema(source).files
+    return stamped(descriptor, [source])
+
+
+def compiled_name(name: str) -> str:
+    """The name of the file with the compiled form of one of our own schemas."""
+    return f"{name.removesuffix('.proto')}.binpb"
 
 
 def own_proto(name: str) -> SourceFile:

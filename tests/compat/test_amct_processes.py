@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import random
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -47,33 +45,56 @@ def test_saving_in_the_third_process_needs_what_the_second_does(tmp_path: Path) 
     assert "RuntimeError: Cannot find scale_d of layer 'conv1' in record file" in done.stderr
 
 
+@pytest.fixture
+def parts(tmp_path: Path) -> Iterator[Callable[[str, float], float]]:
+    """A function that does a part in a process, killed after so many seconds unless 0, and gives the time it took."""
+    desk = tmp_path / "desk"
+    desk.mkdir()
+    command = [sys.executable, "-m", "amctc.compat", str(SCRIPTS / "killed_process.py"), *map(str, digits(desk))]
+    server = subprocess.Popen(
+        command,
+        cwd=desk,
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with server:
+        given, told = server.stdin, server.stdout
+        assert given is not None and told is not None
+
+        def do(part: str, seconds: float) -> float:
+            given.write(f"{part} {seconds}\n")
+            given.flush()
+            return float(told.readline())
+
+        yield do
+        given.close()
+    assert server.returncode == 0
+
+
 @pytest.mark.parametrize("action", ["make", "run", "save"])
-def test_a_killed_process_leaves_files_whole_or_as_they_were(tmp_path: Path, action: str) -> None:
+def test_a_killed_process_leaves_files_whole_or_as_they_were(
+    tmp_path: Path, parts: Callable[[str, float], float], action: str
+) -> None:
     # The record's place stands in the calibration model, so that every attempt must be made in one folder.
     desk, start = tmp_path / "desk", tmp_path / "start"
-    desk.mkdir()
-    files = digits(desk)
     for earlier in ("make", "run", "save")[: ("make", "run", "save").index(action)]:
-        run_script(SCRIPT, earlier, *files, cwd=desk)
+        parts(earlier, 0)
     shutil.copytree(desk, start)
     states = [results(desk)]
-    begin = time.monotonic()
+    length = 0.0
     for step in ("weights", "make") if action == "make" else (action,):
-        begin = time.monotonic()
-        run_script(SCRIPT, step, *files, cwd=desk)
+        length = parts(step, 0)
         states.append(results(desk))
-    length = time.monotonic() - begin
+    assert states[-1] != states[0]
     whole = {(name, data) for state in states for name, data in state.items()} | {("tmp/record.txt", b"")}
     dice = random.Random(action)
-    for _ in range(4):
-        shutil.rmtree(desk)
-        shutil.copytree(start, desk)
-        command = [sys.executable, "-m", "amctc.compat", str(SCRIPT), action, *map(str, files)]
-        process = subprocess.Popen(command, cwd=desk, env=environment(), stderr=subprocess.DEVNULL)
-        try:
-            process.wait(dice.uniform(0.4, 1.0) * length)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+    for _ in range(6):
+        for path in desk.iterdir():  # the folder itself is where the processes are
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.copytree(start, desk, dirs_exist_ok=True)
+        parts(action, dice.uniform(0.1, 1.0) * length)
         halves = [name for name, data in results(desk).items() if (name, data) not in whole]
         assert not halves

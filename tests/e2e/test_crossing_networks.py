@@ -111,8 +111,8 @@ def test_a_light_model_of_onnx_computes_the_same_in_caffe(name: str, tmp_path: P
     for node in random_weights.nodes:
         weight = node.weights.get("weight")
         if weight is not None:
-            scale = np.sqrt(2 / weight[0].size)
-            node.weights["weight"] = rng.normal(scale=scale, size=weight.shape).astype(np.float32)
+            scale = np.float32(np.sqrt(2 / weight[0].size))
+            node.weights["weight"] = rng.standard_normal(weight.shape, np.float32) * scale
     path = tmp_path / "light.onnx"
     path.write_bytes(float_model(random_weights).SerializeToString())
     graph = load_model(path)

@@ -5,10 +5,7 @@ Work is counted in calls of functions, which no busy machine changes; `benchmark
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
 from typing import ClassVar
 
 import pytest
@@ -17,26 +14,10 @@ from amctc.ir import Graph
 from amctc.pipeline.context import Context
 from amctc.pipeline.pass_ import Pass
 from amctc.registry import builtin_registry
+from tests.calls import calls_of
 from tests.passes.pass_graphs import CASES, SHAPES, Case, everything, prepared, relu, run
 
 SMALL, LARGE = 150, 600
-
-
-def calls_of(work: Callable[[], object]) -> int:
-    """How many functions are called, those written in C and steps of generators included."""
-    count = 0
-
-    def counted(frame: FrameType, event: str, argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    before = sys.getprofile()
-    sys.setprofile(counted)
-    try:
-        work()
-    finally:
-        sys.setprofile(before)
-    return count
 
 
 def calls_a_node(step: Pass, case: Case, shape: str, size: int) -> float:

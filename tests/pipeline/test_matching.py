@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from types import FrameType
 
 import pytest
 from hypothesis import given
@@ -13,6 +11,7 @@ from hypothesis import strategies as st
 from amctc.ir import Graph, Node
 from amctc.pipeline.matching import find_matches
 from amctc.pipeline.pattern import parse_pattern
+from tests.calls import calls_of
 from tests.pipeline.pattern_oracle import Either, Expression, Layer, Many, Meeting, Row, Way, ways
 
 # -- branches ------------------------------------------------------------------------------------
@@ -309,23 +308,6 @@ def comb(length: int) -> Graph:
         graph.add(f"r{number}", "caffe.ReLU", [value])
         graph.add(f"e{number}", "caffe.Eltwise", [value, data])
     return graph
-
-
-def calls_of(function: Callable[[], object]) -> int:
-    """How many calls of Python functions a call takes."""
-    count = 0
-
-    def profile(frame: FrameType, event: str, argument: object) -> None:
-        nonlocal count
-        count += event == "call"
-
-    before = sys.getprofile()
-    sys.setprofile(profile)
-    try:
-        function()
-    finally:
-        sys.setprofile(before)
-    return count
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError
 from amctc.quant.grid import scale_offset_from_range
-from amctc.quant.hfmg import (
-    BIN_COUNTS,
-    HfmgObserver,
-    HfmgSettings,
+from amctc.quant.hfmg import BIN_COUNTS, HfmgObserver, HfmgSettings
+from amctc.quant.hfmg_histogram import RangeHistogram, count_values, counts_on
+from amctc.quant.hfmg_search import (
     candidate_ranges,
     clipping_errors,
     range_errors_by_cells,
@@ -19,7 +18,6 @@ from amctc.quant.hfmg import (
     range_losses,
     search,
 )
-from amctc.quant.hfmg_histogram import RangeHistogram, count_values, counts_on
 from amctc.quant.observers import Observer
 from tests.quant.hfmg_cases import ALGO, Case, recorded_cases
 from tests.shared_files import needs_golden

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError
-from amctc.quant.hfmg import (
-    HfmgObserver,
-    HfmgSettings,
+from amctc.quant.hfmg import HfmgObserver, HfmgSettings
+from amctc.quant.hfmg_histogram import RangeHistogram
+from amctc.quant.hfmg_search import (
     candidate_ranges,
     least_losses,
     range_errors_by_cells,
@@ -21,7 +21,6 @@ from amctc.quant.hfmg import (
     range_losses,
     search,
 )
-from amctc.quant.hfmg_histogram import RangeHistogram
 from tests.quant.hfmg_cases import EPSILON, FloatArray, SlowHistogram, slow_error, slow_ranges
 
 

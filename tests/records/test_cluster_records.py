@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError
 from amctc.dialects.traits import weight_rows
-from amctc.driver.convert import convert
+from amctc.driver.conversion import convert
 from amctc.frontends import load_model
 from amctc.ir import Graph, Node
 from amctc.policy import resolve

@@ -15,7 +15,8 @@ from amctc.quant.activation import settings_from_plain, settings_to_plain
 from amctc.quant.hfmg import HFMG, HfmgObserver, HfmgSettings
 from amctc.quant.ifmr import IfmrSettings
 from amctc.quant.observer import IfmrObserver
-from amctc.runtime.calibration import CalibrationRun, Reader, observe_values
+from amctc.runtime.calibration import CalibrationRun, Reader
+from amctc.runtime.calibration_engine import observe_values
 from amctc.runtime.executor import Executor
 from tests.nets import conv, data, layer, make_net
 from tests.quant.hfmg_cases import recorded_cases

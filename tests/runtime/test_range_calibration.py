@@ -19,7 +19,8 @@ from amctc.quant.mse import MseObserver
 from amctc.quant.observer_state import to_bytes
 from amctc.quant.percentile import PercentileObserver
 from amctc.registry import builtin_registry
-from amctc.runtime.calibration import CalibrationRun, Reader, observe_values
+from amctc.runtime.calibration import CalibrationRun, Reader
+from amctc.runtime.calibration_engine import observe_values
 from amctc.runtime.executor import Executor
 from amctc.source import SourceFile
 from tests.nets import conv, data, layer, make_net

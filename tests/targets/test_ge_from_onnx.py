@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,6 @@ from tests.shared_files import ASSETS, needs_assets
 
 Feeds = Mapping[str, NDArray[np.float32]]
 
-PARTS = 4
 CROSSING = 534
 """How many of the node tests become GE graphs; it may only grow."""
 OPEN_SIZES: Mapping[str, tuple[int, ...]] = {"ch_ppocr_mobile_v2.0_cls_infer": (1, 3, 48, 192)}
@@ -92,33 +90,19 @@ def crosses(case: NodeCase, folder: Path) -> str:
     return ""
 
 
-@cache
-def outcomes(part: int, folder: Path) -> Mapping[str, str]:
-    """What becomes of each node test, by its name: as it is and, if that is refused, with constants for its inputs."""
+def test_node_models_give_their_outputs_as_ge_graphs_or_are_refused_by_op(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # As they are and, if that is refused, with constants for their inputs.
     found: dict[str, str] = {}
-    for case in node_cases()[part::PARTS]:
+    for case in node_cases():
         if case.name in expected_outcomes() or not is_said(case):
             continue
-        found[case.name] = crosses(case, folder)
+        found[case.name] = crosses(case, tmp_path)
         constant = frozen(case) if found[case.name] else None
         if constant is not None:
-            found[case.name] = crosses(constant, folder)
-    return found
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("nodes")
-
-
-@pytest.mark.parametrize("part", range(PARTS))
-def test_node_models_give_their_outputs_as_ge_graphs_or_are_refused_by_op(part: int, folder: Path) -> None:
-    found = outcomes(part, folder)
-    assert sum(not op for op in found.values()) > len(found) / 2
-
-
-def test_no_fewer_node_models_than_before_are_ge_graphs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = Counter(op for part in range(PARTS) for op in outcomes(part, folder).values())
+            found[case.name] = crosses(constant, tmp_path)
+    outcomes = Counter(found.values())
     unsaid = Counter(
         node.op_type
         for case in node_cases()
@@ -126,9 +110,10 @@ def test_no_fewer_node_models_than_before_are_ge_graphs(folder: Path, capsys: py
         if f"onnx.{node.op_type}" not in ONNX_RULES
     )
     with capsys.disabled():
-        print(f"\n{found['']} node models are GE graphs; refused in part: {dict(found.most_common())}")
+        print(f"\n{outcomes['']} node models are GE graphs; refused in part: {dict(outcomes.most_common())}")
         print(f"without a form in GE: {dict(unsaid.most_common(20))} and {max(len(unsaid) - 20, 0)} more ops")
-    assert found[""] >= CROSSING
+    assert outcomes[""] > len(found) / 2
+    assert outcomes[""] >= CROSSING
 
 
 # -- single ops ----------------------------------------------------------------------------------------------------

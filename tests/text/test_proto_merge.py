@@ -14,16 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level
-from amctc.dialects.caffe import schema as schema_module
+from amctc.dialects.caffe.compile_schema import SCHEMAS, compiled_schemas
 from amctc.dialects.caffe.schema import (
     COMPILED,
     LAYER,
+    MAX_PROTO_BYTES,
     caffe_schema,
-    compile_caffe_schema,
     merge_caffe_proto,
     schema_with,
 )
 from amctc.source import SourceFile
+from amctc.text import compiled_schema
 from amctc.text.proto_schema import Schema, own_proto, parse_schema
 from tests.fuzz.mutations import damaged_texts
 
@@ -309,7 +310,7 @@ def test_a_message_that_lacks_what_ours_declares_inside_is_named(tmp_path: Path)
 
 
 def test_a_file_that_is_missing_or_too_large_is_told_with_the_others(tmp_path: Path) -> None:
-    large = write(tmp_path, " " * (schema_module.MAX_PROTO_BYTES + 1), "large.proto")
+    large = write(tmp_path, " " * (MAX_PROTO_BYTES + 1), "large.proto")
     with pytest.raises(DiagnosticError) as caught:
         schema_with([tmp_path / "none.proto", large, write(tmp_path, "message")], Collector())
     assert [d.code for d in caught.value.diagnostics] == ["AM100", "AM102", "AM101"]
@@ -443,17 +444,26 @@ def test_our_own_files_do_not_clash(tmp_path: Path) -> None:
     assert declared == set(names)
 
 
-def test_the_compiled_schema_is_current() -> None:
-    compiled = files("amctc.grammar").joinpath("proto", COMPILED).read_bytes()
-    wanted = FileDescriptorProto.FromString(compile_caffe_schema())
-    assert FileDescriptorProto.FromString(compiled) == wanted, "run `make protos`"
+def test_the_compiled_schemas_are_current() -> None:
+    folder = files("amctc.grammar").joinpath("proto")
+    wanted = compiled_schemas()
+    assert {place.name for place in folder.iterdir() if place.name.endswith(".binpb")} == set(wanted)
+    for name, content in wanted.items():
+        compiled = FileDescriptorProto.FromString(folder.joinpath(name).read_bytes())
+        assert compiled == FileDescriptorProto.FromString(content), f"{name}: run `make protos`"
+
+
+def test_every_schema_is_compiled_alone_or_merged() -> None:
+    texts = {place.name for place in files("amctc.grammar").joinpath("proto").iterdir()}
+    merged = {"caffe.proto", "atc.proto", "layers.proto", "amct_custom.proto"}
+    assert {name for name in texts if name.endswith(".proto")} == {*SCHEMAS, *merged}
 
 
 def test_a_compiled_schema_that_is_not_current_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stale = FileDescriptorProto(name="caffe.proto", package="caffe")
     (tmp_path / "proto").mkdir()
     (tmp_path / "proto" / COMPILED).write_bytes(stale.SerializeToString())
-    monkeypatch.setattr(schema_module, "files", lambda package: tmp_path)
+    monkeypatch.setattr(compiled_schema, "files", lambda package: tmp_path)
     caffe_schema.cache_clear()
     try:
         assert "layer" in caffe_schema().descriptor("caffe.NetParameter").fields_by_name

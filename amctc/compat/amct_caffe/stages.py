@@ -17,7 +17,7 @@ from amctc.compat.amct_caffe.plan import Plan, update_of
 from amctc.compat.amct_caffe.task import Files, Graph, Stage, begin, graph_of
 from amctc.compat.logged_passes import LoggedPasses
 from amctc.diagnostics import Collector, error
-from amctc.driver.convert import converted
+from amctc.driver.conversion import converted
 from amctc.driver.emit import emission_of, emit_files, find_targets
 from amctc.ir import Graph as NetGraph
 from amctc.ir import Node

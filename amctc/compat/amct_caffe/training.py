@@ -20,7 +20,7 @@ from amctc.compat.amct_caffe.training_config import (
 )
 from amctc.compat.logged_passes import LoggedPasses
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level, error
-from amctc.driver.convert import converted_graph
+from amctc.driver.conversion import converted_graph
 from amctc.driver.emit import emit_files, find_targets
 from amctc.driver.quantize import float_model
 from amctc.driver.retrain import differing, plain_model, trained_factors, trained_layers, with_missing

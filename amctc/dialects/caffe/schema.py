@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
-from google.protobuf.descriptor_pb2 import FileDescriptorProto
-from google.protobuf.message import DecodeError
 from lark import Token
 
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Label
 from amctc.source import SourceFile
+from amctc.text.compiled_schema import read_compiled, stamped
 from amctc.text.files import read_text
 from amctc.text.proto_decls import ProtoFile
 from amctc.text.proto_merge import merge_protos
@@ -61,22 +58,14 @@ _RULES = MergeRules(
 @cache
 def caffe_schema() -> Schema:
     """The schema that prototxts and binary nets are read with: compiled, where that is current."""
-    place = files("amctc.grammar").joinpath("proto", COMPILED)
-    try:
-        compiled = FileDescriptorProto.FromString(place.read_bytes())
-    except (OSError, DecodeError):
-        return _compile(_merge(_own_parts(), Collector()), ())
-    if _stamp(compiled) != _digest():
-        return _compile(_merge(_own_parts(), Collector()), ())
-    return schema_of(compiled)
+    compiled = read_compiled(COMPILED, _own_texts())
+    return schema_of(compiled) if compiled is not None else _compile(_merge(_own_parts(), Collector()), ())
 
 
 def compile_caffe_schema() -> bytes:
     """What `COMPILED` should hold: a `FileDescriptorProto`, stamped with the texts it was made from."""
     (descriptor,) = _compile(_merge(_own_parts(), Collector()), ()).files
-    stamped = FileDescriptorProto.FromString(descriptor.SerializeToString())
-    stamped.source_code_info.location.add(span=[0, 0, 0], leading_comments=_digest())
-    return stamped.SerializeToString(deterministic=True)
+    return stamped(descriptor, _own_texts())
 
 
 def schema_with(custom_protos: Sequence[str | Path], collector: Collector) -> Schema:
@@ -175,15 +164,5 @@ def _message_names(parts: Sequence[ProtoPart]) -> Iterator[tuple[SourceFile, Tok
             yield part.file.source, message.name
 
 
-def _stamp(compiled: FileDescriptorProto) -> str:
-    places = compiled.source_code_info.location
-    return places[0].leading_comments if places else ""
-
-
-def _digest() -> str:
-    """Of the four texts."""
-    total = hashlib.sha256()
-    for name, _, _ in _OWN:
-        text = own_proto(name).text.encode()
-        total.update(f"{name} {len(text)}\n".encode() + text)
-    return total.hexdigest()
+def _own_texts() -> tuple[SourceFile, ...]:
+    return tuple(own_proto(name) for name, _, _ in _OWN)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from amctc.dialects.onnx.attribute_proto import attribute_protos
-from amctc.dialects.onnx.element_types import ONNX_TYPES, OPAQUE, type_name
+from amctc.dialects.onnx.element_types import ONNX_TYPES, OPAQUE, numpy_type, type_name
 from amctc.dialects.onnx.library import onnx_errors
-from amctc.dialects.onnx.operands import RESULTS, operands, schema_of, split_type
+from amctc.dialects.onnx.operands import OWN_ATTRIBUTES, RESULTS, operands, schema_of, split_type
 from amctc.dialects.op import OpError, UnknownShape
 from amctc.ir import Node, Value
 from amctc.ir.node import Array, Shape
+from amctc.text.plain import Plain
 
 if TYPE_CHECKING:
     from onnx import NodeProto, TensorProto, TypeProto
@@ -62,43 +65,81 @@ def infer_node(
 
     Weights count as of the types in `weight_dtypes`, by role. Raises `OpError` where the node does not fit them.
     """
-    unknown = (Inferred(None, None),) * len(node.outputs)
     version = version_of(node)
-    schema = schema_of(node.type, version) if version is not None else None
-    if schema is None or any(dtype == OPAQUE for dtype in dtypes):
+    if version is None or any(dtype == OPAQUE for dtype in dtypes):
+        return (Inferred(None, None),) * len(node.outputs)
+    known = {value: (shape, dtype) for value, shape, dtype in zip(node.inputs, shapes, dtypes, strict=True)}
+    given: list[_Given | None] = []
+    names: dict[Value, str] = {}
+    for position, operand in enumerate(operands(node)):
+        if isinstance(operand, Value):
+            shape, dtype = known[operand]
+            given.append(_Given(names.setdefault(operand, f"v:{position}"), dtype, shape))
+        elif operand is not None:
+            array = node.weights[operand]
+            shown = operand not in weight_dtypes and array.size <= LARGEST_KNOWN and array.dtype.name in ONNX_TYPES
+            dtype = weight_dtypes.get(operand, array.dtype.name)
+            given.append(_Given(f"w:{operand}", dtype, array.shape, array.tobytes() if shown else None))
+        else:
+            given.append(None)
+    attrs = {name: value for name, value in node.attrs.items() if name not in OWN_ATTRIBUTES}
+    # A graph is asked about several times, and a network has many layers alike.
+    return _answer(_Question(node.type, version, len(node.outputs), repr(attrs), tuple(given), attrs))
+
+
+class _Given(NamedTuple):
+    """An operand: its name, its element type, its shape (None: unknown), and its C-ordered bytes where they count."""
+
+    name: str
+    dtype: str
+    shape: Shape | None
+    data: bytes | None = None
+
+
+@dataclass(frozen=True)
+class _Question:
+    """All that the inference of a node depends on; `written` is the text of its attributes, which tells 1 from 1.0."""
+
+    type: str
+    version: int
+    outputs: int
+    written: str
+    operands: tuple[_Given | None, ...]
+    attrs: Mapping[str, Plain] = field(compare=False)
+
+
+@lru_cache(maxsize=4096)
+def _answer(asked: _Question) -> tuple[Inferred, ...]:
+    unknown = (Inferred(None, None),) * asked.outputs
+    schema = schema_of(asked.type, asked.version)
+    if schema is None:
         return unknown
     from onnx import helper, shape_inference
     from onnx.shape_inference import InferenceError
 
-    known = {value: (shape, dtype) for value, shape, dtype in zip(node.inputs, shapes, dtypes, strict=True)}
     types: dict[str, TypeProto] = {}
     data: dict[str, TensorProto] = {}
-    names: list[str] = []
-    for operand in operands(node):
-        names.append(_name(operand))
-        if isinstance(operand, Value):
-            shape, dtype = known[operand]
-            types[names[-1]] = helper.make_tensor_type_proto(ONNX_TYPES[dtype], shape)
-        elif operand is not None:
-            array = node.weights[operand]
-            dtype = weight_dtypes.get(operand, array.dtype.name)
-            types[names[-1]] = helper.make_tensor_type_proto(ONNX_TYPES.get(dtype, 0), array.shape)
-            if operand not in weight_dtypes and array.size <= LARGEST_KNOWN and array.dtype.name in ONNX_TYPES:
-                data[names[-1]] = _tensor(names[-1], array)
+    for given in asked.operands:
+        if given is None:
+            continue
+        types[given.name] = helper.make_tensor_type_proto(ONNX_TYPES.get(given.dtype, 0), given.shape)
+        if given.data is not None and given.shape is not None:
+            array = np.ndarray(given.shape, numpy_type(given.dtype), given.data)
+            data[given.name] = _tensor(given.name, array)
     try:
         found = shape_inference.infer_node_outputs(
             schema,
-            _proto(node, names),
+            _proto(asked),
             types,
             data,
-            opset_imports=[helper.make_opsetid(split_type(node.type)[0], version or 1)],
+            opset_imports=[helper.make_opsetid(split_type(asked.type)[0], asked.version)],
             ir_version=8,
         )
     except InferenceError as failure:
         raise OpError(_reason(str(failure))) from failure
     except onnx_errors():
         return unknown
-    return tuple(_inferred(found.get(_output(index))) for index in range(len(node.outputs)))
+    return tuple(_inferred(found.get(_output(index))) for index in range(asked.outputs))
 
 
 def infer_shapes(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
@@ -123,22 +164,17 @@ def infer_dtypes(node: Node) -> tuple[str, ...]:
     return tuple(each.dtype or OPAQUE for each in found)
 
 
-def _name(operand: object) -> str:
-    if operand is None:
-        return ""
-    return f"v:{operand.name}" if isinstance(operand, Value) else f"w:{operand}"
-
-
 def _output(index: int) -> str:
     return f"out:{index}"
 
 
-def _proto(node: Node, inputs: Sequence[str]) -> NodeProto:
+def _proto(asked: _Question) -> NodeProto:
     from onnx import NodeProto
 
-    domain, name = split_type(node.type)
-    proto = NodeProto(op_type=name, domain=domain, input=inputs, output=map(_output, range(len(node.outputs))))
-    proto.attribute.extend(attribute_protos(node.attrs))
+    domain, name = split_type(asked.type)
+    inputs = [given.name if given is not None else "" for given in asked.operands]
+    proto = NodeProto(op_type=name, domain=domain, input=inputs, output=map(_output, range(asked.outputs)))
+    proto.attribute.extend(attribute_protos(asked.attrs))
     return proto
 
 

@@ -12,7 +12,7 @@ from amctc.dialects.channels import by_channels, by_channels_transposed
 from amctc.dialects.onnx.attribute_proto import node_attribute
 from amctc.dialects.onnx.generic import ONNX, generic_row
 from amctc.dialects.onnx.inference import infer_node
-from amctc.dialects.onnx.operands import operands
+from amctc.dialects.onnx.operands import role_at
 from amctc.dialects.onnx.windows import conv_window, groups_of, transposed_window
 from amctc.dialects.op import ONE, Arity, Linear, LinearChannels, OpDef, Quantizable, UnknownShape, Window
 from amctc.dialects.sums import sums_dtype
@@ -21,6 +21,8 @@ from amctc.ir.node import Shape
 
 WEIGHT, BIAS = "weight", "bias"
 _FLOAT = "float32"
+_WEIGHT_TYPES = (np.dtype(np.float32), np.dtype(np.int8))
+_BIAS_TYPES = (np.dtype(np.float32), np.dtype(np.int32))
 
 
 def _infer(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
@@ -33,18 +35,14 @@ def _infer(node: Node, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
 
 def _has_constant_weights(node: Node) -> bool:
     """Whether one value comes in, at the first position, and all else is constant; integers are quantized floats."""
-    roles = operands(node)
-    if (
-        len(node.outputs) != 1
-        or len(node.inputs) != 1
-        or node.inputs[0].dtype not in (_FLOAT, "int8", "int16")
-        or isinstance(roles[0], str)
-    ):
-        return False
+    # Every look at a layer asks this: what costs least comes first, and numpy makes a type's name anew each time.
     weight, bias = node.weights.get(WEIGHT), node.weights.get(BIAS)
-    if weight is None or weight.dtype.name not in (_FLOAT, "int8"):
+    if weight is None or weight.dtype not in _WEIGHT_TYPES or (bias is not None and bias.dtype not in _BIAS_TYPES):
         return False
-    return bias is None or bias.dtype.name in (_FLOAT, "int32")
+    if len(node.outputs) != 1 or role_at(node.type, 0) in node.weights:
+        return False
+    inputs = node.inputs
+    return len(inputs) == 1 and inputs[0].dtype in (_FLOAT, "int8", "int16")
 
 
 def _fits_convolution(node: Node) -> bool:

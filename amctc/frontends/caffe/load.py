@@ -12,7 +12,7 @@ from amctc.dialects.caffe.schema import schema_with
 from amctc.dialects.op import OpDef, OpError
 from amctc.dialects.retrain import trained_weights
 from amctc.dialects.shapes import annotate_shapes, node_error
-from amctc.dialects.table import op_def, op_table
+from amctc.dialects.table import op_def, op_table, ops_of
 from amctc.frontends.caffe.attach_weights import attach_weights
 from amctc.frontends.caffe.custom_layers import check_custom_layer
 from amctc.frontends.caffe.layer_def import BlobName, LayerDef
@@ -154,7 +154,7 @@ def _unknown_type(layer: LayerDef, with_protos: bool, collector: Collector) -> I
         help = "replace it by Caffe layers that compute the same, or give it a type of its own, as a custom layer"
         yield Diagnostic("AM321", message, span=layer.type_span, help=help)
         return
-    known = [row.type for row in op_table().values() if row.dialect == "caffe"]
+    known = [row.type for row in ops_of(("caffe",)).values()]
     problem = check_custom_layer(layer, with_protos, known, nearest_name(layer.type, known, collector))
     if problem is not None:
         yield problem

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from onnx.reference.ops.op_pool_common import pool as reference_pool
 
 from amctc.ir.parser import parse_graph
 from amctc.ir.printer import print_graph
@@ -24,6 +26,7 @@ from tests.frontends.onnx.node_cases import (
     listed,
     node_cases,
     outcome,
+    pool,
     run,
 )
 
@@ -47,6 +50,15 @@ def test_node_models_give_the_same_when_they_are_written_and_read_again(part: in
         again = loaded(float_model(graph), tmp_path)
         for given, wanted in case.batches:
             assert agree(run(again, case, given), wanted, case.rtol, case.atol), case.name
+
+
+@pytest.mark.parametrize("kind", ["AVG", "MAX", "LPPOOL"])
+def test_pools_are_those_of_the_reference(kind: str) -> None:
+    given = np.random.default_rng(0).normal(size=(2, 3, 7, 8, 6)).astype(np.float32)
+    arguments = given, given.shape, [2, 3, 1], [2, 1, 3], [3, 6, 2], kind
+    found, wanted = pool(*arguments, p=3), reference_pool(*arguments, p=3)
+    assert found.dtype == wanted.dtype
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_the_list_names_models_that_exist_once_each() -> None:

@@ -1,0 +1,158 @@
+"""The calibration engine: what observers see does not depend on how the graph is run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from amctc.diagnostics import DiagnosticError
+from amctc.ir import Graph, Value
+from amctc.quant.hfmg import HFMG, HfmgObserver, HfmgSettings
+from amctc.quant.ifmr import IfmrSettings
+from amctc.quant.minmax import MinMaxObserver
+from amctc.quant.observer import IfmrObserver
+from amctc.quant.observer_state import to_bytes
+from amctc.quant.observers import Observer
+from amctc.runtime import calibration_engine
+from amctc.runtime.calibration import CalibrationRun, Reader
+from amctc.runtime.calibration_engine import CalibrationEngine, observe_values
+from amctc.runtime.executor import Executor
+from tests.nets import conv, data, layer, make_net
+from tests.quantized import Feeds, random_feeds
+
+NET = (
+    data("2 3 24 24")
+    + conv("first", "data", 8, more="pad: 1")
+    + layer("first/relu", "ReLU", "first", "first")
+    + conv("left", "first", 6, more="pad: 1")
+    + conv("right", "first", 5, more="pad: 1")
+    + layer("both", "Concat", "left right", "both")
+    + layer("pool", "Pooling", "both", "pool", "pooling_param { pool: MAX kernel_size: 2 stride: 2 }")
+    + conv("last", "pool", 3)
+)
+WATCHED = ("data", "first/relu", "both", "pool", "last")
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Graph:
+    return make_net(tmp_path, NET)
+
+
+def readers_of(graph: Graph) -> list[Reader]:
+    values = [graph.node(name).output for name in WATCHED]
+    return [
+        *(Reader(value, IfmrSettings(), value.producer.name) for value in values),
+        *(Reader(value, IfmrSettings(), value.producer.name, "minmax") for value in values),
+        *(Reader(value, HfmgSettings(num_of_bins=1024), value.producer.name, HFMG) for value in values),
+    ]
+
+
+def growing_feeds(graph: Graph, count: int) -> list[Feeds]:
+    """Batches whose range grows now and then, which is what HFMG's counts depend on."""
+    return [
+        {name: array * np.float32(1 + (seed % 3) * 0.7) for name, array in random_feeds(graph, seed=seed)[0].items()}
+        for seed in range(count)
+    ]
+
+
+def states(run: CalibrationRun) -> list[bytes]:
+    found: list[bytes] = []
+    for observer in run.finish():
+        assert isinstance(observer, IfmrObserver | MinMaxObserver | HfmgObserver)
+        found.append(to_bytes(observer))
+    return found
+
+
+def fed(graph: Graph, batches: Sequence[Feeds], cores: int) -> list[bytes]:
+    run = CalibrationRun(readers_of(graph), len(batches))
+    run.begin(512)
+    assert len(list(CalibrationEngine(graph, run, batches[0], len(batches), cores).feed(batches))) == len(batches)
+    return states(run)
+
+
+def fed_at_once(graph: Graph, batches: Sequence[Feeds]) -> list[bytes]:
+    """Without an engine: all values of a batch, then the next."""
+    run = CalibrationRun(readers_of(graph), len(batches))
+    run.begin(512)
+    executor = Executor(graph, fetch=run.values)
+    for feeds in batches:
+        run.feed(executor.run(feeds), 2)
+    return states(run)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3, 8])
+def test_observers_see_the_same_on_any_number_of_cores(graph: Graph, cores: int) -> None:
+    batches = growing_feeds(graph, 9)
+    assert fed(graph, batches, cores) == fed_at_once(graph, batches)
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_observers_see_the_same_where_little_is_shown_at_a_time(
+    graph: Graph, cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = growing_feeds(graph, 5)
+    wanted = fed_at_once(graph, batches)
+    monkeypatch.setattr(calibration_engine, "SHOWN_AT_ONCE", 1)
+    assert fed(graph, batches, cores) == wanted
+
+
+def test_large_batches_run_one_at_a_time(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = growing_feeds(graph, 5)
+    wanted = fed_at_once(graph, batches)
+    monkeypatch.setattr(calibration_engine, "SIDE_BY_SIDE", 1)
+    assert fed(graph, batches, 4) == wanted
+
+
+def test_what_is_shown_ends_a_session(graph: Graph) -> None:
+    values = [graph.node(name).output for name in WATCHED[1:]]
+    assert len(Executor(graph, fetch=values).steps) == 1
+    assert len(Executor(graph, fetch=values, most_shown=1).steps) == 4
+    assert len(Executor(graph, fetch=values, most_shown=4 * 2 * 24 * 24 * 10).steps) == 2
+
+
+def test_the_first_bad_batch_is_told_of(graph: Graph) -> None:
+    batches = growing_feeds(graph, 9)
+    batches[4] = {"data": np.full((2, 3, 24, 24), np.nan, np.float32)}
+    batches[6] = {"data": batches[6]["data"][:, :2]}
+    run = CalibrationRun(readers_of(graph), 9)
+    run.begin(512)
+    with pytest.raises(DiagnosticError, match="AM404"):
+        list(CalibrationEngine(graph, run, batches[0], 9, 3).feed(batches))
+    assert run.batches == 4
+
+
+def test_whoever_makes_the_batches_may_use_their_arrays_again(graph: Graph) -> None:
+    batches = growing_feeds(graph, 6)
+    wanted = fed(graph, batches, 1)
+    array = np.empty_like(batches[0]["data"])
+
+    def again() -> list[bytes]:
+        run = CalibrationRun(readers_of(graph), 6)
+        run.begin(512)
+
+        def overwritten() -> Iterator[Feeds]:
+            for feeds in batches:
+                array[:] = feeds["data"]
+                yield {"data": array}
+
+        list(CalibrationEngine(graph, run, batches[0], 6, 3).feed(overwritten()))
+        return states(run)
+
+    assert again() == wanted
+
+
+def test_no_data_are_an_error_of_the_observers(graph: Graph) -> None:
+    observer: Observer = observe_values(graph, readers_of(graph), [], 1)[0]
+    with pytest.raises(DiagnosticError, match="AM406"):
+        observer.finish()
+
+
+def test_the_memory_of_a_run_does_not_grow(graph: Graph) -> None:
+    value: Value = graph.node("first/relu").output
+    executor = Executor(graph, fetch=[value, graph.node("pool").output], reuse=True, most_shown=1)
+    feeds = growing_feeds(graph, 1)[0]
+    places = {executor.run(feeds)[value].ctypes.data for _ in range(5)}
+    assert len(places) == 1
