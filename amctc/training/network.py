@@ -17,6 +17,7 @@ from amctc.dialects.table import op_def
 from amctc.ir import Graph, Value
 from amctc.runtime.executor import blob_values, find_blob, graph_inputs
 from amctc.training.backward_plan import backward_plan
+from amctc.training.device import find_device
 from amctc.training.feeding import Feed, fed_tensors
 from amctc.training.layers.layer import Layer, Phase
 from amctc.training.parameters import Parameter, ParameterTable, parameter_table, read_weights, written_weights
@@ -49,7 +50,8 @@ class Network:
     whatever their `lr_mult`. `seed` is that of Dropout.
 
     Raises `DiagnosticError`: AM901 for a layer that training cannot run, AM902 for one that gradients would have to go
-    through and cannot, AM903 and AM904 for shared parameters that do not fit, AM905 for a wrong `propagate_down`.
+    through and cannot, AM903 and AM904 for shared parameters that do not fit, AM905 for a wrong `propagate_down`,
+    AM906 for a device that is not there.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class Network:
     ) -> None:
         self.graph = graph
         self.phase: Phase = phase
-        self.device = torch.device(device)
+        self.device = find_device(device)
         self.records = force_backward or phase == "TRAIN"
         """Whether passes can be differentiated."""
         self._force = force_backward

@@ -10,11 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from amctc.diagnostics import Collector, DiagnosticError
+from amctc.diagnostics import Collector, Diagnostic, DiagnosticError
+from amctc.dialects.caffe.blobs import describe
 from amctc.dialects.shapes import node_error
 from amctc.dialects.table import op_def
 from amctc.frontends.caffe.shared_parameters import parameter_names
 from amctc.ir import Graph, Node
+from amctc.ir.node import Shape
 from amctc.training.layers.layer import Weight
 
 _RATES = ("lr_mult", "decay_mult")
@@ -73,6 +75,9 @@ def parameter_table(
         owners.setdefault(key, []).append(blob)
     learnable: list[Parameter] = []
     collector = Collector()
+    if shared is not None:
+        collector.extend(_misfits(graph, shared))
+        collector.raise_errors()
     for group in owners.values():
         try:
             parameter = _parameter(group, device, everything, shared)
@@ -157,15 +162,24 @@ def _rate(group: list[_Blob], which: int) -> float:
 def _taken(owner: _Blob, shared: ParameterTable) -> Tensor | None:
     """The tensor that the layer of this name has there; None where there is no such layer."""
     there = shared.weights.get(owner.node.name)
-    if there is None:
-        return None
-    shape = owner.node.weights[owner.role].shape
-    weight = there.get(owner.role)
-    if weight is None or weight.shape != shape:
-        other = "none" if weight is None else f"one of {list(weight.shape)}"
-        message = f"its {owner.role} is {list(shape)}, and the layer of this name in the other network has {other}"
-        raise DiagnosticError(node_error("AM904", owner.node, message))
-    return weight.tensor
+    return None if there is None else there[owner.role].tensor
+
+
+def _misfits(graph: Graph, shared: ParameterTable) -> Iterator[Diagnostic]:
+    """A diagnostic (AM904) for every layer whose blobs are not those of the layer of its name in `shared`."""
+    for node in graph.nodes:
+        there = shared.weights.get(node.name)
+        if there is None:
+            continue
+        own = {role: array.shape for role, array in node.weights.items()}
+        others = {role: weight.shape for role, weight in there.items()}
+        if own != others:
+            message = f"has the blobs {_listed(own)}; the layer of its name in the train network has {_listed(others)}"
+            yield node_error("AM904", node, message)
+
+
+def _listed(shapes: Mapping[str, Shape]) -> str:
+    return ", ".join(f"{role} {describe(shape)}" for role, shape in shapes.items()) or "none"
 
 
 def _floats(node: Node, role: str) -> Tensor:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from amctc.diagnostics import error
 from amctc.output import check_writable, write_files
 from amctc.targets.caffe.files import caffemodel
 from amctc.training.fed_net import FedNet, NetSettings, mean_scores
@@ -48,7 +47,7 @@ class Solver:
     test nets (default: the same). `device` is a device of torch (default: what the file asks for, where it is there).
     `asked` is called between iterations: what somebody wants now. `seed` is for files without `random_seed`, and
     `net_class` what makes the nets. Raises `DiagnosticError` for nets, weights or data
-    that do not fit, AM700 where snapshots cannot be written.
+    that do not fit, AM906 for a device that torch cannot use, AM700 where snapshots cannot be written.
     """
 
     def __init__(
@@ -277,10 +276,6 @@ def _device(file: SolverFile, log: TrainingLog) -> str:
     if not torch.cuda.is_available():
         log.info("torch has no GPU here, so the training runs on the CPU")
         return "cpu"
-    count = torch.cuda.device_count()
-    if file.device_id >= count:
-        message = f"`device_id` is {file.device_id}, and torch sees {count} GPUs"
-        raise error("AM913", message, file=file.name, help="they count from 0")
     return f"cuda:{file.device_id}"
 
 

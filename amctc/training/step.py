@@ -21,7 +21,7 @@ from amctc.training.layers.without_gradient import run_outside, runs_without_gra
 _MOST_SHAPES = 2
 """For so many kinds of batches a layer stays built: those of an epoch, and its shorter last one."""
 
-_NO_MEMORY = "can't allocate memory"
+_NO_MEMORY = ("can't allocate memory", "Storage size calculation overflowed")
 """What torch says on a CPU; on other devices it has an exception for it."""
 
 
@@ -94,4 +94,6 @@ def check_layers(layers: Iterable[Layer], active: Set[Node]) -> None:
 
 
 def _is_out_of_memory(failure: Exception) -> bool:
-    return isinstance(failure, MemoryError | torch.OutOfMemoryError) or _NO_MEMORY in str(failure)
+    if isinstance(failure, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    return any(words in str(failure) for words in _NO_MEMORY)

@@ -165,6 +165,17 @@ def _input_gradient(graph: Graph, feeds: Mapping[str, NDArray[np.float32]], *nam
     return [[] if gradient is None else gradient.reshape(-1).tolist() for gradient in gradients]
 
 
+@pytest.mark.parametrize("region", ["ACROSS_CHANNELS", "WITHIN_CHANNEL"])
+def test_neighbours_beyond_the_blob_cost_nothing(region: str, tmp_path: Path) -> None:
+    parameter = f"lrn_param {{ local_size: 4294967295 alpha: 1e9 norm_region: {region} }}"
+    graph = read_net(tmp_path, data("1 3 2 2", "x") + layer("y", "LRN", "x", "y", parameter))
+    x = np.random.default_rng(8).standard_normal((1, 3, 2, 2)).astype(np.float32)
+    found = Network(graph, phase="TRAIN").forward({"x": x}).outputs["y"]
+    sums = (x**2).sum(1, keepdims=True) if region == "ACROSS_CHANNELS" else (x**2).sum((2, 3), keepdims=True)
+    share = 1e9 / 4294967295 if region == "ACROSS_CHANNELS" else 1e9 / 4294967295**2
+    np.testing.assert_allclose(found.detach().numpy(), x * (1 + share * sums) ** -0.75, rtol=1e-5)
+
+
 def test_of_equal_inputs_the_second_gets_the_gradient_of_a_maximum_and_a_third_does_not(tmp_path: Path) -> None:
     inputs = data("1 2", "a") + data("1 2", "b") + data("1 2", "c")
     text = inputs + layer("y", "Eltwise", "a b c", "y", "eltwise_param { operation: MAX }")

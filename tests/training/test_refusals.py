@@ -105,10 +105,31 @@ def test_propagate_down_must_be_said_for_each_input(tmp_path: Path) -> None:
 
 def test_a_test_network_must_fit_its_train_network(tmp_path: Path) -> None:
     train = Network(read_net(tmp_path, INPUTS + FC), phase="TRAIN")
-    wider = read_net(tmp_path, data("4 5", "x") + FC, "TEST")
+    bare = FC.replace("num_output: 2", "num_output: 2 bias_term: false")
     with pytest.raises(DiagnosticError) as caught:
-        Network(wider, phase="TEST", shared=train)
-    assert [found.code for found in caught.value.diagnostics] == ["AM904"]
+        Network(read_net(tmp_path, data("4 5", "x") + bare, "TEST"), phase="TEST", shared=train)
+    assert [(found.code, found.message) for found in caught.value.diagnostics] == [
+        (
+            "AM904",
+            "layer `fc` (InnerProduct): has the blobs weight 2x5; "
+            "the layer of its name in the train network has weight 2x3, bias 2",
+        )
+    ]
+
+
+@pytest.mark.parametrize("ratio", ["1", "-0.5", "nan"])
+def test_dropout_must_leave_something(ratio: str, tmp_path: Path) -> None:
+    text = INPUTS + layer("d", "Dropout", "x", "d", f"dropout_param {{ dropout_ratio: {ratio} }}")
+    with pytest.raises(DiagnosticError, match="`dropout_ratio` must be 0 or more and below 1") as caught:
+        Network(read_net(tmp_path, text), phase="TRAIN").forward({"x": X})
+    assert [found.code for found in caught.value.diagnostics] == ["AM320"]
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:999"])
+def test_a_device_that_is_not_there_is_told_of(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DiagnosticError, match=f"torch cannot use the device `{name}`: ") as caught:
+        Network(read_net(tmp_path, INPUTS + FC), phase="TRAIN", device=name)
+    assert [found.code for found in caught.value.diagnostics] == ["AM906"]
 
 
 @pytest.mark.parametrize(

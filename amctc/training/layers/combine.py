@@ -89,14 +89,24 @@ def lrn(layer: Layer, shapes: tuple[Shape, ...]) -> Run:
 
 def _mean_around(x: Tensor, size: int) -> Tensor:
     """The mean of a square around each place; beyond the image is 0."""
-    return functional.avg_pool2d(x, size, 1, (size - 1) // 2)
+    reach = _reach(size, max(x.shape[2:]))
+    window = 2 * reach + 1
+    mean = functional.avg_pool2d(x, window, 1, reach)
+    return mean if window == size else mean * (window / size) ** 2
 
 
 def _mean_across(x: Tensor, size: int) -> Tensor:
     """The mean of `size` channels around each; beyond the first and last is 0."""
-    reach = (size - 1) // 2
+    reach = _reach(size, x.shape[1])
+    window = 2 * reach + 1
     apart = functional.pad(x.flatten(2).unsqueeze(1), (0, 0, reach, reach))
-    return functional.avg_pool2d(apart, (size, 1), 1).view(x.shape)
+    mean = functional.avg_pool2d(apart, (window, 1), 1).view(x.shape)
+    return mean if window == size else mean * (window / size)
+
+
+def _reach(size: int, room: int) -> int:
+    """How many neighbours on one side can be anything but 0."""
+    return min((size - 1) // 2, max(room - 1, 0))
 
 
 def mvn(layer: Layer, shapes: tuple[Shape, ...]) -> Run:

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from amctc.dialects.caffe.params import params
 from amctc.dialects.caffe.unary import crelu_axis, exp_factors, log_factor
+from amctc.dialects.op import OpError
 from amctc.ir import Node
 from amctc.ir.node import Shape
 from amctc.training.layers.layer import Layer, Rule, Run, Tensors
@@ -124,6 +125,8 @@ def dropout(layer: Layer, shapes: tuple[Shape, ...]) -> Run:
     ratio = float(params(layer.node, "dropout_param").dropout_ratio)
     if layer.phase != "TRAIN":
         return lambda inputs: inputs
+    if not 0 <= ratio < 1:
+        raise OpError(f"`dropout_ratio` must be 0 or more and below 1, not {ratio:g}")
     kept = 1.0 - ratio
 
     def run(inputs: Tensors) -> Tensors:

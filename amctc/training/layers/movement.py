@@ -150,7 +150,7 @@ def arg_max(layer: Layer, shapes: tuple[Shape, ...]) -> Run:
 
 
 def _arg_max(x: Tensor, found: Places, shape: Shape) -> Tensor:
-    along = x.flatten(1) if found.axis is None else x.movedim(found.axis, -1)
+    along = x.reshape(x.shape[0], -1) if found.axis is None else x.movedim(found.axis, -1)
     ordered = torch.sort(along.flip(-1), dim=-1, descending=True, stable=True)
     best = ordered.values[..., : found.top_k]
     places = along.shape[-1] - 1 - ordered.indices[..., : found.top_k].to(x.dtype)

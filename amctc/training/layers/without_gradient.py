@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
+from amctc.dialects.shapes import infer_nodes
 from amctc.ir import Graph, Node
 from amctc.ir.node import Shape
 from amctc.runtime.executor import Executor
@@ -22,6 +25,11 @@ def run_outside(layer: Layer, shapes: tuple[Shape, ...]) -> Run:
     inputs = [source.output for source in sources]
     blobs = [f"output {i}" for i in range(len(layer.node.outputs))]
     node = alone.add(layer.node.name, layer.node.op, inputs, blobs, attrs=layer.node.attrs)
+    made = infer_nodes([node], dict(zip(inputs, shapes, strict=True)))
+    if node.outputs and all(value in made and not math.prod(made[value]) for value in node.outputs):
+        # The runtime takes no empty data; there is nothing to compute either.
+        empty = tuple(torch.empty(made[value], device=layer.device) for value in node.outputs)
+        return lambda tensors: empty
     executor = Executor(alone, {v.blob: s for v, s in zip(inputs, shapes, strict=True)}, node.outputs, finite=False)
 
     def run(tensors: Tensors) -> Tensors:
