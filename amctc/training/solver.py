@@ -46,8 +46,8 @@ class Solver:
     of the file. `data` are arrays for the MemoryData and Input layers of the trained net, `test_data` for those of the
     test nets (default: the same). `device` is a device of torch (default: what the file asks for, where it is there).
     `asked` is called between iterations: what somebody wants now. `seed` is for files without `random_seed`, and
-    `net_class` what makes the nets. Raises `DiagnosticError` for nets, weights or data
-    that do not fit, AM906 for a device that torch cannot use, AM700 where snapshots cannot be written.
+    `net_class` is what makes the nets. Raises `DiagnosticError` for nets, weights or data that do not fit, AM906 for a
+    device that torch cannot use, AM700 where snapshots cannot be written.
     """
 
     def __init__(
