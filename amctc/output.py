@@ -65,3 +65,14 @@ def output_paths(prefix: str | Path, endings: Mapping[str, bytes]) -> dict[Path,
 def _is_folder(prefix: str) -> bool:
     # Path.is_dir would raise for a name that is too long; write_files tells that better.
     return prefix.endswith(("/", os.sep)) or os.path.isdir(prefix)
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder where there is none, and see whether files can be written into it; `DiagnosticError` (AM700)."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    except OSError as failure:
+        reason = (failure.strerror or "unwritable").lower()
+        raise error("AM700", f"files cannot be written into this folder: {reason}", file=str(folder)) from None

@@ -19,12 +19,14 @@ from amctc.cli import (
     quantize,
     replay,
     rewrite,
+    train,
     verify_ge,
 )
 from amctc.cli.group import group_of
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "compile": quantize.compile,
+    "train": train.train,
     "convert": convert.convert,
     "export": export.export,
     "check": quantize.check,

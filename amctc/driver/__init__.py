@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         run_blobs,
         run_to_file,
     )
+    from amctc.driver.training import TrainResult, train
 
 __all__ = [
     "COMPARISON_HEAD",
@@ -32,6 +33,7 @@ __all__ = [
     "CompileResult",
     "ExportResult",
     "PassExplanation",
+    "TrainResult",
     "calibrate_ge",
     "calibrate_ge_file",
     "check",
@@ -50,6 +52,7 @@ __all__ = [
     "run_batches",
     "run_blobs",
     "run_to_file",
+    "train",
     "uninplace_model",
     "write_config",
 ]
@@ -72,6 +75,7 @@ _NAMES = {
         "run_blobs",
         "run_to_file",
     ),
+    "training": ("TrainResult", "train"),
 }
 
 # One command needs one of these modules, and each brings half of the program with it.

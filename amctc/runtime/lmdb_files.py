@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from amctc.diagnostics import error
 
 if TYPE_CHECKING:
     import lmdb
+
+
+_ONE_AT_A_TIME: Final = Lock()
+"""A process must not open a database that it has open, and threads may read the same one."""
 
 
 def require_lmdb() -> ModuleType:
@@ -48,6 +53,8 @@ class LmdbRecords:
         self.path = str(path)
         self._last: bytes | None = None
         """The key of the record that was taken last."""
+        self._place = 0
+        """How many records have been taken or passed over, counting on from round to round."""
 
     def __len__(self) -> int:
         """How many records there are. Raises as `take` does."""
@@ -60,6 +67,25 @@ class LmdbRecords:
             cursor = transaction.cursor()
             self._need(cursor.first())
             return LmdbRecord(bytes(cursor.key()), bytes(cursor.value()))
+
+    def go_to(self, place: int) -> None:
+        """Let the next record taken be that of a place, counted on from round to round. Raises as `take` does.
+
+        Only the keys in between are read; nothing is where the place has been reached by taking records.
+        """
+        if place == self._place:
+            return
+        with self._opened() as database, database.begin() as transaction:
+            count = int(database.stat()["entries"])
+            cursor = transaction.cursor()
+            self._need(cursor.first())
+            behind = place % count
+            self._last = None
+            for _ in range(behind - 1):
+                cursor.next()
+            if behind:
+                self._last = bytes(cursor.key())
+        self._place = place
 
     def take(self, count: int) -> list[LmdbRecord]:
         """The next `count` records, which are all that is held.
@@ -80,6 +106,7 @@ class LmdbRecords:
                 taken.append(LmdbRecord(last, bytes(cursor.value())))
                 there = cursor.next()
         self._last = last
+        self._place += count
         return taken
 
     def _need(self, there: bool) -> None:
@@ -97,7 +124,10 @@ class LmdbRecords:
             help = "an LMDB is a folder with a file `data.mdb` in it; relative paths start at the working directory"
             raise error("AM663", f"there is no LMDB `{self.path}`", file=self.path, help=help)
         try:
-            with lmdb.open(self.path, readonly=True, lock=False, readahead=False, subdir=place.is_dir()) as database:
+            with (
+                _ONE_AT_A_TIME,
+                lmdb.open(self.path, readonly=True, lock=False, readahead=False, subdir=place.is_dir()) as database,
+            ):
                 yield database
         except lmdb.Error as problem:
             how = "close it before the net reads it" if "already open" in str(problem) else None

@@ -226,7 +226,7 @@ def test_arrays_in_memory_are_fed_batch_by_batch(tmp_path: Path) -> None:
             net.set_input_arrays(*bad)
 
 
-@pytest.mark.parametrize("type", ["HDF5Data", "WindowData", "AnnotatedData"])
+@pytest.mark.parametrize("type", ["WindowData", "AnnotatedData"])
 def test_data_of_other_kinds_are_refused_with_what_to_do(tmp_path: Path, type: str) -> None:
     text = f'layer {{ name: "input" type: "{type}" top: "data" top: "label" }}\n' + layer("r", "ReLU", "data", "r")
     (tmp_path / "net.prototxt").write_text(text)

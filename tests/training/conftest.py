@@ -18,3 +18,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(_HERE):
             item.add_marker(pytest.mark.torch)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Let torch compute on one thread: the nets are small, and several processes of tests share the cores."""
+    import torch
+
+    torch.set_num_threads(1)

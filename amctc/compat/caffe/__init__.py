@@ -12,13 +12,6 @@ from amctc.compat.caffe.errors import CaffeError
 from amctc.compat.caffe.modes import (
     TEST,
     TRAIN,
-    AdaDeltaSolver,
-    AdaGradSolver,
-    AdamSolver,
-    NesterovSolver,
-    RMSPropSolver,
-    SGDSolver,
-    get_solver,
     has_nccl,
     init_log,
     log,
@@ -34,6 +27,15 @@ from amctc.compat.caffe.modes import (
 )
 from amctc.compat.caffe.net import Net
 from amctc.compat.caffe.net_layers import Layer, layer_type_list
+from amctc.compat.caffe.solvers import (
+    AdaDeltaSolver,
+    AdaGradSolver,
+    AdamSolver,
+    NesterovSolver,
+    RMSPropSolver,
+    SGDSolver,
+    get_solver,
+)
 
 __version__ = "1.0.0"
 """The Caffe whose behaviour this is."""

@@ -30,8 +30,8 @@ def refusal(code: str, message: str, *, help: str | None = None, file: str | Non
 
 def no_training(what: str) -> CaffeError:
     """What to raise where a script asks for training."""
-    help = "networks are run forward only; train with Caffe, and quantize the trained model here"
-    return refusal("AM667", f"`{what}` trains, which is not possible here", help=help)
+    help = "a net of its own runs forward only; train with a solver: `caffe.get_solver('solver.prototxt')`"
+    return refusal("AM667", f"`{what}` needs the gradients of a training", help=help)
 
 
 @contextmanager

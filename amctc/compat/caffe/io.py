@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from amctc.compat.caffe.errors import refusal
-from amctc.compat.caffe.image_files import read_unit_range
+from amctc.compat.caffe.errors import as_caffe_errors, refusal
 from amctc.compat.caffe.proto import caffe_pb2
-from amctc.compat.caffe.resizing import bilinear, corners_aligned, nearest, smoothed
 from amctc.compat.caffe.transformer import Transformer
+from amctc.runtime.caffe_images import read_unit_range
+from amctc.runtime.resizing import bilinear, corners_aligned, nearest, smoothed
 
 __all__ = [
     "Transformer",
@@ -38,7 +38,8 @@ def load_image(filename: str, color: bool = True) -> NDArray[np.float32]:
     A grey image gives three equal channels with `color`; alpha is dropped. Raises `CaffeError` (AM670)
     for a file that is not a readable image, AM445 without Pillow.
     """
-    return read_unit_range(str(filename), color=color)
+    with as_caffe_errors():
+        return read_unit_range(str(filename), color=color)
 
 
 def resize_image(im: NDArray[Any], new_dims: Sequence[int], interp_order: int = 1) -> NDArray[np.float32]:

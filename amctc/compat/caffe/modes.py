@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from amctc.compat.caffe.errors import LOG, no_training
+from amctc.compat.caffe.errors import LOG
 from amctc.runtime.providers import use_cpu, use_device, use_gpu
 
 TRAIN, TEST = 0, 1
@@ -21,6 +21,7 @@ class _Process:
     """The one thing of its kind, because pycaffe's functions have no other place for it."""
 
     random: np.random.Generator | None = None
+    seed: int = USUAL_SEED
     solvers: int = 1
     rank: int = 0
 
@@ -46,7 +47,8 @@ def set_device(device: int) -> None:
 
 def set_random_seed(seed: int) -> None:
     """Begin the random numbers of fillers anew."""
-    _PROCESS.random = np.random.default_rng(int(seed) & 0xFFFFFFFF)
+    _PROCESS.seed = int(seed) & 0xFFFFFFFF
+    _PROCESS.random = np.random.default_rng(_PROCESS.seed)
 
 
 def random_numbers() -> np.random.Generator:
@@ -54,6 +56,11 @@ def random_numbers() -> np.random.Generator:
     if _PROCESS.random is None:
         set_random_seed(USUAL_SEED)
     return _PROCESS.random or np.random.default_rng(USUAL_SEED)
+
+
+def process_seed() -> int:
+    """The seed of `set_random_seed`, for trainings whose solver file has none."""
+    return _PROCESS.seed
 
 
 def solver_count() -> int:
@@ -89,39 +96,3 @@ def init_log(level: int = 0) -> None:
 def log(message: str) -> None:
     """Write a line to the log."""
     LOG.info("%s", message)
-
-
-class Solver:
-    """Stands for every solver: none can be made, as they train. Raises `CaffeError` (AM667)."""
-
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        raise no_training(f"caffe.{type(self).__name__}")
-
-
-class SGDSolver(Solver):
-    """See `Solver`."""
-
-
-class NesterovSolver(Solver):
-    """See `Solver`."""
-
-
-class AdaGradSolver(Solver):
-    """See `Solver`."""
-
-
-class RMSPropSolver(Solver):
-    """See `Solver`."""
-
-
-class AdaDeltaSolver(Solver):
-    """See `Solver`."""
-
-
-class AdamSolver(Solver):
-    """See `Solver`."""
-
-
-def get_solver(solver_file: str) -> Solver:
-    """Raises `CaffeError` (AM667)."""
-    raise no_training(f"caffe.get_solver({solver_file!r})")

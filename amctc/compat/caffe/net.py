@@ -6,7 +6,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +26,9 @@ from amctc.output import write_files
 from amctc.runtime.calibration_session import CalibrationSession
 from amctc.targets.caffe.calibration_model import calibration_model
 from amctc.targets.caffe.files import caffemodel
+
+if TYPE_CHECKING:
+    from amctc.compat.caffe.training_net import TrainingNet
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -152,9 +155,9 @@ class Net:
         """
         self._runner.load_weights(str(weights))
 
-    def share_with(self, other: Net) -> None:
+    def share_with(self, other: Net | TrainingNet) -> None:
         """Use the memory of another net's weights for layers of the same names. Raises `CaffeError` (AM671)."""
-        self._parameters.share_with(other._parameters)
+        self._parameters.share_with(other.params)
 
     def save(self, path: str | Path) -> None:
         """Write the weights to a caffemodel, whole or not at all. Raises `CaffeError` (AM700)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,10 +12,8 @@ import numpy as np
 
 from amctc.compat.caffe.blobs import Blob, same_shape
 from amctc.compat.caffe.errors import LOG, CaffeError, as_caffe_errors, refusal
-from amctc.compat.caffe.fillers import fill
-from amctc.diagnostics import Collector
-from amctc.dialects.table import is_custom, op_def
-from amctc.frontends.caffe.attach_weights import attach_weights
+from amctc.compat.caffe.modes import random_numbers
+from amctc.frontends.caffe.initial_weights import begin_weights
 from amctc.frontends.caffe.weights import read_weights
 from amctc.ir import Graph, Node, Value
 from amctc.ir.node import Array, Shape
@@ -112,13 +110,13 @@ class Parameters:
         """The layers that have a weight of this one, itself among them."""
         return frozenset(other for role in node.weights for other, _ in self._cell_of[node, role].places)
 
-    def share_with(self, other: Parameters) -> None:
-        """Show the memory of the layers of the same names of another net.
+    def share_with(self, others: Mapping[str, Sequence[Blob]]) -> None:
+        """Show the memory of the layers of the same names of another net, whose `params` are given.
 
         Raises `CaffeError` (AM671) where the blobs of two such layers differ.
         """
         pairs: list[tuple[Blob, Blob]] = []
-        for name, theirs in other.blobs.items():
+        for name, theirs in others.items():
             ours = self.blobs.get(name)
             if ours is None:
                 continue
@@ -134,27 +132,9 @@ class Parameters:
 
     def _attach(self, found: Mapping[str, tuple[Array, ...]], file: str) -> None:
         """The arrays of a file; layers that it lacks keep what they have, or begin with what their fillers give."""
-        rest = {
-            node.name: tuple(node.weights.values()) or self._filled(node)
-            for node in self._graph.nodes
-            if node.name not in found or not found[node.name]
-        }
-        lacking = [name for name, blobs in rest.items() if blobs]
-        if found and lacking:
+        lacking = begin_weights(self._graph, self._shapes, found, file, random_numbers())
+        if lacking:
             LOG.warning("%s: no weights for %s; they keep what they had", file, ", ".join(lacking))
-        own = {name: blobs for name, blobs in rest.items() if blobs}
-        # A file's blobs come last: of layers that share a parameter, the last one counts.
-        collector = Collector()
-        attach_weights(self._graph, {**own, **{n: b for n, b in found.items() if b}}, self._shapes, file, collector)
-        collector.raise_errors()
-
-    def _filled(self, node: Node) -> tuple[Array, ...]:
-        if op_def(node).dialect == "quant" or is_custom(node):
-            return ()
-        if not all(value in self._shapes for value in node.inputs):
-            return ()
-        wanted = op_def(node).weight_shapes(node, tuple(self._shapes[value] for value in node.inputs))
-        return tuple(fill(node, role, shape) for role, shape in wanted.items())
 
     def _show(self) -> None:
         cells: dict[tuple[int, int], _Cell] = {}

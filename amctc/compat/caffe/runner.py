@@ -14,7 +14,7 @@ from amctc.compat.caffe.blobs import Blob
 from amctc.compat.caffe.calibration import NetCalibration
 from amctc.compat.caffe.engine import Engine, is_repeatable
 from amctc.compat.caffe.errors import as_caffe_errors
-from amctc.compat.caffe.feeding import Feeder
+from amctc.compat.caffe.feeding import SourceFeeder
 from amctc.compat.caffe.net_layers import output_names
 from amctc.compat.caffe.parameters import Parameters
 from amctc.compat.caffe.retraining import NetRetraining
@@ -35,7 +35,7 @@ class Runner:
     """
 
     def __init__(
-        self, graph: Graph, shapes: Mapping[Value, Shape], feeders: Mapping[str, Feeder], parameters: Parameters
+        self, graph: Graph, shapes: Mapping[Value, Shape], feeders: Mapping[str, SourceFeeder], parameters: Parameters
     ) -> None:
         self.graph = graph
         self._engine = Engine(graph)

@@ -17,7 +17,7 @@ from amctc.frontends.caffe.attach_weights import attach_weights
 from amctc.frontends.caffe.custom_layers import check_custom_layer
 from amctc.frontends.caffe.layer_def import BlobName, LayerDef
 from amctc.frontends.caffe.nearest_name import is_worth_looking, nearest_name
-from amctc.frontends.caffe.net import NetDef, read_net
+from amctc.frontends.caffe.net import NetDef, NetFile, read_net
 from amctc.frontends.caffe.net_state import NetState
 from amctc.frontends.caffe.producers import Producers
 from amctc.frontends.caffe.quant_layers import QUANT_LAYERS, misread_integers, quant_node
@@ -28,7 +28,7 @@ from amctc.text.bulk import building
 
 
 def load_caffe(
-    model: str | Path,
+    model: str | Path | NetFile,
     weights: str | Path | None = None,
     collector: Collector | None = None,
     *,
@@ -36,7 +36,7 @@ def load_caffe(
     keep_training: bool = False,
     custom_protos: Sequence[str | Path] = (),
 ) -> Graph:
-    """A Caffe net as a graph: a prototxt or a binary net, of any age (V0, V1, V2).
+    """A Caffe net as a graph: a prototxt or a binary net, of any age (V0, V1, V2), or one that has been read.
 
     Without `weights` the graph has those of a binary net that holds them, or else none: enough to
     look at it and to resolve policies, not to run it. `state` says phase, level and stages (default:
@@ -59,6 +59,7 @@ def load_caffe(
     if weights is not None:
         attach_weights(graph, read_weights(weights), shapes, str(weights), own)
     elif net.binary:
+        model = net.source.name
         found = read_weights(model)
         if any(found.values()):
             attach_weights(graph, found, shapes, str(model), own)

@@ -73,9 +73,9 @@ class NetFile:
 
 
 def read_net(
-    path: str | Path, collector: Collector, state: NetState | None = None, schema: Schema | None = None
+    path: str | Path | NetFile, collector: Collector, state: NetState | None = None, schema: Schema | None = None
 ) -> NetDef:
-    """Read a net file, text or binary, of any age, for a state (default: to be run).
+    """Read a net file, text or binary, of any age, or one that has been read, for a state (default: to be run).
 
     The phase and level of `state` replace those of the file, its stages are added to the file's, as
     in Caffe. V0 and V1 layers, `input` fields and BatchNorm's old params are upgraded as Caffe does
@@ -83,7 +83,7 @@ def read_net(
     does not know are kept and warned of; it is Caffe's, with a user's messages if `schema` has them.
     Raises `DiagnosticError` (AM1xx, AM3xx) for what is no net.
     """
-    file = read_net_file(path, collector, schema)
+    file = path if isinstance(path, NetFile) else read_net_file(path, collector, schema)
     state = file.stated(state or NetState())
     attrs = dict(file.attrs)
     described = state.described(file.written_state)
@@ -102,6 +102,11 @@ def read_net_file(path: str | Path, collector: Collector, schema: Schema | None 
     source, binary = read_structure(path, collector, schema)
     net = check_message(parse_prototext(source), schema.descriptor(NET), collector, unknown_fields="keep")
     collector.raise_errors()
+    return net_file_of(net, source, binary=binary, collector=collector)
+
+
+def net_file_of(net: CheckedMessage, source: SourceFile, *, binary: bool, collector: Collector) -> NetFile:
+    """All layers of a checked `NetParameter`, which may be a part of a larger `source`. Raises as `read_net` does."""
     _warn_of_unknown_fields(net, collector)
     layers = _all_layers(net, collector)
     collector.raise_errors()

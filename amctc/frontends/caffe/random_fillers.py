@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.compat.caffe.errors import refusal
-from amctc.compat.caffe.modes import random_numbers
+from amctc.diagnostics import error
 from amctc.dialects.caffe.params import params
 from amctc.dialects.table import op_def
 from amctc.frontends.caffe.fillers import filled
@@ -22,22 +21,22 @@ MOST_FILLED = 1 << 28
 _FAN_OUT, _AVERAGE = 1, 2
 
 
-def fill(node: Node, role: str, shape: Shape) -> NDArray[np.float32]:
-    """The weight as its filler gives it; numbers are drawn from the seed of `caffe.set_random_seed`.
+def fill(node: Node, role: str, shape: Shape, draw: np.random.Generator) -> NDArray[np.float32]:
+    """The weight as its filler gives it; random numbers are taken from `draw`.
 
-    The formulas are those of Caffe's fillers. Raises `CaffeError` (AM672) for an unknown filler and for
+    The formulas are those of Caffe's fillers. Raises `DiagnosticError` (AM672) for an unknown filler and for
     a weight of over `MOST_FILLED` numbers.
     """
     if math.prod(shape) > MOST_FILLED:
         message = f"the {role} of layer `{node.name}` has {math.prod(shape)} numbers and no weights are given for it"
-        raise refusal("AM672", message, help="give the net a weights file that has the layer")
+        raise error("AM672", message, help="give the net a weights file that has the layer")
     known = filled(node, role, shape)
     if known is not None:
         return known
     filler = _filler(node, role)
     if filler is None:
         return np.zeros(shape, np.float32)
-    return _drawn(node, filler, shape).astype(np.float32)
+    return _drawn(node, filler, shape, draw).astype(np.float32)
 
 
 def _filler(node: Node, role: str) -> Any | None:
@@ -56,8 +55,7 @@ def _filler(node: Node, role: str) -> Any | None:
     return None if name is None else getattr(own, name)
 
 
-def _drawn(node: Node, filler: Any, shape: Shape) -> NDArray[Any]:
-    draw = random_numbers()
+def _drawn(node: Node, filler: Any, shape: Shape, draw: np.random.Generator) -> NDArray[Any]:
     match filler.type:
         case "constant":
             return np.full(shape, filler.value, np.float32)
@@ -78,7 +76,7 @@ def _drawn(node: Node, filler: Any, shape: Shape) -> NDArray[Any]:
         case other:
             message = f"layer `{node.name}` has a filler of the unknown type `{other}`"
             known = "constant, uniform, gaussian, positive_unitball, xavier, msra and bilinear (square kernels)"
-            raise refusal("AM672", message, help=f"there are {known}")
+            raise error("AM672", message, help=f"there are {known}")
 
 
 def _gaussian(draw: np.random.Generator, filler: Any, shape: Shape) -> NDArray[Any]:

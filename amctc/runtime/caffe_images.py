@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.compat.caffe.errors import refusal
-from amctc.compat.caffe.resizing import bilinear
+from amctc.diagnostics import error
 from amctc.runtime.images import MAX_PIXELS, require_pillow
+from amctc.runtime.resizing import bilinear
 
 IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """Those of Pillow's decoders that are asked: what OpenCV and scikit-image read too."""
@@ -23,7 +23,7 @@ _DEEP = {"I;16", "I;16B", "I;16L", "I;16N", "I"}
 def read_unit_range(filename: str, *, color: bool) -> NDArray[np.float32]:
     """The image as float32 [height, width, channels] in 0 … 1: RGB, or one channel without `color`.
 
-    Raises `CaffeError` (AM670) for a file that is not a readable image, AM445 without Pillow.
+    Raises `DiagnosticError` (AM670) for a file that is not a readable image, AM445 without Pillow.
     """
     image = _pixels(filename)
     largest = 255 if image.dtype == np.uint8 else 65535
@@ -60,10 +60,10 @@ def _pixels(filename: str, mode: str | None = None) -> NDArray[Any]:
                 return np.asarray(image).astype(np.uint16)
             return np.asarray(image.convert(mode or _mode(image)), np.uint8)
     except FileNotFoundError:
-        raise refusal("AM670", f"there is no image `{filename}`", file=filename) from None
+        raise error("AM670", f"there is no image `{filename}`", file=filename) from None
     except Exception as problem:  # a damaged file makes Pillow's decoders raise nearly anything
         reason = (getattr(problem, "strerror", None) or str(problem) or type(problem).__name__).split("\n", 1)[0]
-        raise refusal("AM670", f"the image `{filename}` cannot be read: {reason}", file=filename) from None
+        raise error("AM670", f"the image `{filename}` cannot be read: {reason}", file=filename) from None
 
 
 def _mode(image: Any) -> str:
