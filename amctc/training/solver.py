@@ -162,6 +162,7 @@ class Solver:
         if self._is_shown():
             self._log.info(f"Iteration {self.iteration}, lr = {number(self.rate)}", "sgd_solver.cpp")
         norm, factor = self._update.apply(self.rate, self.iteration)
+        self.net.network.mend_clips()
         if factor != 1:
             self._log.info(
                 f"Gradient clipping: scaling down gradients (L2 norm {number(norm)} > "

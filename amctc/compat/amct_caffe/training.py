@@ -1,6 +1,6 @@
 """Quantization-aware training: its config, the model to be trained, and the quantized files of the trained one.
 
-Training itself is not built yet: the clips of the model may be set by hand, or by a Caffe that trains it.
+In between the model is trained, by `amctc train` or one of the solvers of `amctc.compat.caffe`.
 """
 
 from __future__ import annotations
@@ -87,7 +87,6 @@ def create_quant_retrain_model(
     layers_told, quantizers = sum(WEIGHT_PARAMETER in node.attrs for node in graph.nodes), len(files.quantizers)
     text = f"{layers_told} layers with quantized weights, {quantizers} quantizers of data, saved in {modified}"
     log.info("create_quant_retrain_model", f"{text} and {modified_weights}")
-    log.tell("create_quant_retrain_model", (_not_built(),))
 
 
 @told_as_amct
@@ -199,9 +198,3 @@ def _training(policy: Policy, graph: Graph, file: str | None, collector: Collect
         help = "set `retrain_enable` to true for at least one layer"
         raise error("AM638", "the config leaves no layer to be trained with quantization", file=file, help=help)
     return training
-
-
-def _not_built() -> Diagnostic:
-    message = "the model is ready to be trained, but this version has no trainer"
-    help = "set the clips by the config or by hand, or quantize after training: `create_quant_config`, `init`, …"
-    return Diagnostic("AM634", message, Level.WARNING, help=help)
