@@ -53,9 +53,8 @@ class FedNet:
         self.plan = plan
         self.position = 0
         collector = Collector()
-        file = plan.read(collector)
-        state = plan.state(file.written_state)
-        self.graph: Graph = load_caffe(file, None, collector, state=state, keep_training=True)
+        state = plan.state(plan.read(Collector()).written_state)
+        self.graph: Graph = load_caffe(plan.net, None, collector, state=state, keep_training=True)
         self.sources: Mapping[str, BatchSource] = open_sources(
             self.graph, seed=settings.seed, arrays=arrays, locate=settings.locate
         )

@@ -236,6 +236,17 @@ def test_weights_that_a_file_lacks_are_those_of_fillers_and_told(tmp_path: Path)
     assert np.array_equal(weights["conv"]["weight"], old["conv"]["weight"])
 
 
+def test_a_net_in_the_solver_file_itself_trains_like_one_in_a_file(tmp_path: Path) -> None:
+    path = solver_in(tmp_path, MEMORY)
+    whole = solver_of(path, data=memory_data())
+    net = (tmp_path / "net.prototxt").read_text()
+    path.write_text(path.read_text().replace('net: "net.prototxt"', f"net_param {{ {net} }}"))
+    inside = solver_of(path, data=memory_data())
+    for solver in (whole, inside):
+        solver.step(2)
+    assert weights_of(inside) == weights_of(whole)
+
+
 def test_weights_of_the_solver_file_come_before_the_callers(tmp_path: Path) -> None:
     path = solver_in(tmp_path, MEMORY)
     first = solver_of(path, data=memory_data())

@@ -58,8 +58,7 @@ def load_caffe(
     own.raise_errors()
     if weights is not None:
         attach_weights(graph, read_weights(weights), shapes, str(weights), own)
-    elif net.binary:
-        model = net.source.name
+    elif net.binary and not isinstance(model, NetFile):
         found = read_weights(model)
         if any(found.values()):
             attach_weights(graph, found, shapes, str(model), own)
