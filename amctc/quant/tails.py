@@ -51,7 +51,7 @@ class Tail:
             kept = _extremes(kept, self.capacity, self.largest)
         self._parts.append(kept if kept.base is None else kept.copy())
         self._size += kept.size
-        if self._size > 4 * self.capacity or (self._bound is None and self._size >= self.capacity):
+        if self._size > 2 * self.capacity or (self._bound is None and self._size >= self.capacity):
             self._prune()
 
     def merge(self, other: Tail) -> None:

@@ -113,11 +113,15 @@ def _parts(nodes: Sequence[Node], dtypes: Mapping[Value, str], shown: Shown | No
     """The nodes of one level in sessions of MOST_NODES, or fewer that show enough.
 
     More where a sequence would have to go from one to the next: sequences and the like have no type that the inputs of
-    a session could be declared with.
+    a session could be declared with. A session that shows enough ends where only shown values go on to the next one,
+    and only weighted layers read them there. ONNX Runtime joins the ops before and behind a value that nobody sees, and
+    adds to a convolution's sums what lies in its own layout; apart, both would round otherwise.
     """
     part: list[Node] = []
     showing = 0
+    inside = set(nodes)
     waiting: dict[Value, int] = {}
+    joined: set[Value] = set()
     for node in nodes:
         part.append(node)
         for value in node.inputs:
@@ -125,12 +129,18 @@ def _parts(nodes: Sequence[Node], dtypes: Mapping[Value, str], shown: Shown | No
                 waiting[value] -= 1
                 if not waiting[value]:
                     del waiting[value]
-        waiting |= {
-            v: len(v.producer.graph.uses(v)) for v in node.outputs if dtypes[v] == OPAQUE and node.graph.uses(v)
-        }
+        for value in node.outputs:
+            readers = [use.node for use in node.graph.uses(value) if use.node in inside]
+            if readers:
+                waiting[value] = len(readers)
+            if shown is None or value not in shown.sizes or any(op_def(reader).linear is None for reader in readers):
+                joined.add(value)
         showing += shown.of(node) if shown is not None else 0
-        full = len(part) >= MOST_NODES or (shown is not None and showing >= shown.most)
-        if full and not waiting:
+        if len(part) >= MOST_NODES:
+            full = not any(dtypes[value] == OPAQUE for value in waiting)
+        else:
+            full = shown is not None and showing >= shown.most and joined.isdisjoint(waiting)
+        if full:
             yield part
             part, showing = [], 0
     if part:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from amctc.diagnostics import DiagnosticError
+from amctc.frontends import load_model
 from amctc.ir import Graph, Node, Value
 from amctc.ir.node import Array, Shape
 from amctc.quant.hfmg import HFMG, HfmgObserver, HfmgSettings
@@ -24,7 +25,8 @@ from amctc.runtime.calibration_engine import CalibrationEngine, observe_values
 from amctc.runtime.executor import Executor
 from amctc.runtime.hostops.custom import register_host_op
 from tests.nets import conv, data, layer, make_net
-from tests.quantized import Feeds, random_feeds
+from tests.quantized import Feeds, random_feeds, run_passes
+from tests.shared_files import ASSETS, needs_assets
 
 NET = (
     data("2 3 24 24")
@@ -177,3 +179,17 @@ def test_code_that_is_not_ours_is_called_for_one_batch_at_a_time(tmp_path: Path)
         counting.begin(512)
         list(CalibrationEngine(graph, counting, batches[0], 6, 3).feed(batches))
     assert threads == {threading.main_thread().name}
+
+
+@needs_assets
+@pytest.mark.parametrize("name", ["squeezenet_v1.0_dc/squeezenet_v1.0_dc", "cifar10_resnet20/resnet20"])
+def test_what_is_looked_at_in_parts_is_the_same_to_the_bit(name: str) -> None:
+    weights = ASSETS / f"caffe/{name}.caffemodel"
+    graph = load_model(weights.with_name("deploy.prototxt"), weights)
+    run_passes(graph, "fuse-batchnorm,annotate-quant,quantize-weights,observe", "batch_num: 1")
+    values = list(dict.fromkeys(node.inputs[0] for node in graph.nodes if node.op == "quant.Observe"))
+    (feeds,) = random_feeds(graph, seed=1)
+    whole, parts = Executor(graph, fetch=values), Executor(graph, fetch=values, most_shown=1)
+    assert len(whole.steps) == 1 < len(parts.steps)
+    together, apart = whole.run(feeds), parts.run(feeds)
+    assert [value.name for value in values if not np.array_equal(together[value], apart[value])] == []
