@@ -19,7 +19,7 @@ from amctc.quant.density_loss import density_losses
 from amctc.quant.grid import check_scale, grid_limits, scale_offset_from_range
 from amctc.quant.histogram import Density
 from amctc.quant.ifmr import Candidates, IfmrResult, IfmrSettings, measure_losses
-from amctc.quant.observer import PER_SAMPLE, UNBOUNDED, Bounds, IfmrObserver
+from amctc.quant.observer import IfmrObserver
 from amctc.quant.range_grid import grid_of_range
 
 OCTAVES = 10
@@ -47,16 +47,7 @@ class MseObserver(IfmrObserver):
 
     kind: ClassVar[str] = "mse"
 
-    def __init__(
-        self,
-        settings: IfmrSettings | None = None,
-        name: str = "",
-        *,
-        exact_limit: int = EXACT_LIMIT,
-        per_sample: int = PER_SAMPLE,
-        within: Bounds = UNBOUNDED,
-    ) -> None:
-        super().__init__(settings, name, exact_limit=exact_limit, per_sample=per_sample, within=within)
+    usual_limit: ClassVar[int] = EXACT_LIMIT
 
     def finish(self) -> IfmrResult:
         """The chosen scale; the observer can go on afterwards. Errors are those of IFMR."""

@@ -78,23 +78,28 @@ class IfmrObserver:
     """
 
     kind: ClassVar[str] = "ifmr"
+    counts_all: ClassVar[bool] = False
+    """Whether every value is counted, whatever the percentiles ask for."""
+    usual_limit: ClassVar[int] = EXACT_LIMIT
+    """`exact_limit` where nobody says another."""
 
     def __init__(
         self,
         settings: IfmrSettings | None = None,
         name: str = "",
         *,
-        exact_limit: int = EXACT_LIMIT,
+        exact_limit: int | None = None,
         per_sample: int = PER_SAMPLE,
         within: Bounds = UNBOUNDED,
     ) -> None:
         self.settings = settings or IfmrSettings()
         self.name = name
         self.within = within
-        self.exact_limit = exact_limit
+        self.exact_limit = self.usual_limit if exact_limit is None else exact_limit
         self.per_sample = per_sample
         self.count = 0
-        self._sampled = min(self.settings.max_percentile, self.settings.min_percentile) >= SAMPLED_PERCENTILE
+        percentile = min(self.settings.max_percentile, self.settings.min_percentile)
+        self._sampled = not self.counts_all and percentile >= SAMPLED_PERCENTILE
         # Samples `(n, values)` and the stride at which they are to be counted.
         self._raw: list[tuple[NDArray[np.float32], int]] | None = []
         self._histogram = Histogram(1 << (13 if self.settings.bits == 8 else 14))

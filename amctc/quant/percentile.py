@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from amctc.quant.ifmr import IfmrResult, IfmrSettings, tail_rank
-from amctc.quant.observer import EXACT_LIMIT, PER_SAMPLE, UNBOUNDED, Bounds, IfmrObserver
+from amctc.quant.ifmr import IfmrResult, tail_rank
+from amctc.quant.observer import IfmrObserver
 from amctc.quant.range_grid import grid_of_range
 
 USUAL_PERCENTILE = 0.9999
@@ -25,17 +25,7 @@ class PercentileObserver(IfmrObserver):
 
     kind: ClassVar[str] = "percentile"
 
-    def __init__(
-        self,
-        settings: IfmrSettings | None = None,
-        name: str = "",
-        *,
-        exact_limit: int = EXACT_LIMIT,
-        per_sample: int = PER_SAMPLE,
-        within: Bounds = UNBOUNDED,
-    ) -> None:
-        super().__init__(settings, name, exact_limit=exact_limit, per_sample=per_sample, within=within)
-        self._sampled = False
+    counts_all: ClassVar[bool] = True
 
     def finish(self) -> IfmrResult:
         """The chosen scale; the observer can go on afterwards. Errors are those of IFMR."""

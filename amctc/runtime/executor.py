@@ -23,7 +23,7 @@ from amctc.runtime.hostops import HOST_OPS, HostOp, Run
 from amctc.runtime.lowering import lower_nodes
 from amctc.runtime.lowering.builder import unique_names
 from amctc.runtime.out_of_memory import cannot_run, out_of_memory
-from amctc.runtime.plan import HostStep, Segment, Shown, make_plan, needed_nodes
+from amctc.runtime.plan import HostStep, Segment, Shown, last_readers, make_plan, needed_nodes
 from amctc.runtime.session import CannotRun, Session
 from amctc.runtime.session_cache import SessionCache
 
@@ -69,7 +69,7 @@ class Executor:
         # A source may have tops that nobody reads, such as the labels of a Data layer.
         read = {value for node in needed_nodes(graph, self.fetch) for value in node.inputs}
         self._needed = {value for value in (*read, *self.fetch) if op_def(value.producer).source}
-        self._last_reader = _last_readers(self.steps)
+        self._last_reader = last_readers(self.steps)
         self._names = unique_names([value for node in graph.nodes for value in node.outputs])
         self._sessions = SessionCache()
         self._started: dict[int, Run] = {}
@@ -275,14 +275,3 @@ def find_blob(latest: Mapping[str, Value], name: str) -> Value:
     if name not in latest:
         raise error("AM408", f"the model has no blob `{name}`", help=did_you_mean(name, latest))
     return latest[name]
-
-
-def _last_readers(steps: Sequence[Segment | HostStep]) -> dict[int, list[Value]]:
-    """After which step each value is read no more."""
-    last: dict[Value, int] = {}
-    for number, step in enumerate(steps):
-        last.update(dict.fromkeys([*step.inputs, *step.outputs], number))
-    found: dict[int, list[Value]] = {}
-    for value, number in last.items():
-        found.setdefault(number, []).append(value)
-    return found

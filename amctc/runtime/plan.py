@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from amctc.dialects.onnx.element_types import OPAQUE
 from amctc.dialects.table import is_foreign, op_def
@@ -157,3 +158,24 @@ def _segment(nodes: list[Node], fetched: set[Value]) -> Segment:
         if value in fetched or any(use.node not in inside for use in node.graph.uses(value))
     ]
     return Segment(tuple(nodes), tuple(inputs), tuple(outputs))
+
+
+class Reading(Protocol):
+    """A step that reads and gives values."""
+
+    @property
+    def inputs(self) -> tuple[Value, ...]: ...
+
+    @property
+    def outputs(self) -> tuple[Value, ...]: ...
+
+
+def last_readers(steps: Iterable[Reading]) -> dict[int, list[Value]]:
+    """After which step each value is read no more."""
+    last: dict[Value, int] = {}
+    for number, step in enumerate(steps):
+        last.update(dict.fromkeys([*step.inputs, *step.outputs], number))
+    found: dict[int, list[Value]] = {}
+    for value, number in last.items():
+        found.setdefault(number, []).append(value)
+    return found

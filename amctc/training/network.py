@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -17,6 +17,7 @@ from amctc.dialects.shapes import infer_shapes
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Node, Value
 from amctc.runtime.executor import blob_values, find_blob, graph_inputs
+from amctc.runtime.plan import last_readers
 from amctc.training.backward_plan import backward_plan
 from amctc.training.device import find_device
 from amctc.training.feeding import Feed, fed_tensors
@@ -93,7 +94,7 @@ class Network:
         self._needed = {value for step in self._steps for value in step.inputs if op_def(value.producer).source}
         self._latest = blob_values(graph)
         self._outputs = {value.blob: value for value in graph.outputs}
-        self._last_reads = _last_reads(self._steps)
+        self._last_reads = last_readers(self._steps)
         self._last: ForwardResult | None = None
 
     @property
@@ -198,17 +199,6 @@ def _loss_values(graph: Graph) -> dict[Value, float]:
     """The values that count as loss, with their weights."""
     pairs = (pair for node in graph.nodes for pair in zip(node.outputs, loss_weights(node), strict=True))
     return {value: weight for value, weight in pairs if weight}
-
-
-def _last_reads(steps: Iterable[Step]) -> dict[int, list[Value]]:
-    """After which step each value is read no more."""
-    last: dict[Value, int] = {}
-    for number, step in enumerate(steps):
-        last.update(dict.fromkeys([*step.inputs, *step.outputs], number))
-    found: dict[int, list[Value]] = {}
-    for value, number in last.items():
-        found.setdefault(number, []).append(value)
-    return found
 
 
 def _named(names: Mapping[str, Value], values: Mapping[Value, Tensor]) -> Mapping[str, Tensor]:

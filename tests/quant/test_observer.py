@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from amctc.diagnostics import DiagnosticError
 from amctc.quant.ifmr import IfmrSettings, search
 from amctc.quant.observer import IfmrObserver, sample_stride
+from tests.quant.observer_streams import streams
 
 FloatArray = NDArray[np.float32]
 
@@ -17,20 +18,6 @@ def observe(data: FloatArray, options: IfmrSettings, exact_limit: int = 0) -> If
     observer = IfmrObserver(options, "conv1", exact_limit=exact_limit)
     observer.update(data)
     return observer
-
-
-@st.composite
-def streams(draw: st.DrawFn) -> FloatArray:
-    """Values of very different sizes, many zeros, now and then only one side."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    count = draw(st.integers(2, 3000))
-    sizes = np.exp2(rng.integers(draw(st.integers(-90, 0)), draw(st.integers(1, 20)), count))
-    values = rng.standard_normal(count) * sizes * rng.integers(0, 2, count)
-    values[0] = 1.0
-    side = draw(st.sampled_from(["both", "positive", "negative"]))
-    if side != "both":
-        values = np.abs(values) if side == "positive" else -np.abs(values)
-    return values.astype(np.float32)
 
 
 @settings(max_examples=80, deadline=None)
