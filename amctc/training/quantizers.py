@@ -39,7 +39,7 @@ def arq_weights(w: Tensor, node: Node, how: TrainedWeights) -> Tensor:
 
     The numbers are those of `arq_trained`; the gradient goes straight through.
     """
-    made: Tensor = _ArqWeights.apply(w, node, how)  # type: ignore[no-untyped-call]
+    made: Tensor = _ArqWeights.apply(w, node, how)  # type: ignore[no-untyped-call]  # torch gives it no types
     return made
 
 
@@ -49,7 +49,7 @@ def ulq_weights(w: Tensor, scale: Tensor, node: Node, *, bits: int, reciprocal: 
     The numbers are those of `ulq_trained`, and the gradients those of `scale_gradient`. With `reciprocal`, `scale`
     holds 1 / scale, and gets the gradient of that.
     """
-    made: Tensor = _UlqWeights.apply(w, scale, node, bits, reciprocal)  # type: ignore[no-untyped-call]
+    made: Tensor = _UlqWeights.apply(w, scale, node, bits, reciprocal)  # type: ignore[no-untyped-call]  # torch gives it no types
     return made
 
 
@@ -130,7 +130,7 @@ def _put(clips: Clips, clip_max: Tensor, clip_min: Tensor) -> None:
 
 
 def _on_grid(x: Tensor, clip_max: Tensor, clip_min: Tensor, clips: Clips, bits: int, fixed_min: bool) -> Tensor:
-    made: Tensor = _Ulq.apply(x, clip_max, clip_min, clips, bits, fixed_min)  # type: ignore[no-untyped-call]
+    made: Tensor = _Ulq.apply(x, clip_max, clip_min, clips, bits, fixed_min)  # type: ignore[no-untyped-call]  # torch gives it no types
     return made
 
 

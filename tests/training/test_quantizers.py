@@ -47,7 +47,7 @@ def leaf(array: NDArray[np.float32], device: str = "cpu") -> Tensor:
 
 def send_back(made: Tensor, above: NDArray[np.float32]) -> None:
     """Go backward with this gradient of what was made."""
-    made.backward(torch.from_numpy(above).to(made.device))  # type: ignore[no-untyped-call]
+    made.backward(torch.from_numpy(above).to(made.device))  # type: ignore[no-untyped-call]  # torch gives it no types
 
 
 def array(tensor: Tensor) -> NDArray[np.float32]:

@@ -59,7 +59,7 @@ def test_four_steps_are_the_recorded_ones(case: str) -> None:
     for step in range(4):
         out = network.run(torch.from_numpy(batches[step]))
         assert np.abs(out.detach().numpy() - arrays[f"step{step}/out"]).max() <= CASES[case]
-        cross_entropy(out, torch.tensor(labels[step])).backward()  # type: ignore[no-untyped-call]
+        cross_entropy(out, torch.tensor(labels[step])).backward()  # type: ignore[no-untyped-call]  # torch gives it no types
         for name, parameter in network.parameters():
             wanted = arrays.get(f"step{step}/grad/{name}")
             is_clip = name.endswith(CLIPS)

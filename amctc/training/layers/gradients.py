@@ -26,7 +26,7 @@ class _Given(torch.autograd.Function):
 
 def with_gradients(value: Tensor, inputs: Tensors, back: Callable[[Tensor], Tensors]) -> Tensor:
     """`value`, whose gradient g is `back(g)` for the inputs, one tensor of the shape of each, and nothing else's."""
-    found: Tensor = _Given.apply(value.detach(), back, *inputs)  # type: ignore[no-untyped-call]
+    found: Tensor = _Given.apply(value.detach(), back, *inputs)  # type: ignore[no-untyped-call]  # torch gives it no types
     return found
 
 
