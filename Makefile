@@ -12,6 +12,8 @@ HAVE_PYTHON := $(VENV)/.python.stamp
 HAVE_RUN := $(VENV)/.run.stamp
 HAVE_TEST := $(VENV)/.test.stamp
 HAVE_TORCH := $(VENV)/.torch.stamp
+TORCH := training modules rounding frontends/torch compat/amct_pytorch
+TORCH_CODE := $(wildcard $(TORCH:%=amctc/%)) $(wildcard $(TORCH:%=tests/%))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -23,18 +25,18 @@ help:  ## this list
 demo: $(HAVE_RUN)  ## quantize the embedded example and compare it with the float model
 	$(BIN)/amctc demo
 
-test: check  ## every check, then every test but those of training
+test: check  ## every check, then every test but those that need torch
 	$(BIN)/pytest -n $(JOBS) -m "not torch"
 
-test-torch: $(HAVE_TORCH)  ## what `make test` leaves out for want of torch: types and tests of amctc/training
-	$(BIN)/mypy amctc/training tests/training
-	$(BIN)/basedpyright amctc/training tests/training
-	$(BIN)/pytest -n $(JOBS) -m torch tests/training
+test-torch: $(HAVE_TORCH)  ## what `make test` leaves out for want of torch: types and tests of $(TORCH)
+	$(BIN)/mypy $(TORCH_CODE)
+	$(BIN)/basedpyright $(TORCH_CODE)
+	$(BIN)/pytest -n $(JOBS) -m torch tests
 
 check: $(HAVE_TEST)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --exclude '^(amctc|tests)/training/'
+	$(BIN)/mypy --exclude '^(amctc|tests)/(training|modules|rounding|frontends/torch|compat/amct_pytorch)/'
 	$(BIN)/basedpyright -p pyright-without-torch.json
 	$(BIN)/lint-imports
 

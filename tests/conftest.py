@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,31 @@ from tests.shared_files import SHARED
 # Many tests start processes, and where no bytecode is kept each of these compiles the whole package anew, which is half
 # of what it costs.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+_HERE = Path(__file__).parent
+_NEED_TORCH = tuple(
+    _HERE / name for name in ("training", "modules", "rounding", "frontends/torch", "compat/amct_pytorch")
+)
+
+# `make test` runs without torch; `make test-torch` fails without it, as it then finds no test.
+collect_ignore_glob = [] if find_spec("torch") else [f"{folder}/test_*.py" for folder in _NEED_TORCH]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need torch: those of the folders named above."""
+    for item in items:
+        if any(item.path.is_relative_to(folder) for folder in _NEED_TORCH):
+            item.add_marker(pytest.mark.torch)
+
+
+@pytest.fixture(autouse=True)
+def one_torch_thread(request: pytest.FixtureRequest) -> None:
+    """Let torch compute on one thread: the nets are small, and several processes of tests share the cores."""
+    if request.node.get_closest_marker("torch") is not None:
+        import torch
+
+        torch.set_num_threads(1)
 
 
 def share_the_cores() -> None:

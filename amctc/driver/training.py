@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from amctc.diagnostics import Collector, error
 from amctc.output import write_files
 from amctc.progress import Progress, Silent
-from amctc.training.torch_missing import need_torch
+from amctc.torch_missing import need_torch
 
 if TYPE_CHECKING:
     from amctc.training.log import Score

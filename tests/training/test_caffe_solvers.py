@@ -162,6 +162,6 @@ def test_mistakes_are_runtime_errors(tmp_path: Path) -> None:
 def test_the_module_is_imported_without_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     code = "import sys; from amctc.compat import caffe; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    monkeypatch.setattr("amctc.training.torch_missing.find_spec", lambda name: None)
+    monkeypatch.setattr("amctc.torch_missing.find_spec", lambda name: None)
     with pytest.raises(RuntimeError, match="AM900"):
         caffe.get_solver(str(solver_in(tmp_path, MEMORY)))

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from amctc import torch_missing
 from amctc.diagnostics import DiagnosticError
 from amctc.dialects.table import builtin_ops
-from amctc.training import torch_missing
 from amctc.training.layers.rules import NO_GRADIENT, RULES
 from amctc.training.network import Network
 from tests.nets import data, layer

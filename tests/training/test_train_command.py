@@ -86,6 +86,6 @@ def test_a_log_that_cannot_be_written_is_told_of(solver: Path, tmp_path: Path) -
 
 
 def test_without_torch_one_line_says_how_to_get_it(solver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("amctc.training.torch_missing.find_spec", lambda name: None)
+    monkeypatch.setattr("amctc.torch_missing.find_spec", lambda name: None)
     outcome = amctc("train", "-s", solver)
     assert outcome.status == 1 and "AM900" in outcome.stderr and 'pip install "amctc[torch]"' in outcome.stderr

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from amctc.compat.caffe.errors import LOG, as_caffe_errors
 from amctc.compat.caffe.modes import process_seed
 from amctc.diagnostics import Collector
-from amctc.training.torch_missing import need_torch
+from amctc.torch_missing import need_torch
 
 if TYPE_CHECKING:
     from amctc.compat.caffe.training_net import TrainingNet
