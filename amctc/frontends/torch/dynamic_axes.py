@@ -48,16 +48,19 @@ def dynamic_shapes(
                 message = f"`dynamic_axes` frees axis {axis} of `{name}`, which has {example.ndim} axes"
                 raise error("AM481", message, help=_HELP)
         places = [axis % example.ndim for axis in own]
-        for axis in places:
-            example = example if example.shape[axis] != 1 else torch.cat([example, example], axis)
-        examples.append(example)
-        shapes.append({axis: torch.export.Dim.DYNAMIC for axis in places} or None)
+        examples.append(_repeated(example, places))
+        shapes.append(dict.fromkeys(places, torch.export.Dim.DYNAMIC) or None)
     wrong = next((name for name in free if name not in (outputs or ())), None)
     if wrong is not None:
         message = f"`dynamic_axes` names `{wrong}`, which is no input"
         raise error("AM481", message, help=did_you_mean(wrong, given) or _HELP)
     rest = args[len(examples) :]
     return (*examples, *rest), (*shapes, *(None for _ in rest))
+
+
+def _repeated(example: Any, axes: Sequence[int]) -> Any:
+    ones = [axis for axis in axes if example.shape[axis] == 1]
+    return example.repeat([2 if axis in ones else 1 for axis in range(example.ndim)]) if ones else example
 
 
 def named_axes(graph: ir.Graph, axes: DynamicAxes | None) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from amctc.diagnostics import DiagnosticError, error
 from amctc.frontends.torch.dynamic_axes import DynamicAxes, dynamic_shapes, named_axes
+from amctc.frontends.torch.fold_constants import fold_constants
 from amctc.frontends.torch.layers import Layers, layers_of_module, layers_of_nodes, name_nodes
 from amctc.frontends.torch.linear_form import plain_linear
 from amctc.frontends.torch.quiet import quiet
@@ -67,7 +68,9 @@ def _model(
     assert exported is not None
     graph = exported.model.graph
     plain_linear(graph)
-    name_nodes(graph, layers if layers is not None else layers_of_nodes(graph, graph.initializers))
+    found = layers if layers is not None else layers_of_nodes(graph, graph.initializers)
+    fold_constants(exported.model)
+    name_nodes(graph, found)
     named_axes(graph, dynamic_axes)
     for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
         value.metadata_props.clear()
@@ -88,7 +91,7 @@ def _in_eval_mode(module: torch.nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _telling() -> Iterator[None]:
-    """Keep torch quiet, and turn what it raises into a diagnostic. A module is its user's code: it can raise anything."""
+    """Keep torch quiet, and turn what it raises into a diagnostic: a module is user code, and can raise anything."""
     try:
         with quiet(), torch.no_grad():
             yield
