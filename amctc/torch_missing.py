@@ -8,7 +8,7 @@ from amctc.diagnostics import error
 
 
 def need_torch(what: str = "training") -> None:
-    """Raise `DiagnosticError` (AM900) unless torch is installed, which `what` needs. To be called before its import."""
+    """Raise `DiagnosticError` (AM900) unless torch is installed. To be called before what needs it is imported."""
     if find_spec("torch") is None:
         help = 'install it beside amctc: `pip install "amctc[torch]"`'
         raise error("AM900", f"{what} needs torch, which is not installed", help=help)

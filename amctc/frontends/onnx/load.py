@@ -50,17 +50,17 @@ def load_onnx(model: str | Path, collector: Collector | None = None) -> Graph:
     nodes that read them; those in other files are mapped, not read. Warnings go to `collector`. Raises
     `DiagnosticError` (AM340 to AM348) with what is wrong.
     """
-    return onnx_graph(read_model(model), str(model), collector)
-
-
-def onnx_graph(proto: ModelProto, file: str, collector: Collector | None = None) -> Graph:
-    """The graph of a model in memory, as `load_onnx` makes it; `file` is what diagnostics name, and may not exist."""
     own = collector if collector is not None else Collector()
-    name_nodes(proto.graph)
-    converted = runnable(proto, file)
+    return graph_of_model(read_model(model), str(model), own)
+
+
+def graph_of_model(model: ModelProto, file: str, collector: Collector) -> Graph:
+    """The graph of a model in memory, as `load_onnx` gives it; `file` is what messages call it. `model` may change."""
+    name_nodes(model.graph)
+    converted = runnable(model, file)
     name_nodes(converted.graph)  # a conversion may have put in some
-    graph = _Builder(converted, file, own).build()
-    own.raise_errors()
+    graph = _Builder(converted, file, collector).build()
+    collector.raise_errors()
     pools_in_float(graph)
     annotate_shapes(graph)
     return graph

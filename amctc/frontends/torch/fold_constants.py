@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -11,23 +12,23 @@ if TYPE_CHECKING:
 _ANY: Final = 1 << 62
 MOST_ELEMENTS: Final = 1 << 26
 """No constant of more elements is made that is larger than what it is made of."""
-_STATES: Final = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}
-"""The positions of the initial states."""
+_ZEROS: Final = {"Conv": (2,), "ConvTranspose": (2,), "GRU": (5,), "LSTM": (5, 6), "RNN": (5,)}
+"""The positions of what is zero where it is left out: biases and initial states."""
 
 
 def fold_constants(model: ir.Model) -> None:
-    """Fold constants, drop initial states of zeros, which are what an LSTM has without them, and what is unread then.
+    """Fold constants, leave out biases and initial states that the exporter made of zeros, and what is unread then.
 
     An LSTM's weights are exported as slices of parameters, in another order of gates; after this they are constants.
-    Nodes keep their names.
     """
     from onnx_ir.passes import common
     from onnxscript.optimizer import fold_constants as fold
 
+    parameters = set(model.graph.initializers)
     fold(model, onnx_shape_inference=True, input_size_limit=_ANY, output_size_limit=_ANY, should_fold=_should_fold)
     for node in model.graph:
-        for position in _STATES.get(node.op_type, ()):
-            if position < len(node.inputs) and _is_zero(node.inputs[position]):
+        for position in _ZEROS.get(node.op_type, ()):
+            if position < len(node.inputs) and _is_zero(node.inputs[position], parameters):
                 node.replace_input_with(position, None)
     common.RemoveUnusedNodesPass()(model)
 
@@ -45,11 +46,13 @@ def _should_fold(node: ir.Node) -> bool:
 _NO_LARGER: Final = frozenset({"Cast", "CastLike", "Concat", "Reshape", "Slice", "Sqrt", "Squeeze", "Unsqueeze"})
 
 
-def _is_zero(value: ir.Value | None) -> bool:
-    """Whether all elements are zeros, however many they are."""
+def _is_zero(value: ir.Value | None, parameters: Container[str | None]) -> bool:
+    """Whether all elements are zeros, however many they are, and none is a parameter's."""
     while value is not None and value.const_value is None:
         node = value.producer()
         if node is None or node.op_type not in ("Expand", "Slice", "Identity"):
             return False
         value = node.inputs[0]
-    return value is not None and value.const_value is not None and not value.const_value.numpy().any()
+    if value is None or value.const_value is None or value.name in parameters:
+        return False
+    return not value.const_value.numpy().any()
