@@ -125,7 +125,7 @@ def test_pickled_tensors_and_objects_are_refused(
         first.update(path_name=place, use_pickle=True)
 
     hostile = changed(whole, file, make_pickle) | {f"{folder}/{place}": pickle.dumps(Bomb(trace))}
-    with pytest.raises(DiagnosticError, match="AM483.*pickled"):
+    with pytest.raises(DiagnosticError, match=r"AM483.*pickled"):
         read_program(written(hostile, tmp_path / "m.pt2"))
     assert not trace.exists()
 
@@ -135,7 +135,7 @@ def test_the_pickles_of_older_files_are_refused(whole: dict[str, bytes], tmp_pat
     trace = tmp_path / "trace"
     files = {name: content for name, content in whole.items() if f"model_{kind}_config" not in name}
     hostile = files | {f"m/data/{kind}/model.pt": pickle.dumps(Bomb(trace))}
-    with pytest.raises(DiagnosticError, match="AM483.*the pickle"):
+    with pytest.raises(DiagnosticError, match=r"AM483.*the pickle"):
         read_program(written(hostile, tmp_path / "m.pt2"))
     assert not trace.exists()
 
@@ -184,7 +184,7 @@ HOSTILE: dict[str, Callable[[Any], object]] = {
 @pytest.mark.parametrize("what", HOSTILE)
 def test_what_torch_would_run_is_refused(whole: dict[str, bytes], tmp_path: Path, what: str) -> None:
     path = written(changed(whole, PROGRAM, HOSTILE[what]), tmp_path / "m.pt2")
-    with pytest.raises(DiagnosticError, match="AM483") as refusal:
+    with pytest.raises(DiagnosticError, match=r"AM483") as refusal:
         read_program(path)
     assert len(str(refusal.value)) < 800
 
@@ -241,14 +241,14 @@ def damaged(whole: dict[str, bytes]) -> dict[str, dict[str, bytes]]:
 def test_damaged_files_are_refused(whole: dict[str, bytes], tmp_path: Path) -> None:
     for what, files in damaged(whole).items():
         path = written(files, tmp_path / "m.pt2")
-        with pytest.raises(DiagnosticError, match="AM482") as refusal:
+        with pytest.raises(DiagnosticError, match=r"AM482") as refusal:
             read_program(path)
         assert len(refusal.value.diagnostics) == 1, what
 
 
 def test_a_compressed_archive_is_refused(whole: dict[str, bytes], tmp_path: Path) -> None:
     path = written(whole | {"m/x": bytes(1 << 20)}, tmp_path / "m.pt2", zipfile.ZIP_DEFLATED)
-    with pytest.raises(DiagnosticError, match="AM482.*compressed"):
+    with pytest.raises(DiagnosticError, match=r"AM482.*compressed"):
         read_program(path)
 
 
@@ -258,7 +258,7 @@ def test_what_is_no_archive_is_refused(whole: dict[str, bytes], tmp_path: Path) 
     (tmp_path / "folder.pt2").mkdir()
     (tmp_path / "words.pt2").write_text("words")
     for name in ("m", "folder", "words", "missing"):
-        with pytest.raises(DiagnosticError, match="AM482"):
+        with pytest.raises(DiagnosticError, match=r"AM482"):
             read_program(tmp_path / f"{name}.pt2")
 
 
