@@ -202,6 +202,30 @@ def test_axes_that_no_input_has_are_refused(axes: dict[str, Any], said: str) -> 
     assert said in str(refusal.value)
 
 
+def test_an_axis_that_the_module_fixes_is_told() -> None:
+    with pytest.raises(DiagnosticError, match="AM480") as refusal:
+        export_module(Recurrent(), torch.zeros(2, 3, 3), dynamic_axes={"x": {1: "steps"}})
+    (found,) = refusal.value.diagnostics
+    assert found.message.startswith("an axis that is to be free has a fixed size in this module: ")
+    assert found.help is not None and "LSTM" in found.help
+
+
+def test_the_last_projection_of_an_attention_has_the_name_of_its_module() -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.heads = nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = self.heads(x, x, x, need_weights=False)[0]
+            return found
+
+    model = export_module(Attention(), torch.zeros(2, 3, 8), dynamic_axes={"x": {0: "batch"}})
+    assert layers(model)["heads.out_proj"] == "Gemm"
+    assert module_nodes(model) == {}
+    assert initializers(model) >= {"heads.in_proj_weight", "heads.out_proj.weight"}
+
+
 def test_what_torch_cannot_export_is_told_in_one_sentence(capfd: pytest.CaptureFixture[str]) -> None:
     class Choice(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from tests.frontends.torch.torch_nets import small
 from tests.shared_files import needs_golden
 
 NETS = """
-from tests.frontends.torch.torch_nets import digits_cnn as digits, misc_net as misc, small
+from tests.frontends.torch.torch_nets import Block, Recurrent, digits_cnn as digits, misc_net as misc, small
 import torch
 
 def digits_cnn():
@@ -32,6 +32,12 @@ def digits_cnn():
 
 def misc_net():
     return misc(), (torch.zeros(1, 3, 4, 4),), {"dynamic_axes": {"x": {0: "n"}}}
+
+def recurrent():
+    return Recurrent(), torch.zeros(1, 4, 3), {"dynamic_axes": {"x": {0: "n"}}}
+
+def block():
+    return Block(), torch.zeros(1, 3, 8), {"dynamic_axes": {"x": {0: "n"}}}
 
 def fails():
     raise KeyError("a key")
@@ -124,6 +130,17 @@ def test_a_program_is_quantized_by_one_command(desk: Path) -> None:
     assert compared
     explained = succeed("explain", "net.pt2", "--policy", "policy.cfg", "--layer", "3")
     assert "layer_type" in explained or "Linear" in explained
+
+
+def test_recurrent_layers_and_linear_ones_of_an_attention_are_quantized_by_default(desk: Path) -> None:
+    for net, names in (
+        ("recurrent", ["gru", "head", "lstm"]),
+        ("block", ["attention.key", "attention.out", "attention.query", "attention.value", "mlp.0", "mlp.2"]),
+    ):
+        succeed("config", f"own_nets:{net}", "--output", "config.json")
+        config = json.loads((desk / "config.json").read_text())
+        on = [name for name, each in config.items() if isinstance(each, dict) and each["quant_enable"]]
+        assert on == names
 
 
 def test_a_function_is_run_like_a_file(desk: Path) -> None:
