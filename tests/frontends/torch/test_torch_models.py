@@ -24,7 +24,7 @@ from tests.frontends.torch.torch_nets import small
 from tests.shared_files import needs_golden
 
 NETS = """
-from tests.frontends.torch.torch_nets import Block, Recurrent, digits_cnn as digits, misc_net as misc, small
+from tests.frontends.torch.torch_nets import digits_cnn as digits, misc_net as misc, small
 import torch
 
 def digits_cnn():
@@ -32,12 +32,6 @@ def digits_cnn():
 
 def misc_net():
     return misc(), (torch.zeros(1, 3, 4, 4),), {"dynamic_axes": {"x": {0: "n"}}}
-
-def recurrent():
-    return Recurrent(), torch.zeros(1, 4, 3), {"dynamic_axes": {"x": {0: "n"}}}
-
-def block():
-    return Block(), torch.zeros(1, 3, 8), {"dynamic_axes": {"x": {0: "n"}}}
 
 def fails():
     raise KeyError("a key")
@@ -83,8 +77,8 @@ def test_the_layers_that_are_quantized_of_a_module_are_those_of_amct(net: str, c
 
 
 @needs_golden
-@pytest.mark.parametrize("case", ["default", "override_types"])
-def test_the_factors_of_a_module_are_those_of_amct_and_of_the_onnx_file(case: str, desk: Path) -> None:
+def test_the_factors_of_a_module_are_those_of_amct_and_of_the_onnx_file(desk: Path) -> None:
+    case = "override_types"  # by `Linear` and by `conv2`
     batches = calibration(case)
     made = [
         amctc.compile(
@@ -123,28 +117,12 @@ def test_a_program_is_quantized_by_one_command(desk: Path) -> None:
     said = succeed("compile", "net.pt2", "--policy", "policy.cfg", "--data", "data.npz", "--output", "out/net")
     assert "net_deploy_model.onnx" in said
     record = (desk / "out" / "net_scale_offset_record.txt").read_text()
-    assert 'key: "0"' in record and 'key: "3"' in record
-    compared = json.loads(
-        succeed("compare", "net.pt2", "out/net_fake_quant_model.onnx", "--data", "data.npz", "--json")
-    )
-    assert compared
-    explained = succeed("explain", "net.pt2", "--policy", "policy.cfg", "--layer", "3")
-    assert "layer_type" in explained or "Linear" in explained
-
-
-def test_recurrent_layers_and_linear_ones_of_an_attention_are_quantized_by_default(desk: Path) -> None:
-    for net, names in (
-        ("recurrent", ["gru", "head", "lstm"]),
-        ("block", ["attention.key", "attention.out", "attention.query", "attention.value", "mlp.0", "mlp.2"]),
-    ):
-        succeed("config", f"own_nets:{net}", "--output", "config.json")
-        config = json.loads((desk / "config.json").read_text())
-        on = [name for name, each in config.items() if isinstance(each, dict) and each["quant_enable"]]
-        assert on == names
+    scales = {part.partition('"')[0]: part.count("scale_w") for part in record.split('key: "')[1:]}
+    assert scales == {"0": 4, "3": 1}
 
 
 def test_a_function_is_run_like_a_file(desk: Path) -> None:
-    module, _, _ = small()
+    module, before = small()[0], list(sys.path)
     torch.manual_seed(1)
     x = torch.randn(3, 1, 8, 8)
     np.savez(desk / "data.npz", x=x.numpy())
@@ -153,13 +131,6 @@ def test_a_function_is_run_like_a_file(desk: Path) -> None:
         wanted = module(x).numpy()
     with np.load(desk / "out.npz") as found:
         np.testing.assert_allclose(found[found.files[0]], wanted, rtol=0, atol=1e-6)
-    printed = succeed("print", "own_nets:small")
-    assert "onnx.MatMul" in printed and "own_nets:small" in printed
-
-
-def test_the_current_folder_is_searched_before_all_others_and_only_meanwhile(desk: Path) -> None:
-    before = list(sys.path)
-    load_model("own_nets:small")
     assert sys.path == before
 
 
