@@ -63,7 +63,9 @@ class _Quantizer:
         return entry
 
 
-def retrain_files(file: NetFile, weights: Mapping[str, tuple[Array, ...]], graph: Graph, record_file: str) -> RetrainFiles:
+def retrain_files(
+    file: NetFile, weights: Mapping[str, tuple[Array, ...]], graph: Graph, record_file: str
+) -> RetrainFiles:
     """The files of a model that is to be trained; `graph` is its phase TEST as insert-retrain-quant makes it.
 
     `weights` are the blobs of each layer before the training. Layers share a quantizer where the graph lets them, and

@@ -8,7 +8,7 @@ digits, as their order does. Chosen ranges, and the scales and offsets of data, 
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -58,6 +58,13 @@ def arq_scale(w: Tensor, node: Node, how: TrainedWeights) -> Tensor:
     return _arq_scale(_parts(node, w), how).reshape(-1)
 
 
+class Seen(NamedTuple):
+    """How many batches IFMR has observed of a range, and what it has seen in them."""
+
+    batches: int
+    observer: IfmrObserver
+
+
 class UlqState:
     """What ULQ of one value remembers between the steps of a training.
 
@@ -78,9 +85,24 @@ class UlqState:
     ) -> None:
         self.bits = bits
         self.fixed_min = fixed_min
+        self.batches = batches
+        self.settings = settings or IfmrSettings(bits=bits)
+        self.name = name
         self.previous: Clips | None = None
-        self._left = batches
-        self._observer = IfmrObserver(settings or IfmrSettings(bits=bits), name)
+        self.seen = 0
+        """How many batches IFMR has observed."""
+        self.observer = IfmrObserver(self.settings, name)
+
+    @property
+    def is_measuring(self) -> bool:
+        """Whether IFMR has seen some of its batches, and not yet all of them."""
+        return 0 < self.seen < self.batches
+
+    def resume(self, seen: Seen | None) -> None:
+        """Forget all, and go on as if just this had been seen."""
+        self.previous = None
+        self.seen = seen.batches if seen is not None else 0
+        self.observer = seen.observer if seen is not None else IfmrObserver(self.settings, self.name)
 
     def quantize(self, x: Tensor, clip_max: Tensor, clip_min: Tensor) -> Tensor:
         """`x` on the grid of the clips, which are tensors of one number and are set in place where they must be.
@@ -88,7 +110,7 @@ class UlqState:
         Raises `DiagnosticError` where IFMR finds no range: NaN or Inf (AM404), nothing but zeros (AM405).
         """
         clips = self.mend(clip_max, clip_min)
-        if clips is None and self._left:
+        if clips is None and self.seen < self.batches:
             if not self._begin(x, clip_max, clip_min):
                 return self._by_itself(x, clip_max, clip_min)
             clips = self.mend(clip_max, clip_min)
@@ -109,11 +131,11 @@ class UlqState:
     def _begin(self, x: Tensor, clip_max: Tensor, clip_min: Tensor) -> bool:
         """Observe a batch; whether it was the last one, with which the clips are set."""
         seen = x.detach().cpu().numpy()
-        self._observer.update(np.maximum(seen, 0) if self.fixed_min else seen)
-        self._left -= 1
-        if self._left:
+        self.observer.update(np.maximum(seen, 0) if self.fixed_min else seen)
+        self.seen += 1
+        if self.seen < self.batches:
             return False
-        found = self._observer.finish()
+        found = self.observer.finish()
         _put(Clips(found.clip_max, 0.0 if self.fixed_min else found.clip_min), clip_max, clip_min)
         return True
 
