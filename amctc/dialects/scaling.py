@@ -57,6 +57,26 @@ def channels_of(node: Node) -> LinearChannels:
     return found
 
 
+def data_channels(node: Node) -> tuple[int, int] | str:
+    """(axis, number) of the channels of what a layer reads, or the reason why they cannot be told apart.
+
+    The number divides that of the layer's own input channels: where it takes several axes as one (InnerProduct), each
+    channel of the first of them is several neighbouring ones of the layer's.
+    """
+    trait = op_def(node).linear
+    if trait is None or trait.channels is None:
+        return f"the input channels of a {node.type} cannot be told apart"
+    if trait.weight not in node.weights:
+        return f"`{node.name}` has no weights"
+    if len(node.inputs) != 1:
+        return f"`{node.name}` has {len(node.inputs)} inputs, with the same weights for all"
+    shape = node.inputs[0].shape
+    if shape is None:
+        return f"the shape of what `{node.name}` reads is not known"
+    axis = trait.channels.input_axis(node, shape)
+    return axis, shape[axis]
+
+
 def way_obstacle(first: Node, between: Sequence[Node], second: Node) -> str | None:
     """Why the output channels of `first` are not those that `second` reads, several of them each; None where they are.
 
