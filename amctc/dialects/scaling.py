@@ -30,11 +30,28 @@ def channel_magnitudes(node: Node, channels: int | None = None) -> NDArray[np.fl
 def scale_channels(node: Node, inputs: NDArray[np.float64] | None, outputs: NDArray[np.float64] | None) -> None:
     """Multiply the weights of each input channel, and divide those of each output channel with its bias.
 
-    `inputs` may have fewer factors than the layer has input channels: then each goes with as many neighbouring ones.
-    Computed in float64 and rounded once.
+    As in `scaled_weight`; computed in float64 and rounded once.
     """
     trait = linear_trait(node)
-    parts = _split(node)
+    node.weights[trait.weight] = scaled_weight(node, node.weights[trait.weight], inputs, outputs)
+    bias = node.weights.get(trait.bias)
+    if bias is not None and outputs is not None:
+        node.weights[trait.bias] = (bias.astype(np.float64) / outputs.reshape(bias.shape)).astype(bias.dtype)
+
+
+def scaled_weight(
+    node: Node,
+    weight: NDArray[np.generic],
+    inputs: NDArray[np.float64] | None,
+    outputs: NDArray[np.float64] | None = None,
+) -> NDArray[np.generic]:
+    """Weights of a linear layer with those of each input channel multiplied, and those of each output channel divided.
+
+    `inputs` may have fewer factors than the layer has input channels: then each goes with as many neighbouring ones.
+    The result has the element type of the weights.
+    """
+    channels = channels_of(node)
+    parts = channels.split(node, weight)
     groups, rows, columns, _ = parts.shape
     factors = np.ones((groups, rows, columns, 1))
     if inputs is not None:
@@ -42,11 +59,7 @@ def scale_channels(node: Node, inputs: NDArray[np.float64] | None, outputs: NDAr
         factors *= np.repeat(inputs, each).reshape(groups, 1, columns, 1)
     if outputs is not None:
         factors /= outputs.reshape(groups, rows, 1, 1)
-    weight = node.weights[trait.weight]
-    node.weights[trait.weight] = channels_of(node).join(node, (parts.astype(np.float64) * factors).astype(weight.dtype))
-    bias = node.weights.get(trait.bias)
-    if bias is not None and outputs is not None:
-        node.weights[trait.bias] = (bias.astype(np.float64) / outputs.reshape(bias.shape)).astype(bias.dtype)
+    return channels.join(node, (parts.astype(np.float64) * factors).astype(weight.dtype))
 
 
 def channels_of(node: Node) -> LinearChannels:

@@ -106,6 +106,10 @@ class NodeQuant:
         state = None if self.state is None else filled(self.state)
         return replace(self, inputs=tuple(map(filled, self.inputs)), state=state)
 
+    def with_balance(self, balance: Balance) -> NodeQuant:
+        """The same annotation, of a layer whose channels have been balanced."""
+        return replace(self, balance=balance)
+
     def with_weight_scale(
         self, role: str, scale: NDArray[np.float32], table: NDArray[np.int8] | None = None
     ) -> NodeQuant:
