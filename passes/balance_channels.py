@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from amctc.diagnostics import DiagnosticError
 from amctc.dialects.scaling import channel_magnitudes, data_channels
 from amctc.ir import Balance, Graph, Node
-from amctc.pipeline.balancing import apply_balance, balance_obstacle, giver_of
+from amctc.pipeline.balancing import apply_balance, balance_obstacle, way_to
 from amctc.pipeline.context import Context
 from amctc.pipeline.options import option
 from amctc.pipeline.pass_ import Pass
@@ -89,7 +89,7 @@ class BalanceChannels(Pass):
                 context.collector.extend(mistake.diagnostics)
                 continue
             why = f"migration strength {strength:g}"
-            balance = Balance(tuple(factors.tolist()), self.fold and not isinstance(giver_of(node, context), str))
+            balance = Balance(tuple(factors.tolist()), self.fold and not isinstance(way_to(node, context), str))
             apply_balance(node, balance, self.name, why, context)
             context.counts["layers"] += 1
             context.counts["folded"] += balance.folded

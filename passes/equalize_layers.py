@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.dialects.scaling import channel_magnitudes, scale_channels, way_obstacle
+from amctc.dialects.scaling import channel_magnitudes, scale_channels, way_obstacle, way_values
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import linear_trait
 from amctc.ir import Graph, Node
@@ -86,6 +86,8 @@ class EqualizeLayers(RewritePass):
         magnitudes += [channel_magnitudes(link.second, link.channels) for link in chain]
         factors = equalizing_factors(magnitudes, self.rounds, self.most)
         layers = [chain[0].first, *(link.second for link in chain)]
+        for link, divisors in zip(chain, factors, strict=True):
+            context.divided.update({value.name: (at, divisors) for value, at in way_values(link.first, link.between)})
         for node, inputs, outputs in zip(layers, [None, *factors], [*factors, None], strict=True):
             scale_channels(node, inputs, outputs)
             node.record(self.name, " and ".join(_words(inputs, outputs)))
