@@ -11,7 +11,7 @@ Source: AMCT's DMQ balancer; SmoothQuant (Xiao et al. 2022, arXiv:2211.10438).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -32,6 +32,8 @@ from amctc.runtime.channel_ranges import ChannelRange, channel_ranges
 from amctc.runtime.layer_errors import Alternative, layer_errors
 
 POLICY: Final = "policy"
+_WORTH: Final = 0.98
+"""A balance that leaves more of the error than this is not worth a layer of its own."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def _chosen(
         calibration = context.need_calibration()
         tried = {node: [trial for _, trial in each] for node, each in trials.items()}
         errors = layer_errors(graph, tried, calibration.batches(), calibration.progress)
-        best = {node: trials[node][int(np.argmin(errors[node]))][0] for node in trials}
+        best = {node: _best([strength for strength, _ in each], errors[node]) for node, each in trials.items()}
     found: dict[Node, float] = {}
     for node, asked in layers.items():
         strength = best[node] if isinstance(asked, str) else asked
@@ -147,6 +149,12 @@ def _trials(node: Node, seen: ChannelRange) -> Iterator[tuple[float | None, Alte
         except DiagnosticError:
             continue
         yield strength, balanced_layer(node, factors, seen)
+
+
+def _best(strengths: Sequence[float | None], errors: NDArray[np.float64]) -> float | None:
+    """The strength with the least error; None, which is the first, where that is hardly less than without a balance."""
+    least = int(np.argmin(errors))
+    return strengths[least] if errors[least] < _WORTH * errors[0] else None
 
 
 def _factors(node: Node, seen: ChannelRange, strength: float) -> NDArray[np.float32]:
