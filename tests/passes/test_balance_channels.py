@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import amctc
 from amctc.diagnostics import DiagnosticError
@@ -16,10 +19,16 @@ from amctc.dialects.traits import linear_trait
 from amctc.instruments import CheckEquivalence
 from amctc.ir import Graph, Node
 from amctc.passes import PIPELINES
+from amctc.pipeline.context import Calibration, Context
+from amctc.pipeline.pipeline_text import parse_pipeline
+from amctc.policy import Policy, resolve
 from amctc.records.read_record import read_record
+from amctc.registry import builtin_registry
 from amctc.runtime.executor import Executor
+from amctc.source import SourceFile
 from tests.ge_graphs import NCHW, NHWC, Floats, GeNet, read_back, to_layout
 from tests.nets import conv, data, layer, make_net, write_net
+from tests.passes.test_equalize_layers import BETWEEN, LINEAR, inner
 from tests.quantized import outputs, quantize, random_feeds, run_passes
 
 HALF = "annotate-quant,balance-channels{migration_strength=0.5}"
@@ -49,6 +58,10 @@ def uneven(graph: Graph, seed: int = 0) -> Graph:
             factors = np.exp(rng.normal(scale=1.5, size=(len(rows), 1))).astype(np.float32)
             node.weights[trait.weight] = trait.from_output_channel(node, rows * factors)
     return graph
+
+
+def flattened(name: str, bottom: str, outputs: int) -> str:
+    return layer("flat", "Flatten", bottom, "flat") + inner(name, "flat", outputs)
 
 
 def linear(graph: Graph) -> list[Node]:
@@ -100,6 +113,26 @@ def test_what_gives_the_channels_is_divided_where_that_is_exact(tmp_path: Path) 
     assert folded == {"grouped": False, "depth": True, "up": False, "ip": True, "last": True}
     assert [node.name for node in graph.nodes if node.op == "caffe.Scale"] == ["grouped.mul", "up.mul"]
     np.testing.assert_allclose(outputs(graph, feeds)["last"], before, rtol=0, atol=2e-6 * np.abs(before).max())
+
+
+@settings(deadline=None, max_examples=12)
+@given(draw=st.data(), seed=st.integers(0, 1000), fold=st.booleans())
+def test_random_networks_compute_what_they_computed(draw: st.DataObject, seed: int, fold: bool) -> None:
+    text, bottom = data("2 4 6 6"), "data"
+    for number in range(draw.draw(st.integers(1, 4))):
+        type, more = draw.draw(st.sampled_from(LINEAR))
+        kind, parameter = draw.draw(st.sampled_from(BETWEEN))
+        text += conv(f"c{number}", bottom, 4, 2, more, type=type)
+        text += layer(f"f{number}", kind, f"c{number}", f"f{number}", parameter)
+        bottom = f"f{number}"
+    text += draw.draw(st.sampled_from((inner, flattened)))("last", bottom, 5)
+    with tempfile.TemporaryDirectory() as folder:
+        graph = uneven(make_net(Path(folder), text, seed), seed)
+    policy = resolve(Policy.from_text(SourceFile("policy.cfg", "")), graph)
+    context = Context(policy, Calibration(lambda: iter(random_feeds(graph, seed)), 1))
+    pipeline = parse_pipeline(SourceFile("pipeline", FOLDED if fold else HALF), builtin_registry())
+    pipeline.run(graph, context, (CheckEquivalence(),))
+    assert [node.name for node in linear(graph) if node.quant is None or node.quant.balance is None] == []
 
 
 @pytest.mark.parametrize("graph_of", ["two readers", "an output"])
