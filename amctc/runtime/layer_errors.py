@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from amctc.dialects.table import op_def
 from amctc.ir import Graph, Node, Value
 from amctc.ir.node import Array
 from amctc.runtime.executor import Executor
@@ -37,18 +38,21 @@ def layer_errors(
 ) -> dict[Node, NDArray[np.float64]]:
     """The sum of squared differences in the output of each layer, for each of its alternatives, over all batches.
 
-    Each layer is judged alone, on the data of the graph as it is. One batch of activations is alive at a time.
+    Each layer is judged alone, on the data of the graph as it is, with the activation behind it, if that is all that
+    reads it: what a ReLU takes away does not count. One batch of activations is alive at a time.
     `progress` is told how many batches are done. Raises what `Executor.run` raises.
     """
-    values = [node.output for node in alternatives]
+    ways = {node: _with_activation(node) for node in alternatives}
+    values = [way[-1].output for way in ways.values()]
     values += [each.reads or node.inputs[0] for node, listed in alternatives.items() for each in listed]
     executor = Executor(graph, fetch=list(dict.fromkeys(values)), reuse=True)
     found = {node: np.zeros(len(listed)) for node, listed in alternatives.items()}
     for done, feeds in enumerate(batches, 1):
         arrays = executor.run(feeds)
         for node, listed in alternatives.items():
-            wanted = arrays[node.output]
-            found[node] += [_error(node, each, arrays[each.reads or node.inputs[0]], wanted) for each in listed]
+            way = ways[node]
+            wanted = arrays[way[-1].output]
+            found[node] += [_error(way, each, arrays[each.reads or node.inputs[0]], wanted) for each in listed]
         progress(done)
     return found
 
@@ -70,7 +74,15 @@ def run_alone(nodes: Sequence[Node], weights: Sequence[Mapping[str, Array]], dat
     return Executor(graph).run({source.output.blob: data})[value]
 
 
-def _error(node: Node, alternative: Alternative, data: NDArray[Any], wanted: NDArray[Any]) -> float:
+def _with_activation(node: Node) -> tuple[Node, ...]:
+    uses = node.graph.uses(node.output)
+    if len(uses) != 1 or node.graph.is_output(node.output):
+        return (node,)
+    reader = uses[0].node
+    return (node, reader) if op_def(reader).activation and len(reader.inputs) == 1 else (node,)
+
+
+def _error(way: Sequence[Node], alternative: Alternative, data: NDArray[Any], wanted: NDArray[Any]) -> float:
     given = np.asarray(alternative.data(data.astype(np.float32)), data.dtype)
-    made = run_alone([node], [alternative.weights()], given)
+    made = run_alone(way, [alternative.weights(), *({} for _ in way[1:])], given)
     return float(np.square(made.astype(np.float64) - wanted).sum())
