@@ -5,7 +5,8 @@
 
 `SQNR` is that of the fake-quant model's outputs against the float model's: 10 * log10(sum of squares / sum of squared
 differences), over the half of the images that did not calibrate; of `squeezenet` what the softmax reads. `uneven` is a
-small network of ours whose channels differ in size by factors of up to a hundred; `squeezenet`, `efficientnet` and `faces` (a small MobileNet-like detector) are real ones.
+small network of ours whose channels differ in size by factors of up to a hundred; `squeezenet`, `efficientnet` and
+`faces` (a small MobileNet-like detector) are real ones.
 `seconds` is the processor time of the whole call over that of the first one, without balance, which loads the modules
 too. With `--layers` the strengths
 that were chosen are listed.
