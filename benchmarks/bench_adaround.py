@@ -139,7 +139,9 @@ def report(network: Network, iterations: Sequence[int], samples: int) -> None:
         (f"AdaRound, {BITS} bits, {number}", f"ada_quantize {{ num_iteration: {number} quant_bits: {BITS} }}")
         for number in iterations
     ]
-    print(f"\n{network.name}: {len(network.narrow)} layers, {len(network.calibration)} samples calibrate, {count} scored")
+    print(
+        f"\n{network.name}: {len(network.narrow)} layers, {len(network.calibration)} samples calibrate, {count} scored"
+    )
     print("| weights | top-1 | SQNR dB | round-weights s | CPU s |\n| --- | --- | --- | --- | --- |", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         for title, algorithm in algorithms:

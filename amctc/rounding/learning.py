@@ -86,7 +86,7 @@ class FloatLayer:
         whole, rest = steps_below(self.parts, self.scales)
         alpha = torch.from_numpy(first_alpha(rest)).requires_grad_()
         adam = Adam(alpha, how.rate(settings.num_iteration))
-        below, scales = torch.from_numpy(whole), torch.from_numpy(self.scales)
+        below, scales = torch.from_numpy(whole), torch.from_numpy(np.array(self.scales))
         draw = np.random.default_rng(how.seed)
         for iteration in range(settings.num_iteration):
             chosen = torch.from_numpy(draw.permutation(len(x))[: how.samples])

@@ -12,7 +12,7 @@ from tests.policy.texts import cfg, layer_config, small_graph
 @pytest.mark.parametrize(
     ("text", "words", "place"),
     [
-        ("common_config { ada_quantize { } }", "`ada_quantize`", "1:17"),
+        ("common_config { ada_quantize { quant_bits: 6 } }", "weights of 6 bits", "1:44"),
         ("common_config { dmq_balancer { } }", "`dmq_balancer`", "1:17"),
         ("common_config { arq_quantize { quant_bits: 6 } }", "weights of 6 bits", "1:44"),
         ("fakequant_precision_mode: FORCE_FP16_QUANT", "`fakequant_precision_mode`", "1:27"),
