@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 import amctc
 from amctc.driver.pass_explanation import explain_pass
+from amctc.ir import Graph
 from amctc.policy import Policy
-from amctc.records.factors import layer_factors
 from amctc.source import SourceFile
 from tests.e2e.command import amctc as command
 from tests.onnx_nets import run_model
@@ -95,14 +95,16 @@ def test_the_weights_are_on_the_grid_of_the_nearest_and_at_most_a_step_away(
     nearest = compiled(NEAREST, tmp_path).graph
     found = learned[0].graph
     for name in NARROW:
-        mine, other = (layer_factors(graph.node(name)) for graph in (found, nearest))
-        assert mine is not None and other is not None
-        weights = [graph.node(name).weights["weight"].astype(np.int32) for graph in (found, nearest)]
-        assert weights[0].min() >= -8 and weights[0].max() <= 7
-        assert 0 < np.abs(weights[0] - weights[1]).max() <= 1, name
-        scales = [graph.node(name).quant for graph in (found, nearest)]
-        of = [quant.weight.scales["weight"] for quant in scales if quant is not None and quant.weight is not None]
-        assert np.array_equal(*of)
+        mine, other = (graph.node(name).weights["weight"].astype(np.int32) for graph in (found, nearest))
+        assert mine.min() >= -8 and mine.max() <= 7
+        assert 0 < np.abs(mine - other).max() <= 1, name
+        assert np.array_equal(scales(found, name), scales(nearest, name))
+
+
+def scales(graph: Graph, layer: str) -> NDArray[np.float32]:
+    quant = graph.node(layer).quant
+    assert quant is not None and quant.weight is not None
+    return quant.weight.scales["weight"]
 
 
 def test_every_layer_tells_what_was_gained(learned: tuple[amctc.CompileResult, Path]) -> None:

@@ -54,8 +54,8 @@ def test_a_layer_sees_what_the_settled_ones_give_and_what_the_float_one_gave(gra
             np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     behind = [np.maximum(array + 1, 0) for array in values(graph, feeds, "first")]
     sums = [a + b + 2 for a, b in zip(values(graph, feeds, "left"), values(graph, feeds, "right"), strict=True)]
-    for name, expected in {"left": behind, "right": behind, "last": sums}.items():
-        for found, wanted in zip(seen[name][0], expected, strict=True):
+    for name, read in {"left": behind, "right": behind, "last": sums}.items():
+        for found, wanted in zip(seen[name][0], read, strict=True):
             np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
