@@ -83,10 +83,10 @@ def test_learned_weights_of_4_bits_do_better_than_the_nearest(
 ) -> None:
     compiled(NEAREST, tmp_path)
     found, nearest = outputs(learned[1]), outputs(tmp_path)
-    # Measured on images that calibrate nothing: 22.6 dB and 351 of 360 right, against 27.6 dB and 352.
+    # Measured on images that calibrate nothing: 22.6 dB and 351 of 360 right, against 26.9 dB and 352.
     assert sqnr(found) > sqnr(nearest) + 3
     assert right(found) >= right(nearest)
-    assert learned[0].pipeline == "ptq-rounded" or "round-weights" in learned[0].pipeline
+    assert "annotate-quant,round-weights,quantize-weights" in learned[0].pipeline
 
 
 def test_the_weights_are_on_the_grid_of_the_nearest_and_at_most_a_step_away(
