@@ -16,6 +16,7 @@ PASSES = {
     "annotate-quant": "amctc.passes.annotate_quant:AnnotateQuant",
     "balance-channels": "amctc.passes.balance_channels:BalanceChannels",
     "apply-record": "amctc.passes.apply_record:ApplyRecord",
+    "round-weights": "amctc.passes.round_weights:RoundWeights",
     "observe-means": "amctc.passes.observe_means:ObserveMeans",
     "quantize-weights": "amctc.passes.quantize_weights:QuantizeWeights",
     "observe": "amctc.passes.observe:Observe",
@@ -41,6 +42,10 @@ PIPELINES = {
         "fuse-batchnorm,depthwise-affine,equalize-layers,annotate-quant,balance-channels,observe-means,quantize-weights,"
         "observe,calibrate,correct-bias,quantize-bias,insert-quant"
     ),
+    "ptq-rounded": (
+        "fuse-batchnorm,depthwise-affine,annotate-quant,balance-channels,round-weights,quantize-weights,observe,"
+        "calibrate,quantize-bias,insert-quant"
+    ),
     "ptq-nonuniform": (
         "annotate-quant,quantize-weights,update-batchnorm,fuse-batchnorm,depthwise-affine,annotate-quant,"
         "quantize-weights,observe,calibrate,quantize-bias,insert-quant"
@@ -51,5 +56,5 @@ PIPELINES = {
     "retrain": "insert-retrain-quant",
 }
 """Named pipelines in their text form; by default `amctc compile` runs `ptq`, or `ptq-nonuniform` where the policy
-says `snq_quantize` or `update_bn`; `amctc convert` runs `convert`; `retrain` makes
-a network one that is trained quantized."""
+says `snq_quantize` or `update_bn`, or `ptq-rounded` where it says `ada_quantize`; `amctc convert` runs `convert`;
+`retrain` makes a network one that is trained quantized."""

@@ -21,7 +21,7 @@ from amctc.pipeline.pipeline_text import parse_pipeline
 from amctc.policy import ResolvedPolicy
 from amctc.policy.rules import PassRule, Policy
 from amctc.policy.said import Said
-from amctc.policy.settings import SNQ
+from amctc.policy.settings import ADA, SNQ
 from amctc.registry import BUILT_IN, Registry, current_registry
 from amctc.reproducer import DataReference
 from amctc.source import SourceFile
@@ -29,21 +29,24 @@ from amctc.source import SourceFile
 if TYPE_CHECKING:
     from amctc.reproducer import Broken, Reload
 
-USUAL, NONUNIFORM = "ptq", "ptq-nonuniform"
+USUAL, NONUNIFORM, ROUNDED = "ptq", "ptq-nonuniform", "ptq-rounded"
 """The pipelines that run where the user names none."""
 
 RETRAIN = "retrain"
 """The pipeline that makes a network one that is trained quantized."""
 
-UPDATE = "update-batchnorm"
+UPDATE, ROUND = "update-batchnorm", "round-weights"
 
 
 def usual_pipeline(policy: ResolvedPolicy) -> str:
     """The pipeline for a policy where the user names none.
 
     Where weights are clustered, or BatchNorm layers updated, weights are quantized before these layers are folded.
+    Where it is learned how weights are rounded, a pass in front of the one that quantizes them does so.
     """
-    return NONUNIFORM if policy.is_nonuniform else USUAL
+    if policy.is_nonuniform:
+        return NONUNIFORM
+    return ROUNDED if policy.has_learned_rounding else USUAL
 
 
 def pipeline_of_rules(rules: Policy) -> str:
@@ -54,8 +57,10 @@ def pipeline_of_rules(rules: Policy) -> str:
     configs = [override.config for override in (*rules.override_layer_types, *rules.override_layer_configs)]
     configs += [rules.common_config] if rules.common_config is not None else []
     weights = [config.weights for config in configs] + [layer.weights for layer in rules.layers or ()]
-    clustered = any(rule is not None and rule.algorithm == Said(SNQ) for rule in weights)
-    return NONUNIFORM if clustered or rules.update_bn == Said(True) else USUAL
+    said = [rule.algorithm for rule in weights if rule is not None]
+    if Said(SNQ) in said or rules.update_bn == Said(True):
+        return NONUNIFORM
+    return ROUNDED if Said(ADA) in said else USUAL
 
 
 def without_update(pipeline: Pipeline, policy: ResolvedPolicy) -> Diagnostic | None:
@@ -66,6 +71,18 @@ def without_update(pipeline: Pipeline, policy: ResolvedPolicy) -> Diagnostic | N
     message = f"`update_bn: true` has no effect, as the pipeline has no `{UPDATE}`"
     help = f"take the pipeline `{NONUNIFORM}`, or leave `--pipeline` out"
     return Diagnostic("AM513", message, Level.WARNING, said.rule.span if said is not None else None, help=help)
+
+
+def without_rounding(pipeline: Pipeline, policy: ResolvedPolicy) -> Diagnostic | None:
+    """AM490, a warning, where the policy says `ada_quantize` and no pass of the pipeline does it."""
+    if pipeline.place_of(ROUND) is not None:
+        return None
+    for config in policy.layers.values():
+        if config.quant_enable.value and config.weights is not None and config.weights.rounding is not None:
+            message = f"`{ADA}` has no effect, as the pipeline has no `{ROUND}`: weights are rounded to the nearest"
+            help = f"take the pipeline `{ROUNDED}`, or leave `--pipeline` out"
+            return Diagnostic("AM490", message, Level.WARNING, config.weights.algorithm.rule.span, help=help)
+    return None
 
 
 def build_pipeline(text: str | None, wanted: Sequence[PassRule] = ()) -> Pipeline:

@@ -24,6 +24,7 @@ from amctc.driver.passes import (
     pipeline_of_rules,
     run_pipeline,
     usual_pipeline,
+    without_rounding,
     without_update,
 )
 from amctc.driver.run import declared_batch, open_dataset
@@ -132,8 +133,9 @@ def compile(
     graph, context, samples = begin(collector, report)
     if pipeline is None:
         steps = build_pipeline(usual_pipeline(context.need_policy()), rules.passes)
-    if (unused := without_update(steps, context.need_policy())) is not None:
-        collector.add(unused)
+    for without in (without_update, without_rounding):
+        if (unused := without(steps, context.need_policy())) is not None:
+            collector.add(unused)
     reference = _reference(data, preprocess, batch_size or declared_batch(graph), max_samples, sample_seed)
     again = Again(begin_again, tuple(plugins), reference)
     made_of = [path for path in (model, weights, *reading.get("custom_protos", ())) if path is not None]

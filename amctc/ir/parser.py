@@ -21,6 +21,7 @@ from amctc.ir.node import Array, Node, Shape, Value
 from amctc.ir.provenance import Change, Origin, Provenance
 from amctc.ir.quantization import Balance, InputQuant, NodeQuant, WeightQuant
 from amctc.quant.activation import settings_from_plain
+from amctc.quant.adaround import AdaRoundSettings
 from amctc.quant.snq import SnqSettings
 from amctc.source import SourceFile
 from amctc.text.plain import Plain, Symbol
@@ -268,13 +269,15 @@ def _input_quant(plain: Plain) -> InputQuant:
 
 
 def _weight_quant(plain: dict[str, Plain]) -> WeightQuant:
-    fields = {key: item for key, item in plain.items() if key not in ("scales", "clustering", "tables")}
-    clustering = plain.get("clustering")
+    fields = {key: item for key, item in plain.items() if key not in ("scales", "clustering", "tables", "rounding")}
+    clustering, rounding = plain.get("clustering"), plain.get("rounding")
     settings = SnqSettings(**clustering) if isinstance(clustering, dict) else None  # type: ignore[arg-type]  # checked by use
+    learned = AdaRoundSettings(**rounding) if isinstance(rounding, dict) else None  # type: ignore[arg-type]  # checked by use
     return WeightQuant(
         scales=_arrays(plain.get("scales"), np.float32),
         clustering=settings,
         tables=_arrays(plain.get("tables"), np.int8),
+        rounding=learned,
         **fields,  # type: ignore[arg-type]  # checked by use
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.quant.activation import ActivationSettings
+from amctc.quant.adaround import AdaRoundSettings
 from amctc.quant.snq import SnqSettings
 
 
@@ -37,7 +38,8 @@ class WeightQuant:
     `scales` has, by role, float32 of length 1 or of the number of output channels for each weight array
     that has been quantized. A layer has one array for each of its inner products. `clustering` is there where the
     weights are non-uniform; `tables` then has, by role, int8 [1 or channels, 16]: the levels that each scale's weights
-    may have, ascending. Scales and tables may be given before the weights are quantized.
+    may have, ascending. Scales and tables may be given before the weights are quantized. `rounding` is there where it
+    is to be learned which way they are rounded.
     """
 
     algorithm: str
@@ -46,12 +48,13 @@ class WeightQuant:
     scales: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     clustering: SnqSettings | None = None
     tables: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)
+    rounding: AdaRoundSettings | None = None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, WeightQuant):
             return NotImplemented
-        mine = (self.algorithm, self.bits, self.channel_wise, self.clustering)
-        if mine != (other.algorithm, other.bits, other.channel_wise, other.clustering):
+        mine = (self.algorithm, self.bits, self.channel_wise, self.clustering, self.rounding)
+        if mine != (other.algorithm, other.bits, other.channel_wise, other.clustering, other.rounding):
             return False
         return _same_arrays(self.scales, other.scales) and _same_arrays(self.tables, other.tables)
 

@@ -10,7 +10,6 @@ from amctc.policy.layer_types import NARROW_BITS, PACKED_BITS
 from amctc.policy.limited import some_layers
 from amctc.policy.resolved import InputConfig, LayerConfig, Resolved, ResolvedPolicy, Rule
 from amctc.policy.rules import Policy
-from amctc.policy.settings import ADA, ARQ
 from amctc.source import Span
 
 _NARROWEST_DATA = 8
@@ -65,9 +64,7 @@ def _beyond(config: LayerConfig) -> Iterator[tuple[str, Rule, str]]:
             yield found
     weights = config.weights
     if weights is not None:
-        if weights.algorithm.value == ADA:
-            yield f"`{ADA}`", weights.algorithm.rule, f"use `{ARQ}`"
-        elif not weights.is_clustered and weights.num_bits.value not in _bits_of(config):
+        if not weights.is_clustered and weights.num_bits.value not in _bits_of(config):
             bits = weights.num_bits
             yield f"weights of {bits.value} bits", bits.rule, f"take {_UNIFORM_BITS} bits"
         if weights.asymmetric is not None and weights.asymmetric.value:

@@ -70,7 +70,7 @@ _GE_LINEAR: Final = (
     "BatchMatMulV2",
 )
 GE_LIMITS: Mapping[str, TypeLimits] = MappingProxyType(
-    {type: TypeLimits(type, narrow=type == "Conv2D", packed=False) for type in _GE_LINEAR}
+    {type: TypeLimits(type, learned=True, narrow=type == "Conv2D", packed=False) for type in _GE_LINEAR}
 )
 """By type of GE's. Which have one scale for all weights says the op table, as for Caffe."""
 
@@ -114,6 +114,11 @@ def _packs(node: Node, row: OpDef) -> bool:
         return False
     groups, _, inputs, _ = channels.split(node, node.weights[row.linear.weight]).shape
     return bool(groups == 1 and inputs % 2 == 0)
+
+
+def can_be_learned(row: OpDef, limits: TypeLimits | None) -> bool:
+    """Whether the weights may have the algorithm `ada_quantize`; `limits` are those of `limits_of`."""
+    return row.linear is not None if limits is None else limits.learned
 
 
 def usual_channel_wise(node: Node, row: OpDef) -> bool:

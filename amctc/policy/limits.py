@@ -105,6 +105,7 @@ FLAVOUR_LIMITS: Mapping[str, Mapping[str, Limits]] = MappingProxyType(
             "hfmg_quantize.num_of_bins": _one_of(*BIN_COUNTS),
             "arq_quantize.quant_bits": _one_of(4, 6, 7, 8),
             "ada_quantize.num_iteration": _limits("0"),
+            "ada_quantize.quant_bits": _one_of(4, 6, 7, 8),
             "ada_quantize.reg_param": _limits("0", "1", above=True, below=True),
             "ada_quantize.beta_range_start": _limits("0", above=True),
             "ada_quantize.beta_range_end": _limits("0", above=True),

@@ -11,8 +11,19 @@ from amctc.dialects.table import op_def
 from amctc.ir import InputQuant, Node, NodeQuant, WeightQuant
 from amctc.policy.layer_types import usual_channel_wise
 from amctc.policy.rules import PassRule, Policy
-from amctc.policy.settings import ARQ_BITS, BN_UPDATE, SNQ, SNQ_DEFAULTS, ArqSettings, BnUpdate, SnqSettings
+from amctc.policy.settings import (
+    ADA,
+    ADA_DEFAULTS,
+    ARQ_BITS,
+    BN_UPDATE,
+    SNQ,
+    SNQ_DEFAULTS,
+    ArqSettings,
+    BnUpdate,
+    SnqSettings,
+)
 from amctc.quant.activation import ActivationSettings
+from amctc.quant.adaround import AdaRoundSettings
 from amctc.quant.half_precision import USUAL_PRECISION
 from amctc.quant.hfmg import BIN_COUNT, HFMG, HfmgSettings
 from amctc.quant.ifmr import IfmrSettings
@@ -54,6 +65,10 @@ class Resolved(Generic[T]):
 
     value: T
     rule: Rule = field(compare=False)
+
+
+def _value_or(said: Resolved[T] | None, default: T) -> T:
+    return default if said is None else said.value
 
 
 @value_type
@@ -173,6 +188,19 @@ class WeightConfig:
             init.value if init is not None else SNQ_DEFAULTS.init_algo,
         )
 
+    @property
+    def rounding(self) -> AdaRoundSettings | None:
+        """How it is learned which way the weights are rounded; None where it is not."""
+        if self.algorithm.value != ADA:
+            return None
+        start, end = ADA_DEFAULTS.beta_range
+        return AdaRoundSettings(
+            _value_or(self.num_iteration, ADA_DEFAULTS.num_iteration),
+            _value_or(self.reg_param, ADA_DEFAULTS.reg_param),
+            (_value_or(self.beta_range_start, start), _value_or(self.beta_range_end, end)),
+            _value_or(self.warm_start, ADA_DEFAULTS.warm_start),
+        )
+
 
 @dataclass(frozen=True)
 class LayerConfig:
@@ -217,7 +245,11 @@ class LayerConfig:
             said, settings = self.weights, self.weights.settings
             clustering = settings.clustering if isinstance(settings, SnqSettings) else None
             weight = WeightQuant(
-                said.algorithm.value, said.num_bits.value, said.channel_wise.value, clustering=clustering
+                said.algorithm.value,
+                said.num_bits.value,
+                said.channel_wise.value,
+                clustering=clustering,
+                rounding=said.rounding,
             )
         return NodeQuant(inputs, weight, str(self.rule))
 
@@ -310,6 +342,14 @@ class ResolvedPolicy:
         """Whether it takes the pipeline that quantizes weights before BatchNorm is folded into them."""
         return self.update_bn or any(
             config.quant_enable.value and config.weights is not None and config.weights.is_clustered
+            for config in self.layers.values()
+        )
+
+    @property
+    def has_learned_rounding(self) -> bool:
+        """Whether there is a layer for which it is learned how its weights are rounded."""
+        return any(
+            config.quant_enable.value and config.weights is not None and config.weights.rounding is not None
             for config in self.layers.values()
         )
 

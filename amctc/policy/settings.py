@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from amctc.quant import snq
+from amctc.quant.adaround import AdaRoundSettings
 from amctc.quant.ifmr import IfmrSettings
 from amctc.quant.snq_codes import CODE_BITS
 
@@ -88,4 +89,5 @@ IFMR: Final = IfmrSettings()
 SNQ_DEFAULTS: Final = SnqSettings(channel_wise=True)
 BN_UPDATE: Final = BnUpdate()
 ARQ_BITS: Final = 8
-BETA_RANGE: Final = (20.0, 2.0)
+ADA_DEFAULTS: Final = AdaRoundSettings()
+BETA_RANGE: Final = ADA_DEFAULTS.beta_range

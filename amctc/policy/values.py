@@ -7,17 +7,17 @@ from functools import cache
 from typing import Final, TypeVar
 
 from amctc.policy.checks import allows_snq
-from amctc.policy.layer_types import usual_channel_wise
+from amctc.policy.layer_types import can_be_learned, usual_channel_wise
 from amctc.policy.names import Candidate
 from amctc.policy.resolved import BnUpdateConfig, InputConfig, Resolved, Rule, WeightConfig
 from amctc.policy.rules import BalancerRule, BnUpdateRule, DataRule, WeightRule
 from amctc.policy.said import Said
 from amctc.policy.settings import (
     ADA,
+    ADA_DEFAULTS,
     ARQ,
     ARQ_BITS,
     AUTO_STRENGTH,
-    BETA_RANGE,
     BN_UPDATE,
     IFMR,
     IFMR_NAME,
@@ -30,10 +30,6 @@ from amctc.text.bulk import value_type
 
 T = TypeVar("T")
 
-# The defaults of PyTorch's schema.
-_ADA_ITERATIONS: Final = 10_000
-_ADA_REG_PARAM: Final = 0.01
-_ADA_WARM_START: Final = 0.2
 
 _NO_RULE: Final = WeightRule()
 
@@ -136,8 +132,7 @@ def weight_config(candidate: Candidate, choice: Choice, default: Rule, limit: Ru
     if rule is _NO_RULE:
         return usual
     algorithm = _or_default(rule.algorithm, kind, usual.algorithm)
-    limits = candidate.limits
-    unlearned = algorithm.value == ADA and limits is not None and not limits.learned
+    unlearned = algorithm.value == ADA and not can_be_learned(candidate.row, candidate.limits)
     if unlearned or (algorithm.value == SNQ and not allows_snq(candidate.row)):
         rule = _NO_RULE
         algorithm = Resolved(ARQ, limit)
@@ -158,16 +153,16 @@ def weight_config(candidate: Candidate, choice: Choice, default: Rule, limit: Ru
     bits = _or_default(rule.num_bits, kind, usual.num_bits)
     if algorithm.value != ADA:
         return WeightConfig(algorithm, wise, bits, asymmetric=asymmetric)
-    start, end = BETA_RANGE
+    start, end = ADA_DEFAULTS.beta_range
     return WeightConfig(
         algorithm,
         wise,
         bits,
-        num_iteration=value_of(rule.num_iteration, kind, _ADA_ITERATIONS, default),
-        reg_param=value_of(rule.reg_param, kind, _ADA_REG_PARAM, default),
+        num_iteration=value_of(rule.num_iteration, kind, ADA_DEFAULTS.num_iteration, default),
+        reg_param=value_of(rule.reg_param, kind, ADA_DEFAULTS.reg_param, default),
         beta_range_start=value_of(rule.beta_range_start, kind, start, default),
         beta_range_end=value_of(rule.beta_range_end, kind, end, default),
-        warm_start=value_of(rule.warm_start, kind, _ADA_WARM_START, default),
+        warm_start=value_of(rule.warm_start, kind, ADA_DEFAULTS.warm_start, default),
         asymmetric=asymmetric,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -131,13 +131,20 @@ class Executor:
         which the later steps then read. All values that are still to be read are kept, of all batches (see
         `bytes_alive`); fetched ones are not kept for longer. Raises as `run` does.
         """
+        for values, alive in self.steps_together(batches):
+            look(values, alive)
+
+    def steps_together(
+        self, batches: Iterable[Mapping[str, ArrayLike]]
+    ) -> Generator[tuple[tuple[Value, ...], Sequence[dict[Value, NDArray[Any]]]]]:
+        """`run_together` for whoever runs several networks in turn: yields what `look` is given there."""
         alive = self._begin(batches)
         wanted = set(self.fetch)
-        look(tuple(value for value in self.fetch if op_def(value.producer).source), alive)
+        yield tuple(value for value in self.fetch if op_def(value.producer).source), alive
         for number, step in enumerate(self.steps):
             for values in alive:
                 self._step(number, values)
-            look(tuple(value for value in step.outputs if value in wanted), alive)
+            yield tuple(value for value in step.outputs if value in wanted), alive
             self._forget(self._last_reader.get(number, ()), alive)
 
     def bytes_alive(self, shapes: Mapping[str, Shape] | None = None) -> int:

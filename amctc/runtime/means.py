@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from amctc.diagnostics import DiagnosticError, error
 from amctc.dialects.traits import linear_trait
 from amctc.ir import Graph, Node, Value
 from amctc.runtime.executor import Executor
+from amctc.runtime.kept_batches import batches_within
 
 
 def channel_means(
@@ -60,7 +60,7 @@ def mean_corrections(
     together, and at least one. The graph stays as it is. Raises as `channel_means` does.
     """
     executor = Executor(graph, fetch=[node.output for node in wanted], apart=wanted.keys())
-    taken = list(_as_many(executor, batches, most_bytes))
+    taken = batches_within(executor.bytes_alive, batches, most_bytes)
     shifts: dict[Node, NDArray[np.float64]] = {}
 
     def look(values: tuple[Value, ...], alive: Sequence[dict[Value, NDArray[Any]]]) -> None:
@@ -76,20 +76,6 @@ def mean_corrections(
     if taken:
         executor.run_together(taken, look)
     return Corrections(shifts, len(taken))
-
-
-def _as_many(
-    executor: Executor, batches: Iterable[Mapping[str, ArrayLike]], most_bytes: int
-) -> Iterator[Mapping[str, ArrayLike]]:
-    """The first of the batches, as many as may be alive together; copies, as a data set may use its arrays again."""
-    source = iter(batches)
-    first = next(source, None)
-    if first is None:
-        return
-    shapes = {name: np.shape(array) for name, array in first.items()}
-    count = max(1, most_bytes // max(1, executor.bytes_alive(shapes)))
-    for feeds in islice(chain((first,), source), count):
-        yield {name: np.array(array) for name, array in feeds.items()}
 
 
 def _means(node: Node, array: NDArray[Any]) -> NDArray[np.float64]:

@@ -107,12 +107,11 @@ def test_explain_names_hfmg_and_its_rule(tmp_path: Path) -> None:
 
 
 @needs_assets
-@pytest.mark.parametrize("rule", ["dmq_balancer { }", "ada_quantize { num_iteration: 100 }"])
-def test_what_is_not_built_is_refused_before_anything_is_computed(rule: str, tmp_path: Path) -> None:
-    text = f"common_config {{ hfmg_quantize {{ }} {rule} }}"
+def test_what_is_not_built_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
+    text = "common_config { hfmg_quantize { } dmq_balancer { } }"
     with pytest.raises(DiagnosticError) as caught:
         compiled(tmp_path, policy(text))
     (found,) = caught.value.diagnostics
     assert found.code == "AM290" and found.span is not None and found.span.line == 1
-    assert found.message.startswith(f"`{rule.split(maxsplit=1)[0]}` is accepted by the language")
+    assert found.message.startswith("`dmq_balancer` is accepted by the language")
     assert list(tmp_path.iterdir()) == []

@@ -209,6 +209,7 @@ class Case:
 
 DEPTHWISE = 'override_layer_types { layer_type: "Scale" calibration_config { ifmr_quantize { num_bits: 8 } } }'
 UPDATED = "update_bn: true bn_update_config { bn_update_iterations: 1 }"
+ROUNDED = "common_config { ada_quantize { num_iteration: 0 } }"
 QUANTIZED = "annotate-quant,quantize-weights"
 BALANCED = "common_config { dmq_balancer { } }"
 
@@ -228,6 +229,7 @@ CASES = {
     "annotate-quant": Case(conv_pool, policy=""),
     "balance-channels": Case(conv_pool, setup="annotate-quant", policy=BALANCED, weights=True),
     "apply-record": Case(conv_pool, setup="annotate-quant", policy="", record=True),
+    "round-weights": Case(conv_pool, setup="annotate-quant", policy=ROUNDED, weights=True),
     "observe-means": Case(conv_pool, setup="annotate-quant", policy=""),
     "quantize-weights": Case(conv_pool, setup="annotate-quant", policy="", weights=True),
     "observe": Case(conv_pool, setup=QUANTIZED, policy=""),

@@ -12,7 +12,7 @@ from tests.policy.texts import cfg, layer_config, small_graph
 @pytest.mark.parametrize(
     ("text", "words", "place"),
     [
-        ("common_config { ada_quantize { } }", "`ada_quantize`", "1:17"),
+        ("common_config { ada_quantize { quant_bits: 6 } }", "weights of 6 bits", "1:44"),
         ("common_config { arq_quantize { quant_bits: 6 } }", "weights of 6 bits", "1:44"),
         ("joint_quant: true", "`joint_quant`", "1:14"),
         ("enable_auto_nuq: true", "`enable_auto_nuq`", "1:18"),

@@ -221,7 +221,7 @@ def test_layer_configs_of_other_flavours_do_not_have_them(flavour: str) -> None:
     ("text", "flavour", "words"),
     [
         ("common_config { arq_quantize { quant_bits: 4 } }", "pytorch", "weights of 4 bits are accepted"),
-        ("common_config { ada_quantize { } }", "pytorch", "`ada_quantize` is accepted"),
+        ("common_config { ada_quantize { quant_bits: 4 } }", "pytorch", "weights of 4 bits are accepted"),
         ("enable_auto_nuq: true", "ge", "`enable_auto_nuq` is accepted"),
     ],
 )

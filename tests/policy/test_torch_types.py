@@ -222,8 +222,8 @@ def test_a_scale_for_each_channel_of_linear_layers_is_a_warning_before_the_model
 # What is not built.
 
 
-def test_learned_rounding_is_understood_and_refused(graph: Graph) -> None:
-    found = not_yet_available(layers(by_type("Conv2d", "ada_quantize { }"), graph))
-    assert [(d.code, d.message.startswith("`ada_quantize` is")) for d in found] == [("AM290", True)]
+def test_compressed_weights_are_understood_and_refused(graph: Graph) -> None:
+    found = not_yet_available(layers(by_type("Conv2d", "weight_compress_only: true"), graph))
+    assert [(d.code, d.message.startswith("`weight_compress_only` is")) for d in found] == [("AM290", True)]
     assert found[0].notes == ("it holds for `conv2`",)
     assert found[0].help

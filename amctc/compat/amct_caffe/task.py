@@ -8,7 +8,7 @@ from pathlib import Path
 
 from amctc.compat.amct_caffe import arguments
 from amctc.compat.amct_caffe.plan import Plan
-from amctc.diagnostics import Collector, error
+from amctc.diagnostics import Collector, Diagnostic, error
 from amctc.driver.quantize import float_model
 from amctc.ir import Graph as NetGraph
 from amctc.pipeline.context import Context
@@ -112,6 +112,9 @@ def begin(files: Files, record: ScaleRecord | None = None) -> tuple[NetGraph, Co
     resolved = resolve(rules, net)
     collector.extend(resolved.warnings)
     collector.extend(not_yet_available(resolved))
+    if resolved.has_learned_rounding:
+        message = "`ada_quantize` learns from the calibration data, which run in Caffe here"
+        collector.add(Diagnostic("AM491", message, file=str(files.config), help="use `arq_quantize`"))
     if (folder := check_dump_dir(resolved, files.folder)) is not None:
         collector.add(folder)
     collector.raise_errors()
