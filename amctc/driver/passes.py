@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 USUAL, NONUNIFORM = "ptq", "ptq-nonuniform"
 """The pipelines that run where the user names none."""
 
+KV_CACHE = "kv-cache"
+"""The pipeline for a policy of KV-cache quantization."""
+
 RETRAIN = "retrain"
 """The pipeline that makes a network one that is trained quantized."""
 
@@ -43,6 +46,8 @@ def usual_pipeline(policy: ResolvedPolicy) -> str:
 
     Where weights are clustered, or BatchNorm layers updated, weights are quantized before these layers are folded.
     """
+    if policy.policy.kv_cache is not None:
+        return KV_CACHE
     return NONUNIFORM if policy.is_nonuniform else USUAL
 
 
@@ -51,6 +56,8 @@ def pipeline_of_rules(rules: Policy) -> str:
 
     Where the layers that it clusters are all switched off, `usual_pipeline` takes the other one.
     """
+    if rules.kv_cache is not None:
+        return KV_CACHE
     configs = [override.config for override in (*rules.override_layer_types, *rules.override_layer_configs)]
     configs += [rules.common_config] if rules.common_config is not None else []
     weights = [config.weights for config in configs] + [layer.weights for layer in rules.layers or ()]

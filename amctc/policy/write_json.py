@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from amctc.diagnostics import Diagnostic, DiagnosticError
-from amctc.policy.availability import require_post_training
+from amctc.policy.availability import refuse_training
 from amctc.policy.flavours import CAFFE, GE
 from amctc.policy.json_schema import parameter_names
 from amctc.policy.resolved import InputConfig, LayerConfig, Resolved, ResolvedPolicy, WeightConfig
 from amctc.policy.rules import DataRule, TensorRule
 from amctc.policy.said import Said
 from amctc.policy.settings import IFMR
+from amctc.policy.write_kv_json import kv_json
 from amctc.quant.hfmg import HFMG
 
 VERSION = 1
@@ -28,12 +29,12 @@ def to_json(resolved: ResolvedPolicy) -> str:
 
     Its keys are those of the policy's flavour. Reading it back and resolving it on the same graph gives
     an equal `ResolvedPolicy`. Raises `DiagnosticError` AM229 for a layer that bears the name of a
-    parameter, AM290 for a policy that is not of post-training quantization: no layer follows it.
+    parameter, AM290 for a policy of training: no layer follows it.
     """
-    require_post_training(resolved.policy)
+    refuse_training(resolved.policy)
     flavour = resolved.policy.flavour
     parameters = parameter_names(flavour.json_schema)
-    clashes = [name for name in resolved.layers if name in parameters]
+    clashes = [name for name in (*resolved.layers, *resolved.kv_cache) if name in parameters]
     if clashes:
         raise DiagnosticError(
             *(
@@ -45,6 +46,8 @@ def to_json(resolved: ResolvedPolicy) -> str:
                 for name in clashes
             )
         )
+    if resolved.policy.kv_cache is not None:
+        return kv_json(resolved)
     root = _general(resolved)
     for name in sorted(resolved.layers):
         root[name] = _layer(resolved.layers[name], resolved.activation_offset, caffe=flavour == CAFFE)
