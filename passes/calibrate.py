@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -39,7 +38,7 @@ class Calibrate(Pass):
         calibration = context.need_calibration()
         nodes = [node for node in graph.nodes if node.op == "quant.Observe"]
         readers = [_reader(graph, node) for node in nodes]
-        observers = _observed(graph, readers, calibration)
+        observers = calibration.observed(graph, readers)
         for node, observer in zip(nodes, observers, strict=True):
             try:
                 found = observer.finish()
@@ -79,12 +78,6 @@ class Calibrate(Pass):
             f"hidden state: scale {scale:.6g}, offset {offset}, for its whole range {low:g} … {high:g}, "
             "as no output of the layer shows it",
         )
-
-
-def _observed(graph: Graph, readers: Sequence[Reader], calibration: Calibration) -> list[Observer]:
-    if calibration.observe is not None:
-        return calibration.observe(graph, readers, calibration.batch_num)
-    return observe_values(graph, readers, calibration.batches(), calibration.batch_num, calibration.progress)
 
 
 def _reader(graph: Graph, observer: Node) -> Reader:
