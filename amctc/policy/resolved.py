@@ -179,7 +179,8 @@ class LayerConfig:
 
     `lost` are the rules that are about this layer and do not hold for it, `gave_way` the widths that the one that
     holds asks for and the type cannot have. `migration_strength` (of `dmq_balancer`) and `weight_compress_only` are
-    None where nothing is said of them.
+    None where nothing is said of them. `idle_weights` is what is said of weights for a type that has none, but for
+    which AMCT writes it all the same (AvgPool2d); nothing follows it.
     """
 
     name: str
@@ -193,6 +194,7 @@ class LayerConfig:
     lost: tuple[Lost, ...] = field(default=(), compare=False, repr=False)
     gave_way: tuple[GaveWay, ...] = field(default=(), compare=False, repr=False)
     dialect: str = field(default="caffe", compare=False, repr=False)
+    idle_weights: WeightConfig | None = field(default=None, compare=False, repr=False)
 
     @property
     def input_settings(self) -> tuple[ActivationSettings, ...]:
