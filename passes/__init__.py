@@ -15,6 +15,7 @@ PASSES = {
     "equalize-layers": "amctc.passes.equalize_layers:EqualizeLayers",
     "insert-kv-cache-quant": "amctc.passes.insert_kv_cache_quant:InsertKvCacheQuant",
     "annotate-quant": "amctc.passes.annotate_quant:AnnotateQuant",
+    "balance-channels": "amctc.passes.balance_channels:BalanceChannels",
     "apply-record": "amctc.passes.apply_record:ApplyRecord",
     "observe-means": "amctc.passes.observe_means:ObserveMeans",
     "quantize-weights": "amctc.passes.quantize_weights:QuantizeWeights",
@@ -34,11 +35,12 @@ PIPELINES = {
         "remove-dead,fuse-batchnorm"
     ),
     "ptq": (
-        "fuse-batchnorm,depthwise-affine,annotate-quant,quantize-weights,observe,calibrate,quantize-bias,insert-quant"
+        "fuse-batchnorm,depthwise-affine,annotate-quant,balance-channels,quantize-weights,observe,calibrate,"
+        "quantize-bias,insert-quant"
     ),
     "ptq-equalized": (
-        "fuse-batchnorm,depthwise-affine,equalize-layers,annotate-quant,observe-means,quantize-weights,observe,"
-        "calibrate,correct-bias,quantize-bias,insert-quant"
+        "fuse-batchnorm,depthwise-affine,equalize-layers,annotate-quant,balance-channels,observe-means,quantize-weights,"
+        "observe,calibrate,correct-bias,quantize-bias,insert-quant"
     ),
     "ptq-nonuniform": (
         "annotate-quant,quantize-weights,update-batchnorm,fuse-batchnorm,depthwise-affine,annotate-quant,"
