@@ -138,7 +138,7 @@ def _write(layer: LayerRecord, entry: Any) -> None:
     if layer.kv_cache is not None:
         entry.kv_cache_value.scale.extend(layer.kv_cache.scale)
         entry.kv_cache_value.offset.extend(layer.kv_cache.offset)
-        if not (layer.is_quantized or layer.skip_fusion):
+        if not (layer.is_quantized or layer.skip_fusion or layer.balance):
             return
     value = entry.value
     value.SetInParent()
