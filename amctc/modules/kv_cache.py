@@ -66,11 +66,9 @@ class OutputCalibration:
         if self.is_done:
             return
         if not isinstance(output, torch.Tensor) or not output.is_floating_point() or not output.ndim:
-            what = (
-                f"a {output.dtype} tensor" if isinstance(output, torch.Tensor) else f"of type {type(output).__name__}"
-            )
+            kind = str(output.dtype) if isinstance(output, torch.Tensor) else type(output).__name__
             help = "name a layer that gives one tensor of floats, of one axis or more"
-            raise error("AM288", f"the output of layer `{name[:200]}` is {what}", help=help)
+            raise error("AM288", f"the output of layer `{name[:200]}` is of type {kind}", help=help)
         if self._observer is None:
             self._observer = self._begin(name, len(output))
         try:

@@ -35,9 +35,8 @@ def op_settings(params: object) -> OutputSettings:
     own = {str(key): value for key, value in params.items()}
     bits = own.pop(_BITS, KV_BITS)
     if bits != KV_BITS:
-        raise error(
-            "AM631", f"`{_BITS}` of `{_NAME}` is {bits}, and a cache has {KV_BITS} bits", help=f"give {KV_BITS}"
-        )
+        message = f"`{_BITS}` of `{_NAME}` is {bits}, and a cache has {KV_BITS} bits"
+        raise error("AM631", message, help=f"give {KV_BITS}")
     if own.get(_GRANULARITY) in ("0", "1"):
         own[_GRANULARITY] = int(str(own[_GRANULARITY]))
     if isinstance(own.get("search_range"), tuple):

@@ -80,8 +80,8 @@ class QuantCalibrationOp(nn.Module):
     """Calibrates what it is called with and hands it on: `x = op("layer1", x)`, where there is no Linear layer to name.
 
     `quant_algo_params` are `act_algo`, `num_bits` (8), `with_offset` or `asymmetric`, `batch_num`, `quant_granularity`
-    and the parameters of the algorithm, as in a JSON config. With the `batch_num`-th call the factors are put into the
-    record, under the name that the op is called with; entries of other layers stay.
+    and the parameters of the algorithm, as in a JSON config. With the `batch_num`-th call under a name the factors are
+    put into the record under that name; entries of other layers stay.
     """
 
     @told_as_amct
@@ -91,7 +91,8 @@ class QuantCalibrationOp(nn.Module):
         super().__init__()
         self.record_file = arguments.path("record_file", record_file)
         arguments.word("quant_method", quant_method, (METHOD,))
-        self._calibration = OutputCalibration(op_settings(quant_algo_params), self._write)
+        self._how = op_settings(quant_algo_params)
+        self._calibrations: dict[str, OutputCalibration] = {}
 
     @told_as_amct
     def forward(self, layer_name: str, inputs: torch.Tensor) -> torch.Tensor:
@@ -99,7 +100,9 @@ class QuantCalibrationOp(nn.Module):
         if not isinstance(layer_name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             given = type(layer_name).__name__
             raise error("AM630", f"`layer_name` is of type `{given}`, but must be a string", help="`op(name, x)`")
-        self._calibration.see(layer_name, inputs)
+        if layer_name not in self._calibrations:
+            self._calibrations[layer_name] = OutputCalibration(self._how, self._write)
+        self._calibrations[layer_name].see(layer_name, inputs)
         return inputs
 
     def _write(self, layer: str, factors: KvCacheRecord) -> None:
