@@ -9,6 +9,7 @@ whose weights are constant have such outputs: PyTorch's Linear, and what stands 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 from amctc.diagnostics import Collector, Diagnostic
@@ -113,7 +114,12 @@ def _config(
         data, lost = own.data, () if named is None else (Lost(Rule(COMMON, named.span), chosen),)
     else:
         chosen, data, lost = Rule(COMMON, said.span), rule.common or DataRule(), ()
-    (found,) = input_configs((0,), Choice(chosen, (data,)), offset, rule.common if own is not None else None, default)
+    (found,) = input_configs((0,), Choice(chosen, (data,)), offset, None, default)
+    if own is not None and rule.common is not None and data.with_offset is not None:
+        # The reader puts it into an override where the common config alone says it.
+        if data.with_offset is rule.common.with_offset:
+            said_there = Resolved(data.with_offset.value, Rule(COMMON, data.with_offset.span))
+            found = replace(found, with_offset=said_there)
     granularity = value_of(data.quant_granularity, chosen.kind, _PER_TENSOR, default)
     return KvLayerConfig(
         said.value, kind, found, granularity, chosen, own_offset=data.with_offset is not None, lost=lost
