@@ -1,0 +1,29 @@
+"""AMCT's interface for PyTorch modules: `import amct_pytorch as amct`.
+
+The functions have the names, arguments, files and order of the original. docs/from-amct-pytorch.md tells what is the
+same and what is not. They need torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from amctc.on_demand import on_demand
+from amctc.torch_missing import need_torch
+
+if TYPE_CHECKING:
+    from amctc.compat.amct_pytorch.config import create_quant_config
+
+need_torch()
+
+__all__ = [
+    "create_quant_config",
+]
+
+_PLACES = {
+    "config": ("create_quant_config",),
+}
+
+__getattr__ = on_demand(
+    __name__, {name: f"amctc.compat.amct_pytorch.{place}" for place, names in _PLACES.items() for name in names}
+)
