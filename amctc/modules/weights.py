@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from amctc.dialects.table import op_def
 from amctc.dialects.traits import linear_trait
 from amctc.ir import Graph, Node
 from amctc.runtime.lowering.weights import dequantized_weight
@@ -27,11 +28,11 @@ def take_weights(module: nn.Module, graph: Graph, layers: Mapping[str, str]) -> 
         if node.name not in layers:
             continue
         layer = module.get_submodule(layers[node.name])
-        gone = [layers[name] for name in node.provenance.absorbed if name in layers]
-        if gone or (node.quant is not None and node.quant.weight is not None):
+        if op_def(node).linear is not None:
             _take(layer, node)
-        for name in gone:
-            module.set_submodule(name, nn.Identity())
+        for name in node.provenance.absorbed:
+            if name in layers:
+                module.set_submodule(layers[name], nn.Identity())
 
 
 def _take(layer: nn.Module, node: Node) -> None:

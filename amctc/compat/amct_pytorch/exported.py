@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from amctc.diagnostics import Collector
@@ -33,6 +34,21 @@ class Exported:
     def nodes(self) -> Mapping[str, ModuleNode]:
         """The nodes that compute modules."""
         return module_nodes(self.model)
+
+    def shapes(self, inputs: Sequence[object]) -> Mapping[str, tuple[int, ...]]:
+        """The shapes of values by name, with the sizes that these inputs have where the model leaves them free."""
+        sizes: dict[str, int] = {}
+        tensors = [each for each in inputs if isinstance(each, torch.Tensor)]
+        for value, tensor in zip(self.model.graph.input, tensors, strict=False):
+            for dim, size in zip(value.type.tensor_type.shape.dim, tensor.shape, strict=False):
+                sizes.setdefault(dim.dim_param, int(size))
+        found: dict[str, tuple[int, ...]] = {}
+        for value in (*self.model.graph.input, *self.model.graph.value_info, *self.model.graph.output):
+            kind = value.type.tensor_type
+            shape = [each.dim_value or sizes.get(each.dim_param, 0) for each in kind.shape.dim]
+            if kind.HasField("shape") and all(shape):
+                found[value.name] = tuple(shape)
+        return found
 
     def load(self, collector: Collector) -> Graph:
         from onnx import ModelProto

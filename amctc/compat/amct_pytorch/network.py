@@ -40,6 +40,8 @@ class Network:
 
     module: nn.Module
     exported: Exported
+    inputs: tuple[object, ...]
+    """What the module was exported with."""
 
     @classmethod
     def of(
@@ -64,7 +66,8 @@ class Network:
             raise error("AM950", "this module has layers in amctc's wrappers already", help=help)
         load_plugins(())
         data: Any = input_data
-        return cls(model, exported(model, data, input_names, output_names, dynamic_axes))
+        given = (data,) if isinstance(data, torch.Tensor) else tuple(data)
+        return cls(model, exported(model, given, input_names, output_names, dynamic_axes), given)
 
     @cached_property
     def layers(self) -> Mapping[str, str]:
@@ -86,8 +89,12 @@ class Network:
         }
 
     def graph(self) -> Graph:
-        """The float graph, anew."""
-        return self.exported.load(Collector())
+        """The float graph, anew, with the shapes that the example gives its values."""
+        graph = self.exported.load(Collector())
+        shapes = self.exported.shapes(self.inputs)
+        for value in (value for node in graph.nodes for value in node.outputs):
+            value.shape = value.shape or shapes.get(value.blob)
+        return graph
 
     def resolve(self, policy: Policy) -> ResolvedPolicy:
         """What a policy gives the layers that can be quantized.
