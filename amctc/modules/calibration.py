@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Final
 
 import torch
-from torch import nn
 
 from amctc.diagnostics import Collector, DiagnosticError, error
-from amctc.modules.observed import Observed
 from amctc.quant.activation import ActivationSettings
 from amctc.quant.hfmg import HfmgObserver, HfmgSettings
 from amctc.quant.ifmr import IfmrResult
 from amctc.quant.observer import UNBOUNDED, Bounds
 from amctc.quant.observers import MERGING, Observer, make_observer, merging_observer
 from amctc.runtime.calibration import searched_of_a_sample
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-Around: TypeAlias = "Callable[[Callable[..., None]], Callable[..., None]]"
-"""A decorator of what runs inside the user's call of the module."""
 
 _WHOLE: Final = "call the calibration model itself for each batch: `model(batch)`"
 
@@ -56,7 +48,7 @@ class Observation:
 
 @dataclass(eq=False)
 class ModuleCalibration:
-    """The observers of one module, fed while it runs; `done` is called once with what they chose, by layer.
+    """The observers of one module, a `Watcher`; `done` is called once with what they chose, by layer.
 
     Nothing is kept of a batch but what the observers keep. What comes after `batch_num` batches is not looked at.
     """
@@ -136,22 +128,6 @@ def as_array(data: torch.Tensor) -> Any:
     if tensor.dtype not in (torch.float32, torch.float64):
         tensor = tensor.float()
     return tensor.cpu().numpy()
-
-
-def calibrated(
-    module: nn.Module, layers: Mapping[str, str], calibration: ModuleCalibration, around: Around = lambda call: call
-) -> None:
-    """Let a module feed a calibration as it runs: its observed layers get wrappers, and calls of it are batches.
-
-    `layers` are the qualified names of modules by those of the layers. `module` is changed.
-    """
-    see, begin, end = around(calibration.see), around(calibration.begin_batch), around(calibration.end_batch)
-    for what in calibration.observations:
-        for layer in what.layers:
-            name = layers[layer]
-            module.set_submodule(name, Observed(module.get_submodule(name), layer, see))
-    module.register_forward_pre_hook(lambda *_: begin())
-    module.register_forward_hook(lambda *_: end())
 
 
 def _never_ran(what: Observation, batches: int) -> DiagnosticError:

@@ -9,8 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from amctc.dialects.table import op_def
 from amctc.dialects.traits import linear_trait
 from amctc.ir import Graph, Node
+from amctc.modules.wrapped import replace_layers
 from amctc.runtime.lowering.weights import dequantized_weight
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -27,11 +29,10 @@ def take_weights(module: nn.Module, graph: Graph, layers: Mapping[str, str]) -> 
         if node.name not in layers:
             continue
         layer = module.get_submodule(layers[node.name])
-        gone = [layers[name] for name in node.provenance.absorbed if name in layers]
-        if gone or (node.quant is not None and node.quant.weight is not None):
+        if op_def(node).linear is not None:
             _take(layer, node)
-        for name in gone:
-            module.set_submodule(name, nn.Identity())
+        gone = [layers[name] for name in node.provenance.absorbed if name in layers]
+        replace_layers(module, dict.fromkeys(gone, lambda _: nn.Identity()))
 
 
 def _take(layer: nn.Module, node: Node) -> None:
