@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +13,14 @@ import pytest
 import torch
 from torch import nn
 
+import amctc
 from amctc.compat import amct_pytorch as amct
-from amctc.compat.amct_pytorch.log import log
 from amctc.compat.amct_pytorch.nn.module.quantization.quant_calibration_op import QuantCalibrationOp
+from amctc.frontends.torch.export import export_module
 from amctc.records.kv_cache import KvCacheRecord
 from amctc.records.read_record import read_record
 from tests.kv_cache_nets import CASES, PROJECTIONS, RECORDED, arrays, made_up, same_record
 from tests.shared_files import GOLDEN, ROOT, needs_golden
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The current folder of a test, with its own log."""
-    monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    log.close()
 
 
 class Attention(nn.Module):
@@ -50,7 +43,7 @@ class Attention(nn.Module):
 @needs_golden
 @torch.no_grad()
 @pytest.mark.parametrize("case", CASES)
-def test_config_outputs_and_record_are_those_of_amct(case: str, folder: Path) -> None:
+def test_config_outputs_and_record_are_those_of_amct(case: str) -> None:
     found, info = arrays(case), json.loads((RECORDED / case / "info.json").read_text())
     cfg, model = RECORDED / case / "quant.cfg", Attention(found)
     amct.create_quant_cali_config("config.json", model, info["quant_layers"], str(cfg) if cfg.exists() else None)
@@ -61,6 +54,34 @@ def test_config_outputs_and_record_are_those_of_amct(case: str, folder: Path) ->
         output = made(torch.tensor(found["x"][batch]))
         torch.testing.assert_close(output, torch.tensor(found["cali_model_out"][batch]), rtol=1e-5, atol=1e-6)
     assert list(same_record(Path("record.txt").read_text(), (RECORDED / case / "record.txt").read_text())) == []
+
+
+@cache
+def exported() -> bytes:
+    """The ONNX model of the network with made-up weights."""
+    found = made_up()
+    model: bytes = export_module(Attention(found), (torch.tensor(found["x"][0]),)).SerializeToString()
+    return model
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("how", ["ifmr_quantize", "hfmg_quantize"])
+@pytest.mark.parametrize("granularity", ["per_tensor", "per_channel"])
+def test_the_exported_model_and_the_policy_give_the_same_record(how: str, granularity: str) -> None:
+    found = made_up()
+    model, policy = Attention(found), Path("kv.cfg")
+    algorithm = f"{how} {{ quant_granularity: {granularity} }}"
+    policy.write_text(
+        'batch_num: 3 kv_cache_quant_config { quant_layers: ["k_proj", "v_proj"] '
+        f"calibration_config {{ {algorithm} }} }}"
+    )
+    amct.create_quant_cali_config("config.json", model, config_defination=str(policy))
+    made = amct.create_quant_cali_model("config.json", "record.txt", model)
+    for x in found["x"]:
+        made(torch.tensor(x))
+    Path("net.onnx").write_bytes(exported())
+    result = amctc.compile("net.onnx", policy=policy, data=list(found["x"].reshape(-1, 9, 16)), output="net")
+    assert list(same_record(result.files[0].read_text(), Path("record.txt").read_text())) == []
 
 
 def refused_runs() -> list[dict[str, Any]]:
@@ -147,7 +168,7 @@ def test_the_op_hands_on_what_it_is_given_and_adds_to_the_record() -> None:
 
 
 @torch.no_grad()
-def test_the_op_gives_what_the_wrapped_layer_gives(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_op_gives_what_the_wrapped_layer_gives(caplog: pytest.LogCaptureFixture) -> None:
     found = made_up()
     model, x = Attention(found), torch.tensor(found["x"][0])
     amct.create_quant_cali_config("config.json", model, {"kv_cache_quant_layers": ["k_proj"]})
@@ -157,7 +178,7 @@ def test_the_op_gives_what_the_wrapped_layer_gives(capfd: pytest.CaptureFixture[
     amct.QuantCalibrationOp("op.txt", {"with_offset": False})("k_proj", model.k_proj(x))
     (entry,) = read_record("op.txt").layers
     assert isinstance(entry.kv_cache, KvCacheRecord) and entry.kv_cache.offset == (0,)
-    assert "the scale and offset of layer k_proj in op.txt are written over" in capfd.readouterr().err
+    assert "the scale and offset of layer k_proj in op.txt are written over" in caplog.text
 
 
 def test_asymmetric_of_the_op_is_stronger_than_with_offset() -> None:
