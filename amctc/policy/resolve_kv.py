@@ -8,7 +8,7 @@ whose weights are constant have such outputs: PyTorch's Linear, and what stands 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, TypeAlias
 
@@ -29,6 +29,8 @@ OVERRIDE: Final = "override_layers_configs"
 SEARCH_RANGE: Final = ("search_range[0]", "search_range[1]")
 _PER_TENSOR: Final = "per_tensor"
 _JSON: Final = "json"
+_LONGEST: Final = 200
+_MOST_SUGGESTIONS: Final = 50  # finding the nearest name is slow where every name is wrong
 _BUILT_IN: Final = Rule("built-in default")
 
 
@@ -60,8 +62,7 @@ def resolve_kv(policy: Policy, candidates: Mapping[str, KvCandidate]) -> Resolve
     collector = Collector()
     collector.extend(policy.warnings)
     named = _named(rule)
-    for said in named:
-        _check(said, candidates, collector)
+    collector.extend(_problems(named, candidates))
     collector.raise_errors()
     general = GeneralConfig(
         batch_num=value_of(policy.batch_num, "batch_num", BATCH_NUM, _BUILT_IN),
@@ -71,7 +72,19 @@ def resolve_kv(policy: Policy, candidates: Mapping[str, KvCandidate]) -> Resolve
         update_bn=None,
         bn_update_config=None,
     )
-    configs = {said.value: _config(said, rule, candidates, general.activation_offset) for said in named}
+    own = {each.name.value: each for each in reversed((*rule.overrides, *(rule.layers or ())))}
+    common = {said.value: said for said in reversed(rule.quant_layers)}
+    configs = {
+        said.value: _config(
+            candidates[said.value].type,
+            said,
+            own.get(said.value),
+            common.get(said.value),
+            rule,
+            general.activation_offset,
+        )
+        for said in named
+    }
     ordered = {name: configs[name] for name in candidates if name in configs}
     types = {name: each.type for name, each in candidates.items()}
     return ResolvedPolicy(general, {}, (), policy, types, collector.warnings, kv_cache=ordered)
@@ -83,32 +96,40 @@ def _named(rule: KvCacheRule) -> tuple[Said[str], ...]:
     return tuple({said.value: said for said in reversed(every)}.values())[::-1]
 
 
-def _check(said: Said[str], candidates: Mapping[str, KvCandidate], collector: Collector) -> None:
-    found = candidates.get(said.value)
+def _problems(named: Iterable[Said[str]], candidates: Mapping[str, KvCandidate]) -> Iterator[Diagnostic]:
     able = [name for name, each in candidates.items() if each.able]
-    if found is None:
-        help = nearest(said.value, able) or _listed(able)
-        message = f"the model has no layer `{said.value[:200]}`"
-        collector.add(Diagnostic("AM220", message, span=said.span, help=help))
-    elif not found.able:
-        message = f"layer `{said.value[:200]}` is of type {found.type}; keys and values come from Linear layers"
-        collector.add(Diagnostic("AM285", message, span=said.span, help=_listed(able)))
+    suggestions = 0
+    for said in named:
+        found = candidates.get(said.value)
+        if found is None:
+            suggestions += 1
+            near = nearest(said.value, able) if suggestions <= _MOST_SUGGESTIONS else None
+            message = f"the model has no layer `{said.value[:_LONGEST]}`"
+            yield Diagnostic("AM220", message, span=said.span, help=near or _listed(able))
+        elif not found.able:
+            message = (
+                f"layer `{said.value[:_LONGEST]}` is of type {found.type}; keys and values come from Linear layers"
+            )
+            yield Diagnostic("AM285", message, span=said.span, help=_listed(able))
 
 
 def _listed(able: list[str], most: int = 5) -> str:
     if not able:
         return "the model has no Linear layer: no Gemm, InnerProduct or MatMul with constant weights"
-    names = ", ".join(f"`{name[:200]}`" for name in able[:most])
+    names = ", ".join(f"`{name[:_LONGEST]}`" for name in able[:most])
     return f"its Linear layers are {names}" + (f" and {len(able) - most} more" if len(able) > most else "")
 
 
 def _config(
-    said: Said[str], rule: KvCacheRule, candidates: Mapping[str, KvCandidate], offset: Resolved[bool]
+    kind: str,
+    said: Said[str],
+    own: KvOverride | None,
+    named: Said[str] | None,
+    rule: KvCacheRule,
+    offset: Resolved[bool],
 ) -> KvLayerConfig:
-    kind = candidates[said.value].type
+    """The config of a layer of this type, from its own rule or from the common one that names it, or from both."""
     default = Rule(f"built-in default of {COMMON}")
-    own = _of(said.value, (*rule.overrides, *(rule.layers or ())))
-    named = next((each for each in rule.quant_layers if each.value == said.value), None)
     if own is not None:
         chosen = Rule(OVERRIDE if rule.layers is None else _JSON, own.name.span)
         data, lost = own.data, () if named is None else (Lost(Rule(COMMON, named.span), chosen),)
@@ -121,13 +142,8 @@ def _config(
             said_there = Resolved(data.with_offset.value, Rule(COMMON, data.with_offset.span))
             found = replace(found, with_offset=said_there)
     granularity = value_of(data.quant_granularity, chosen.kind, _PER_TENSOR, default)
-    return KvLayerConfig(
-        said.value, kind, found, granularity, chosen, own_offset=data.with_offset is not None, lost=lost
-    )
-
-
-def _of(name: str, overrides: Iterable[KvOverride]) -> KvOverride | None:
-    return next((each for each in overrides if each.name.value == name), None)
+    own_offset = data.with_offset is not None
+    return KvLayerConfig(said.value, kind, found, granularity, chosen, own_offset=own_offset, lost=lost)
 
 
 AnyResolved: TypeAlias = Resolved[bool] | Resolved[int] | Resolved[float] | Resolved[str]

@@ -29,7 +29,11 @@ BINS: Final = 1 << 11
 _TOGETHER: Final = 1 << 18
 """So many bins, of several channels, are counted at once: few enough for the cache."""
 
+_ROWS: Final = 1 << 12
+"""Of so many rows at a time."""
+
 _LARGEST: Final = np.float32(1e38)
+"""`HfmgObserver` counts no values beyond."""
 
 
 class ChannelExtremes:
@@ -190,7 +194,9 @@ class ChannelHfmgObserver:
         step = max(1, _TOGETHER // self.settings.num_of_bins)
         for start in range(0, low.size, step):
             part = slice(start, start + step)
-            self._counts[part] += count_channels(rows[:, part], low[part], high[part], self.settings.num_of_bins)
+            for first in range(0, len(rows), _ROWS):
+                some = rows[first : first + _ROWS, part]
+                self._counts[part] += count_channels(some, low[part], high[part], self.settings.num_of_bins)
 
     def finish(self) -> IfmrResult:
         """There is no one grid: `ValueError`."""
