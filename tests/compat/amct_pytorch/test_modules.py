@@ -72,6 +72,9 @@ def test_the_config_lists_the_modules_that_can_be_quantized(net: Odd, data: Tens
     amct.create_quant_config("net.json", net, (data,))
     config = json.loads(Path("net.json").read_text())
     assert {name for name, said in config.items() if isinstance(said, dict)} == {"up", "plain", "last"}
+    told = Path("amct_log/amct_pytorch.log").read_text(encoding="utf-8")
+    assert "layers that stay float" in told
+    assert all(name in told for name in ("mirror", "twice", "computed"))
 
 
 def test_the_calibration_model_computes_what_the_modified_model_does(net: Odd, data: Tensor) -> None:
