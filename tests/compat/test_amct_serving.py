@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -181,3 +182,10 @@ class TestCaffeFolder:
 
     def test_another_action_is_wrong_usage(self, tmp_path: Path) -> None:
         assert amctc("compat", "caffe-folder", tmp_path / "caffe").status == 2
+
+
+def test_without_torch_the_interface_for_modules_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("amctc.torch_missing.find_spec", lambda name: None)
+    monkeypatch.delitem(sys.modules, "amctc.compat.amct_pytorch", raising=False)
+    with pytest.raises(DiagnosticError, match=r"AM900.*`amct_pytorch` needs torch"):
+        importlib.import_module("amctc.compat.amct_pytorch")

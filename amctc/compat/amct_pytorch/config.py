@@ -60,6 +60,9 @@ def create_quant_config(
     _require_layers(network, skipped)
     resolved = network.resolve(policy)
     log.tell("create_quant_config", resolved.warnings)
+    if network.others:
+        text = "layers that stay float, as no module computes them alone or with a weight of its own: "
+        log.info("create_quant_config", text + ", ".join(network.others))
     write_files({Path(config): to_json(resolved).rstrip("\n").encode()})
     enabled = sum(layer.quant_enable.value for layer in resolved.layers.values())
     log.info("create_quant_config", f"the config of {enabled} layers to quantize is saved in {config}")

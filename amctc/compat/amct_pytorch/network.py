@@ -101,6 +101,12 @@ class Network:
             and getattr(self.module.get_submodule(module), "padding_mode", "zeros") == "zeros"
         }
 
+    @cached_property
+    def others(self) -> tuple[str, ...]:
+        """The linear layers of the graph that cannot be quantized here, by the names of their nodes."""
+        linear = (node.name for node in self.exported.graph.nodes if op_def(node).linear is not None)
+        return tuple(name for name in linear if name not in self.quantizable)
+
     def graph(self) -> Graph:
         """The float graph, anew, with the shapes that the example gives its values."""
         graph = self.exported.load(Collector())
