@@ -8,7 +8,9 @@ digits, as their order does. Chosen ranges, and the scales and offsets of data, 
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -23,6 +25,19 @@ from amctc.quant.observer import IfmrObserver
 from amctc.quant.ulq import Clips, grid_of_clips, usable_clips
 
 
+Split: TypeAlias = Callable[[Tensor], Tensor]
+"""Gives the weights of a linear layer as [groups, channels of one, inputs, taps], a view of them."""
+
+
+def parts_of(node: Node) -> Split:
+    """How the weights of a node are split. ValueError for a node whose weights are not trained quantized."""
+    channels = linear_trait(node).channels
+    if channels is None:
+        raise ValueError(f"the weights of {node.op} are not trained quantized")
+    # The op table is written for arrays; it slices and reshapes, which tensors do alike.
+    return cast("Split", partial(channels.split, node))
+
+
 def ulq(
     x: Tensor, clip_max: Tensor, clip_min: Tensor, *, bits: int, fixed_min: bool, previous: Clips | None = None
 ) -> Tensor:
@@ -34,28 +49,28 @@ def ulq(
     return x if clips is None else _on_grid(x, clip_max, clip_min, clips, bits, fixed_min)
 
 
-def arq_weights(w: Tensor, node: Node, how: TrainedWeights) -> Tensor:
+def arq_weights(w: Tensor, split: Split, how: TrainedWeights) -> Tensor:
     """A linear layer's weights, in its own layout, as ARQ puts them on their grid and brings them back.
 
     The numbers are those of `arq_trained`; the gradient goes straight through.
     """
-    made: Tensor = _ArqWeights.apply(w, node, how)  # type: ignore[no-untyped-call]  # torch gives it no types
+    made: Tensor = _ArqWeights.apply(w, split, how)  # type: ignore[no-untyped-call]  # torch gives it no types
     return made
 
 
-def ulq_weights(w: Tensor, scale: Tensor, node: Node, *, bits: int, reciprocal: bool = False) -> Tensor:
+def ulq_weights(w: Tensor, scale: Tensor, split: Split, *, bits: int, reciprocal: bool = False) -> Tensor:
     """A linear layer's weights on the grid of a learned scale (`[channels]` or `[1]`, above 0), and back.
 
     The numbers are those of `ulq_trained`, and the gradients those of `scale_gradient`. With `reciprocal`, `scale`
     holds 1 / scale, and gets the gradient of that.
     """
-    made: Tensor = _UlqWeights.apply(w, scale, node, bits, reciprocal)  # type: ignore[no-untyped-call]  # torch gives it no types
+    made: Tensor = _UlqWeights.apply(w, scale, split, bits, reciprocal)  # type: ignore[no-untyped-call]  # torch gives it no types
     return made
 
 
-def arq_scale(w: Tensor, node: Node, how: TrainedWeights) -> Tensor:
+def arq_scale(w: Tensor, split: Split, how: TrainedWeights) -> Tensor:
     """The scale of ARQ, `[channels]` or `[1]`, on the device of the weights; the numbers of `first_scale`."""
-    return _arq_scale(_parts(node, w), how).reshape(-1)
+    return _arq_scale(split(w), how).reshape(-1)
 
 
 class UlqState:
@@ -79,17 +94,19 @@ class UlqState:
         self.bits = bits
         self.fixed_min = fixed_min
         self.previous: Clips | None = None
-        self._left = batches
+        self.batches = self._left = batches
         self._observer = IfmrObserver(settings or IfmrSettings(bits=bits), name)
 
-    def quantize(self, x: Tensor, clip_max: Tensor, clip_min: Tensor) -> Tensor:
+    def quantize(self, x: Tensor, clip_max: Tensor, clip_min: Tensor, *, observe: bool = True) -> Tensor:
         """`x` on the grid of the clips, which are tensors of one number and are set in place where they must be.
+
+        Without `observe` the clips are left unset: of several layers that read a value by one range, one observes it.
 
         Raises `DiagnosticError` where IFMR finds no range: NaN or Inf (AM404), nothing but zeros (AM405).
         """
         clips = self.mend(clip_max, clip_min)
         if clips is None and self._left:
-            if not self._begin(x, clip_max, clip_min):
+            if not (observe and self._begin(x, clip_max, clip_min)):
                 return self._by_itself(x, clip_max, clip_min)
             clips = self.mend(clip_max, clip_min)
         return x if clips is None else _on_grid(x, clip_max, clip_min, clips, self.bits, self.fixed_min)
@@ -181,20 +198,10 @@ def _residue(steps: np.float32) -> float:
     return float(np.rint(steps) - steps)
 
 
-def _parts(node: Node, w: Tensor) -> Tensor:
-    """The weights of a linear layer as [groups, channels of one, inputs, taps], a view."""
-    channels = linear_trait(node).channels
-    if channels is None:
-        raise ValueError(f"the weights of {node.op} are not trained quantized")
-    # The op table is written for arrays; it slices and reshapes, which tensors do alike.
-    found: Tensor = cast("Any", channels.split)(node, w)
-    return found
-
-
-def _like(w: Tensor, node: Node, parts: Tensor) -> Tensor:
-    """The inverse of `_parts`, for weights of the layout of `w`."""
-    made = torch.empty_like(w)
-    _parts(node, made).copy_(parts)
+def _like(w: Tensor, split: Split, parts: Tensor) -> Tensor:
+    """The inverse of a split, for weights of the layout of `w`."""
+    made = torch.empty_like(w, memory_format=torch.contiguous_format)
+    split(made).copy_(parts)
     return made
 
 
@@ -215,10 +222,10 @@ def _arq_scale(parts: Tensor, how: TrainedWeights) -> Tensor:
 
 class _ArqWeights(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, w: Tensor, node: Node, how: TrainedWeights) -> Tensor:
-        parts = _parts(node, w)
+    def forward(ctx: Any, w: Tensor, split: Split, how: TrainedWeights) -> Tensor:
+        parts = split(w)
         scale = _arq_scale(parts, how)
-        return _like(w, node, _steps(parts, scale, *grid_limits(how.bits)).mul_(scale))
+        return _like(w, split, _steps(parts, scale, *grid_limits(how.bits)).mul_(scale))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
@@ -227,25 +234,25 @@ class _ArqWeights(torch.autograd.Function):
 
 class _UlqWeights(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, w: Tensor, scale: Tensor, node: Node, bits: int, reciprocal: bool) -> Tensor:
-        parts = _parts(node, w)
+    def forward(ctx: Any, w: Tensor, scale: Tensor, split: Split, bits: int, reciprocal: bool) -> Tensor:
+        parts = split(w)
         along = _along(scale.reciprocal() if reciprocal else scale, parts)
         ctx.save_for_backward(w, scale)
-        ctx.node, ctx.bits, ctx.reciprocal = node, bits, reciprocal
-        return _like(w, node, _steps(parts, along, *grid_limits(bits)).mul_(along))
+        ctx.split, ctx.bits, ctx.reciprocal = split, bits, reciprocal
+        return _like(w, split, _steps(parts, along, *grid_limits(bits)).mul_(along))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         (w, stored), (above,) = ctx.saved_tensors, gradients
         low, high = grid_limits(ctx.bits)
-        parts = _parts(ctx.node, w)
+        parts = ctx.split(w)
         scale = stored.reciprocal() if ctx.reciprocal else stored
         along = _along(scale, parts)
         steps = parts / along
         residue = steps.round() - steps
         residue = torch.where(parts > along * high, float(high), residue)
         residue = torch.where(parts < along * low, float(low), residue)
-        products = residue.mul_(_parts(ctx.node, above))
+        products = residue.mul_(ctx.split(above.contiguous()))
         sums = products.sum((2, 3)) if scale.numel() > 1 else products.sum()
         found = sums.reshape(stored.shape) / math.sqrt(parts[0, 0].numel() * high)
         return above, -found * scale * scale if ctx.reciprocal else found, None, None, None

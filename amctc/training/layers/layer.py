@@ -15,7 +15,7 @@ from amctc.dialects.shapes import node_error
 from amctc.dialects.table import op_def
 from amctc.ir import Node
 from amctc.ir.node import Shape
-from amctc.training.quantizers import UlqState, arq_weights
+from amctc.training.quantizers import UlqState, arq_weights, parts_of
 
 Phase: TypeAlias = Literal["TRAIN", "TEST"]
 Tensors: TypeAlias = tuple[Tensor, ...]
@@ -64,8 +64,8 @@ class Layer:
         how = self._quantized(role)
         if how is None:
             return lambda: self.stored(role)
-        node = self.node
-        return lambda: arq_weights(self.stored(role), node, how)
+        split = parts_of(self.node)
+        return lambda: arq_weights(self.stored(role), split, how)
 
     def _quantized(self, role: str) -> TrainedWeights | None:
         linear = op_def(self.node).linear
