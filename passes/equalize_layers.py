@@ -11,7 +11,6 @@ In a chain of layers each factor depends on its neighbours, so they are searched
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -23,6 +22,7 @@ from amctc.dialects.scaling import channel_magnitudes, scale_channels, way_obsta
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import linear_trait
 from amctc.ir import Graph, Node
+from amctc.pipeline.balancing import uses_of_arrays
 from amctc.pipeline.context import Context
 from amctc.pipeline.options import option
 from amctc.pipeline.pattern import Match
@@ -134,7 +134,7 @@ def _linear_obstacle(node: Node, context: Context) -> str | None:
         return f"`{node.name}` has {len(node.inputs)} inputs, with the same weights for all"
     if node.inputs[0].shape is None:
         return f"the shape of what `{node.name}` reads is not known"
-    uses = context.fact(_uses_of_arrays, node.graph)
+    uses = context.fact(uses_of_arrays, node.graph)
     if any(uses[id(array)] > 1 for array in node.weights.values()):
         return f"`{node.name}` shares its weights with another layer"
     return None
@@ -143,11 +143,6 @@ def _linear_obstacle(node: Node, context: Context) -> str | None:
 def _is_bounded(node: Node) -> bool:
     bounded = op_def(node).bounded
     return bounded is not None and not isinstance(bounded.bound(node), str)
-
-
-def _uses_of_arrays(graph: Graph) -> Counter[int]:
-    """How many layers hold each weight array, by its identity."""
-    return Counter(key for node in graph.nodes for key in {id(array) for array in node.weights.values()})
 
 
 def _words(inputs: NDArray[np.float64] | None, outputs: NDArray[np.float64] | None) -> list[str]:

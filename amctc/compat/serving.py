@@ -15,6 +15,7 @@ SERVED: Mapping[str, str] = MappingProxyType(
         "caffe": "amctc.compat.caffe",
         "amct_caffe": "amctc.compat.amct_caffe",
         "hotwheels.amct_caffe": "amctc.compat.amct_caffe",
+        "amct_pytorch": "amctc.compat.amct_pytorch",
     }
 )
 """The name that scripts import, and the module that they get; modules inside go with it."""

@@ -26,8 +26,8 @@ def with_retrain_layers(model: nn.Module, plan: Sequence[PlannedLayer], batch_nu
             layer.quant_module.share_range(wrapped[planned.leader].quant_module)
         if planned.batch_norm is not None:
             layer.take_batch_norm(planned.batch_norm, made.get_submodule(planned.batch_norm))
-            _put(made, planned.batch_norm, nn.Identity())
-        _put(made, planned.name, layer)
+            made.set_submodule(planned.batch_norm, nn.Identity())
+        made.set_submodule(planned.name, layer)
         wrapped[planned.name] = layer
     return made
 
@@ -36,9 +36,9 @@ def without_retrain_layers(model: nn.Module) -> nn.Module:
     """A copy of such a model as it was before, with the weights and the statistics that training gave it."""
     made = copy.deepcopy(model)
     for name, layer in retrain_layers(made).items():
-        _put(made, name, layer.quant_module.replaced_module)
+        made.set_submodule(name, layer.quant_module.replaced_module)
         if layer.batch_norm_name is not None and layer.bn_module is not None:
-            _put(made, layer.batch_norm_name, layer.bn_module)
+            made.set_submodule(layer.batch_norm_name, layer.bn_module)
     return made
 
 
@@ -46,7 +46,3 @@ def retrain_layers(model: nn.Module) -> Mapping[str, RetrainLayer]:
     """The layers of a model that are trained with quantization, by their names."""
     return {name: module for name, module in model.named_modules() if isinstance(module, RetrainLayer)}
 
-
-def _put(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, own = name.rpartition(".")
-    setattr(model.get_submodule(parent), own, module)

@@ -10,7 +10,6 @@ from typing import Final
 from torch import nn
 
 from amctc.dialects.table import op_def
-from amctc.frontends.torch.layers import ModuleNode
 from amctc.ir import Graph, Node, Value
 from amctc.modules.trained_layer import TRAINED_TYPES
 from amctc.policy.resolve_training import ResolvedTraining, Trainable, TrainedData, TrainedLayer, trainable_layers
@@ -34,29 +33,31 @@ class PlannedLayer:
     batch_norm: str | None
 
 
-def trainable_modules(
-    model: nn.Module, graph: Graph, nodes: Mapping[str, ModuleNode]
-) -> Mapping[str, Trainable]:
+def trainable_modules(model: nn.Module, graph: Graph, layers: Mapping[str, str]) -> Mapping[str, Trainable]:
     """The layers of a model's graph that can be trained, by the name of their module, in graph order.
 
-    `nodes` are the nodes that compute a module. These layers are modules of `TRAINED_TYPES` that are called once and
-    have weights of their own.
+    `layers` are the modules that one node computes, by the nodes' names. Of these they are the ones of `TRAINED_TYPES`
+    that have weights of their own.
     """
     modules = dict(model.named_modules())
-    once = _called_once(nodes)
     owners = Counter(id(parameter) for module in modules.values() for parameter in module.parameters(recurse=False))
     return {
         name: able
         for name, able in trainable_layers(graph).items()
-        if name in once and type(modules[name]) in TRAINED_TYPES and owners[id(modules[name].weight)] == 1
+        if layers.get(name) == name
+        and type(modules[name]) in TRAINED_TYPES
+        and owners[id(modules[name].weight)] == 1
     }
 
 
 def retrain_plan(
-    model: nn.Module, graph: Graph, nodes: Mapping[str, ModuleNode], training: ResolvedTraining
+    model: nn.Module, graph: Graph, layers: Mapping[str, str], training: ResolvedTraining
 ) -> tuple[PlannedLayer, ...]:
-    """The layers that are trained, in graph order. Layers that read one value with equal settings share its range."""
-    modules, once = dict(model.named_modules()), _called_once(nodes)
+    """The layers that are trained, in graph order. Layers that read one value with equal settings share its range.
+
+    `layers` are as in `trainable_modules`.
+    """
+    modules = dict(model.named_modules())
     leaders: dict[tuple[Value, TrainedData], str] = {}
     found: list[PlannedLayer] = []
     for name, layer in training.layers.items():
@@ -64,15 +65,9 @@ def retrain_plan(
         how = replace(layer, data=_with_minimum(layer.data, node.inputs[0]))
         leader = leaders.setdefault((node.inputs[0], how.data), name)
         follower = _only_reader(node)
-        norm = follower.name if follower is not None and follower.name in once else None
+        norm = layers.get(follower.name) if follower is not None else None
         found.append(PlannedLayer(name, how, leader, norm if norm and _is_batch_norm(modules[norm]) else None))
     return tuple(found)
-
-
-def _called_once(nodes: Mapping[str, ModuleNode]) -> frozenset[str]:
-    """The modules that one node computes, which has their name."""
-    calls = Counter(node.module for node in nodes.values())
-    return frozenset(name for name, node in nodes.items() if name == node.module and calls[name] == 1)
 
 
 def _only_reader(node: Node) -> Node | None:

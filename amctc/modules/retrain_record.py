@@ -14,7 +14,8 @@ from amctc.modules.trained_layer import RetrainLayer
 from amctc.output import write_files
 from amctc.quant.grid import check_scale, guard_scale
 from amctc.quant.ulq import grid_of_clips
-from amctc.records.scale_record import InputRecord, LayerRecord, record_text
+from amctc.records.pytorch_record import pytorch_record_text
+from amctc.records.scale_record import InputRecord, LayerRecord
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class RecordWriter:
             record = retrain_record(model)
             self._due = bool(record.unset)
             if not record.unset:
-                write_files({self.path: record_text(record.entries.values()).encode()})
+                write_files({self.path: pytorch_record_text(record.entries.values()).encode()})
 
 
 def _entry(name: str, layer: RetrainLayer, folded: bool) -> LayerRecord | None:

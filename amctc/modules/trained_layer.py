@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from amctc.dialects.channels import by_channels, by_channels_transposed
 from amctc.modules.learned_scale import LearnedScale
+from amctc.modules.wrapped import Rewritten
 from amctc.policy.resolve_training import TrainedData, TrainedLayer
 from amctc.quant.ulq import Clips, usable_clips
 from amctc.training.quantizers import Split, UlqState, arq_scale, arq_weights, ulq_weights
@@ -93,7 +94,7 @@ class QuantizedLayer(nn.Module):
         return self.wts_scales
 
 
-class RetrainLayer(nn.Module):
+class RetrainLayer(Rewritten):
     """A quantized layer, and the BatchNorm behind it, if one is there, as a module of its own in training and after.
 
     The BatchNorm is folded into the layer when the model is saved; `batch_norm_name` is where it comes from.
@@ -108,6 +109,15 @@ class RetrainLayer(nn.Module):
     def take_batch_norm(self, name: str, module: nn.Module) -> None:
         """Compute the BatchNorm of this name here from now on."""
         self.bn_module, self.batch_norm_name = module, name
+
+    def __getattr__(self, name: str) -> Any:
+        """What the wrapper itself has not is the layer's: code that asks it for its sizes goes on working."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "quant_module":  # not there yet, while a copy is being made
+                raise
+            return getattr(self.quant_module.replaced_module, name)
 
     def forward(self, x: Tensor, *others: Any, **options: Any) -> Any:
         """What the layer, and the BatchNorm behind it, give."""

@@ -40,6 +40,7 @@ from amctc.policy.tensors import check_tensor_rules, tensor_configs
 from amctc.policy.values import (
     Choice,
     bn_update_config,
+    idle_weights,
     input_configs,
     migration_strength,
     said_value,
@@ -119,6 +120,8 @@ class _Resolver:
         inputs = input_configs(row.data_inputs(node), choice, self._offset, self._common_data, default)
         weights = weight_config(candidate, choice, default, limit) if quantizable.weights else None
         inputs, weights, gave_way = within_limits(inputs, weights, candidate.limits, limit)
+        unsaid = self._policy.layers is not None and choice.weights is None
+        idle = None if unsaid else idle_weights(candidate, choice, default, limit)
         return LayerConfig(
             node.name,
             node.type,
@@ -126,11 +129,12 @@ class _Resolver:
             inputs,
             weights,
             choice.rule,
-            migration_strength(choice),
+            migration_strength(choice) if row.linear is not None else None,
             value_if_said(choice.weight_compress_only, kind),
             lost,
             gave_way,
             node.dialect,
+            idle,
         )
 
     def _json_choice(self, candidate: Candidate, default: Rule) -> tuple[Choice, Resolved[bool], tuple[Lost, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from amctc.diagnostics import Diagnostic
@@ -13,6 +13,7 @@ from amctc.policy.layer_types import usual_channel_wise
 from amctc.policy.rules import PassRule, Policy
 from amctc.policy.settings import ARQ_BITS, BN_UPDATE, SNQ, SNQ_DEFAULTS, ArqSettings, BnUpdate, SnqSettings
 from amctc.quant.activation import ActivationSettings
+from amctc.quant.half_precision import USUAL_PRECISION
 from amctc.quant.hfmg import BIN_COUNT, HFMG, HfmgSettings
 from amctc.quant.ifmr import IfmrSettings
 from amctc.source import Span
@@ -179,7 +180,8 @@ class LayerConfig:
 
     `lost` are the rules that are about this layer and do not hold for it, `gave_way` the widths that the one that
     holds asks for and the type cannot have. `migration_strength` (of `dmq_balancer`) and `weight_compress_only` are
-    None where nothing is said of them.
+    None where nothing is said of them. `idle_weights` is what is said of weights for a type that has none, but for
+    which AMCT writes it all the same (AvgPool2d); nothing follows it.
     """
 
     name: str
@@ -193,6 +195,7 @@ class LayerConfig:
     lost: tuple[Lost, ...] = field(default=(), compare=False, repr=False)
     gave_way: tuple[GaveWay, ...] = field(default=(), compare=False, repr=False)
     dialect: str = field(default="caffe", compare=False, repr=False)
+    idle_weights: WeightConfig | None = field(default=None, compare=False, repr=False)
 
     @property
     def input_settings(self) -> tuple[ActivationSettings, ...]:
@@ -317,6 +320,21 @@ class ResolvedPolicy:
         A node that a pass made is not in the policy. It takes the data settings of the first layer
         it stands for, and quantizes weights it has by the default of its own type.
         """
+        found = self._quant_of(node)
+        return replace(found, precision_mode=self.precision_mode) if found is not None else None
+
+    @property
+    def precision_mode(self) -> str | None:
+        """The mode that scales of data are rounded for; None for the usual one."""
+        said = self.general.fakequant_precision_mode
+        return said.value if said is not None and said.value != USUAL_PRECISION else None
+
+    @property
+    def balances(self) -> bool:
+        """Whether some layer that is quantized has the balancer."""
+        return any(each.quant_enable.value and each.migration_strength is not None for each in self.layers.values())
+
+    def _quant_of(self, node: Node) -> NodeQuant | None:
         config = self.layers.get(node.name)
         if config is not None:
             return _with_tensors(config.quant, self.tensors.get(node.name, ()))

@@ -9,11 +9,14 @@ from typing import Any
 
 from torch import nn
 
-from amctc.compat.amct_pytorch.exported import Exported, exported
+from amctc.compat import arguments
+from amctc.compat.amct_pytorch.log import log, told_as_amct
+from amctc.compat.amct_pytorch.network import Network
 from amctc.compat.amct_pytorch.pth_file import read_state, take_state
+from amctc.compat.amct_pytorch.saving import write_models
+from amctc.compat.logged_passes import LoggedPasses
 from amctc.diagnostics import Collector, error
 from amctc.driver.conversion import converted_graph
-from amctc.driver.emit import emit_files, find_targets
 from amctc.driver.retrain import folded_entries
 from amctc.modules.retrain_model import retrain_layers, with_retrain_layers, without_retrain_layers
 from amctc.modules.retrain_plan import PlannedLayer, retrain_plan, trainable_modules
@@ -24,9 +27,8 @@ from amctc.policy.flavours import PYTORCH_QAT
 from amctc.policy.resolve_training import ResolvedTraining, resolve_training
 from amctc.policy.rules_qat import TrainingRule
 from amctc.policy.write_training_json import training_json
-from amctc.records.scale_record import ScaleRecord, record_text
-
-_SAVED = ("deploy_model.onnx", "fake_quant_model.onnx")
+from amctc.records.pytorch_record import pytorch_record_text
+from amctc.records.scale_record import ScaleRecord
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class _Planned:
     batch_num: int
 
 
+@told_as_amct
 def create_quant_retrain_config(
     config_file: str, model: nn.Module, input_data: Any, config_defination: str | None = None
 ) -> None:
@@ -45,15 +48,20 @@ def create_quant_retrain_config(
     `config_defination` is a .cfg file of training; without one every layer has the defaults. The model is exported
     with `input_data`, a tensor or a tuple of what `forward` takes, and left as it was.
     """
-    policy = _policy(config_defination)
-    found = exported(model, input_data)
+    config = arguments.path("config_file", config_file)
+    defined = arguments.optional_path("config_defination", config_defination)
+    policy = _policy(defined)
+    network = Network.of(model, input_data)
     collector = Collector()
-    layers = trainable_modules(model, found.graph, found.nodes)
-    training = resolve_training(policy, found.graph, collector, layers)
-    _check(training, config_defination, collector)
-    write_files({Path(config_file): training_json(policy, training, layers).encode()})
+    layers = trainable_modules(network.module, network.exported.graph, network.quantizable)
+    training = resolve_training(policy, network.exported.graph, collector, layers)
+    _check(training, defined, collector)
+    log.tell("create_quant_retrain_config", collector.warnings)
+    write_files({Path(config): training_json(policy, training, layers).rstrip("\n").encode()})
+    log.info("create_quant_retrain_config", f"the config of {len(training.layers)} layers is saved in {config}")
 
 
+@told_as_amct
 def create_quant_retrain_model(config_file: str, model: nn.Module, record_file: str, input_data: Any) -> nn.Module:
     """A copy of a model whose layers are quantized in every pass as the config says, to be trained as any module is.
 
@@ -61,13 +69,17 @@ def create_quant_retrain_model(config_file: str, model: nn.Module, record_file: 
     and the first behind further training, writes `record_file`. Raises `DiagnosticError`: what reading the config
     does, AM480 for a model that torch cannot export, AM635 for layers that it does not have.
     """
-    planned = _plan(config_file, model, exported(model, input_data))
+    config = arguments.path("config_file", config_file)
+    record = Path(arguments.path("record_file", record_file)).absolute()
+    planned = _plan(config, Network.of(model, input_data))
     made = with_retrain_layers(model, planned.layers, planned.batch_num)
-    write_files({Path(record_file): b""})
-    made.register_forward_hook(RecordWriter(Path(record_file).absolute()))
+    write_files({record: b""})
+    made.register_forward_hook(RecordWriter(record))
+    log.info("create_quant_retrain_model", f"{len(planned.layers)} layers are trained with quantization")
     return made
 
 
+@told_as_amct
 def restore_quant_retrain_model(
     config_file: str,
     model: nn.Module,
@@ -83,11 +95,14 @@ def restore_quant_retrain_model(
     `DiagnosticError`: AM960 for a file that cannot be read, AM961 for one without a state dict there, AM962 for a
     state dict of another model.
     """
+    file = arguments.path("pth_file", pth_file)
+    state = read_state(file, state_dict_name)
     made = create_quant_retrain_model(config_file, model, record_file, input_data)
-    take_state(made, read_state(pth_file, state_dict_name), pth_file)
+    take_state(made, state, file)
     return made
 
 
+@told_as_amct
 def save_quant_retrain_model(
     config_file: str,
     model: nn.Module,
@@ -104,19 +119,24 @@ def save_quant_retrain_model(
     `DiagnosticError`: AM963 for a model that has no quantized layers, or others than the config says, AM964 for one
     whose clips are not set.
     """
-    layers = retrain_layers(model)
+    config = arguments.path("config_file", config_file)
+    record = Path(arguments.path("record_file", record_file))
+    prefix = arguments.prefix("save_path", save_path)
+    there = list(retrain_layers(model))
     plain = without_retrain_layers(model)
-    found = exported(plain, input_data, input_names, output_names, dynamic_axes)
-    planned = _plan(config_file, plain, found)
-    _check_layers(list(layers), [layer.name for layer in planned.layers], config_file)
+    network = Network.of(plain, input_data, input_names, output_names, dynamic_axes)
+    planned = _plan(config, network)
+    _check_layers(there, [layer.name for layer in planned.layers], config)
     trained = retrain_record(model, folded=False)
     if trained.unset:
         raise _never_set(trained.unset, planned.batch_num)
-    entries = folded_entries(trained.entries, lambda: found.load(Collector()))
-    made = converted_graph(found.load, ScaleRecord(entries), Collector())
-    files = emit_files(find_targets("onnx"), made.graph, save_path, made.emission)
-    wanted = {path: content for path, content in files.items() if path.name.endswith(_SAVED)}
-    write_files({Path(record_file): record_text(entries).encode(), **wanted})
+    entries = folded_entries(trained.entries, network.graph)
+    told = Collector()
+    made = converted_graph(
+        lambda _: network.graph(), ScaleRecord(entries), told, instruments=(LoggedPasses(log.logger),)
+    )
+    log.tell("save_quant_retrain_model", told.warnings)
+    write_models(made, prefix, {record: pytorch_record_text(entries).encode()})
 
 
 def _policy(config_defination: str | None) -> Policy:
@@ -125,13 +145,13 @@ def _policy(config_defination: str | None) -> Policy:
     return Policy.from_file(config_defination, flavour=PYTORCH_QAT.name)
 
 
-def _plan(config_file: str, model: nn.Module, found: Exported) -> _Planned:
+def _plan(config: str, network: Network) -> _Planned:
     collector = Collector()
-    layers = trainable_modules(model, found.graph, found.nodes)
-    policy = Policy.from_file(config_file, flavour=PYTORCH_QAT.name)
-    training = resolve_training(policy, found.graph, collector, layers)
-    _check(training, config_file, collector)
-    return _Planned(retrain_plan(model, found.graph, found.nodes, training), training.batch_num)
+    graph, policy = network.exported.graph, Policy.from_file(config, flavour=PYTORCH_QAT.name)
+    layers = trainable_modules(network.module, graph, network.quantizable)
+    training = resolve_training(policy, graph, collector, layers)
+    _check(training, config, collector)
+    return _Planned(retrain_plan(network.module, graph, network.layers, training), training.batch_num)
 
 
 def _check(training: ResolvedTraining, file: str | None, collector: Collector) -> None:

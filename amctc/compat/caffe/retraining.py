@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from amctc.compat.amct_caffe import log
+from amctc.compat.amct_caffe.log import log
 from amctc.compat.caffe.errors import as_caffe_errors
 from amctc.dialects.retrain import DATA_OP, data_quantizers
 from amctc.driver.retrain import TrainedFactors, trained_factors

@@ -19,7 +19,7 @@ from onnx import ModelProto, numpy_helper
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from amctc.compat.amct_pytorch import retraining
+from amctc.compat.amct_pytorch import network
 from amctc.compat.amct_pytorch.retraining import (
     create_quant_retrain_config,
     create_quant_retrain_model,
@@ -83,7 +83,7 @@ class Run:
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_export() -> Iterator[None]:
-    with remember_exports(retraining):
+    with remember_exports(network):
         yield
 
 

@@ -1,0 +1,36 @@
+"""A layer in a wrapper, which is to be taken for the layer by the module around it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+
+class Rewritten(nn.Module):
+    """Stands in a module where a layer of the user's was."""
+
+
+class Wrapped(Rewritten):
+    """Has the layer as `sub_module`, under which name its parameters stand in a `state_dict`, as in AMCT.
+
+    What the wrapper itself has not is looked up in the layer, so that code which asks a layer for its weight or its
+    sizes goes on working.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.sub_module = layer
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "sub_module":  # not there yet, while a copy is being made
+                raise
+            return getattr(self.sub_module, name)
+
+
+def is_rewritten(module: nn.Module) -> bool:
+    """Whether a module has layers that amctc has put into wrappers."""
+    return any(isinstance(each, Rewritten) for each in module.modules())
