@@ -75,6 +75,7 @@ def _model(
     for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
         value.metadata_props.clear()
     exported.model.metadata_props.clear()
+    graph.metadata_props.clear()
     return exported.model_proto
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Within it no warnings are given and no lines logged; torch's exporter says much that no user can act on."""
+    """Within it there are no warnings, log lines and lines on stderr; torch says much that no user can act on."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
