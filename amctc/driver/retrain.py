@@ -143,9 +143,7 @@ def _weight_scales(node: Node, folded: Node, apart: Graph, how: TrainedWeights) 
     return _folded_scales(scale, folded, apart, how)
 
 
-def folded_entries(
-    entries: Mapping[str, LayerRecord], model: Callable[[], Graph]
-) -> tuple[LayerRecord, ...]:
+def folded_entries(entries: Mapping[str, LayerRecord], model: Callable[[], Graph]) -> tuple[LayerRecord, ...]:
     """The entries in the order of a model's graph, with `scale_w` as it is once layers are folded into those before.
 
     `entries` say the scales of the weights as they are in training, and `model` gives its float graph, each time anew.
@@ -153,8 +151,9 @@ def folded_entries(
     """
     apart, folded = model(), model()
     build_pipeline(_FOLD).run(folded, Context())
-    return tuple(_folded_entry(entries[node.name], folded.node(node.name), apart) for node in apart.nodes
-                 if node.name in entries)
+    return tuple(
+        _folded_entry(entries[node.name], folded.node(node.name), apart) for node in apart.nodes if node.name in entries
+    )
 
 
 def _folded_entry(entry: LayerRecord, folded: Node, apart: Graph) -> LayerRecord:
@@ -163,9 +162,7 @@ def _folded_entry(entry: LayerRecord, folded: Node, apart: Graph) -> LayerRecord
     return entry.with_weights(scales, entry.bits_w)
 
 
-def _folded_scales(
-    scale: NDArray[np.float32], folded: Node, apart: Graph, how: TrainedWeights
-) -> NDArray[np.float32]:
+def _folded_scales(scale: NDArray[np.float32], folded: Node, apart: Graph, how: TrainedWeights) -> NDArray[np.float32]:
     """The scales of weights in training, times |a| of what is folded into the layer; `folded` is it after that."""
     node, trait = apart.node(folded.name), linear_trait(folded)
     absorbed = [apart.node(name) for name in folded.provenance.absorbed if name in apart]

@@ -45,4 +45,3 @@ def without_retrain_layers(model: nn.Module) -> nn.Module:
 def retrain_layers(model: nn.Module) -> Mapping[str, RetrainLayer]:
     """The layers of a model that are trained with quantization, by their names."""
     return {name: module for name, module in model.named_modules() if isinstance(module, RetrainLayer)}
-

@@ -44,9 +44,7 @@ def trainable_modules(model: nn.Module, graph: Graph, layers: Mapping[str, str])
     return {
         name: able
         for name, able in trainable_layers(graph).items()
-        if layers.get(name) == name
-        and type(modules[name]) in TRAINED_TYPES
-        and owners[id(modules[name].weight)] == 1
+        if layers.get(name) == name and type(modules[name]) in TRAINED_TYPES and owners[id(modules[name].weight)] == 1
     }
 
 
@@ -77,7 +75,7 @@ def _only_reader(node: Node) -> Node | None:
 
 def _is_batch_norm(module: nn.Module) -> bool:
     """Whether a module is a BatchNorm with statistics of its own, without which nothing can be folded."""
-    return type(module) in _BATCH_NORMS and module.running_mean is not None
+    return type(module) in _BATCH_NORMS and getattr(module, "running_mean", None) is not None
 
 
 def _with_minimum(how: TrainedData, value: Value) -> TrainedData:

@@ -24,7 +24,6 @@ from amctc.quant.ifmr import IfmrSettings
 from amctc.quant.observer import IfmrObserver
 from amctc.quant.ulq import Clips, grid_of_clips, usable_clips
 
-
 Split: TypeAlias = Callable[[Tensor], Tensor]
 """Gives the weights of a linear layer as [groups, channels of one, inputs, taps], a view of them."""
 

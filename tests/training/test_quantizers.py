@@ -234,7 +234,10 @@ class TestWeights:
             assert np.array_equal(
                 array(arq_weights(leaf(weight), parts_of(node), how)), arrays[f"q.{name}.b{bits}.cw{int(wise)}"]
             )
-            assert array(arq_scale(leaf(weight), parts_of(node), how)).tolist() == np.array(case["scale"]).reshape(-1).tolist()
+            assert (
+                array(arq_scale(leaf(weight), parts_of(node), how)).tolist()
+                == np.array(case["scale"]).reshape(-1).tolist()
+            )
             compared += 1
         assert compared == 16
 

@@ -57,8 +57,7 @@ def read_state(file: str | Path, name: str | None) -> Mapping[str, Tensor]:
         found = found[name]
     if not isinstance(found, dict) or not all(isinstance(each, Tensor) for each in found.values()):
         message = "this file holds no state dict" if name is None else f"`{name}` in this file is no state dict"
-        help = "give the name under which the state lies, as `state_dict_name`" if name is None else None
-        raise error("AM961", message, file=str(file), help=help)
+        raise error("AM961", message, file=str(file), help="say under which `state_dict_name` the state lies")
     return {str(key): tensor for key, tensor in found.items()}
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from torch import Tensor, nn
+from torch import nn
 
 
 @contextmanager

@@ -33,7 +33,7 @@ from amctc.quant.trained_weights import usable_scale
 from amctc.records.read_record import read_record
 from amctc.records.scale_record import LayerRecord
 from amctc.training.quantizers import UlqState
-from tests.compat.amct_pytorch.digits_cnn import FOLDER, Arrays, arrays_of, digits, digits_cnn, recorded_training
+from tests.compat.amct_pytorch.digits_cnn import FOLDER, digits, digits_cnn, recorded_training
 from tests.compat.amct_pytorch.exports import remember_exports
 from tests.onnx_nets import run_model
 from tests.shared_files import needs_golden
@@ -106,7 +106,7 @@ def begin_as_recorded(model: nn.Module) -> None:
 
 @cache
 def run_of(case: str, folder: Path) -> Run:
-    config, (_, arrays, labels), batches = FOLDER / "qat" / case / "config.json", recorded_training(case), digits()
+    config, (_, _, labels), batches = FOLDER / "qat" / case / "config.json", recorded_training(case), digits()
     run = Run(folder / case)
     run.folder.mkdir()
     record = run.folder / "record.txt"
@@ -218,7 +218,11 @@ def test_the_saved_models_are_the_recorded_ones(case: str, folder: Path) -> None
             limit = 1 + 1e-5 * np.abs(wanted) if mine.dtype == np.int32 else 0
             assert (difference <= limit).all(), name
     kinds = [
-        [node.op_type for node in onnx.load(str(path)).graph.node if node.op_type.startswith(("Ascend", "Conv", "Gemm"))]
+        [
+            node.op_type
+            for node in onnx.load(str(path)).graph.node
+            if node.op_type.startswith(("Ascend", "Conv", "Gemm"))
+        ]
         for path in (run.folder / "net_deploy_model.onnx", there / "deploy.onnx")
     ]
     assert kinds[0] == kinds[1]
@@ -281,13 +285,47 @@ def test_a_state_that_amct_saved_is_restored(tmp_path: Path) -> None:
     assert np.abs(found.detach().numpy() - arrays["eval_out"]).max() < 2e-5
 
 
+def accuracy(model: nn.Module, config: str, folder: Path) -> float:
+    """The part of the test images that the saved fake-quant model of a trained one is right about."""
+    prefix, inputs = str(folder / "net"), torch.zeros(16, 1, 8, 8)
+    save_quant_retrain_model(
+        config, model, str(folder / "record.txt"), prefix, inputs, ["x"], ["y"], {"x": {0: "n"}, "y": {0: "n"}}
+    )
+    images = digits()
+    scores = run_model(folder / "net_fake_quant_model.onnx", {"x": images["test_x"]})["y"]
+    return float((scores.argmax(axis=1) == images["test_y"]).mean())
+
+
+def test_training_in_4_bits_recovers_what_quantization_lost(tmp_path: Path) -> None:
+    """Before the first step the model is one of post-training quantization: ARQ for weights, IFMR for data."""
+    images, labels = torch.from_numpy(digits()["calib"]), torch.tensor(recorded_training("qat_default")[2])
+    config, inputs = str(tmp_path / "config.json"), torch.zeros(16, 1, 8, 8)
+    (tmp_path / "p.cfg").write_text("batch_num: 4 retrain_weight_quant_config { arq_retrain { dst_type: INT4 } }")
+    create_quant_retrain_config(config, digits_cnn(), inputs, str(tmp_path / "p.cfg"))
+    model = create_quant_retrain_model(config, digits_cnn(), str(tmp_path / "record.txt"), inputs)
+    for batch in images:
+        model(batch)
+    at_first = accuracy(model, config, tmp_path)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+    model.train()
+    for step in range(40):
+        cross_entropy(model(images[step % 4]), labels[step % 4]).backward()  # type: ignore[no-untyped-call]  # torch gives it no types
+        optimizer.step()
+        optimizer.zero_grad()
+    at_last = accuracy(model, config, tmp_path)
+    of_amct = json.loads((FOLDER / "ptq/arq_4bit/info.json").read_text())["fakequant_test_acc"]
+    assert of_amct == pytest.approx(0.975) and at_first == pytest.approx(0.975, abs=0.003)
+    assert at_last > max(at_first, of_amct)
+
+
 def test_data_of_four_bits_are_refused(tmp_path: Path) -> None:
     rejects = json.loads((FOLDER / "rejects.json").read_text())
     (case,) = (each for each in rejects if each["flow"] == "qat")
-    (tmp_path / "p.cfg").write_text(case["cfg"])
+    policy, config = tmp_path / "p.cfg", tmp_path / "c.json"
+    policy.write_text(case["cfg"])
     with pytest.raises(DiagnosticError, match="data of type INT4 are accepted by the language, but not built"):
-        create_quant_retrain_config(str(tmp_path / "c.json"), digits_cnn(), torch.zeros(16, 1, 8, 8), str(tmp_path / "p.cfg"))
-    assert not (tmp_path / "c.json").exists()
+        create_quant_retrain_config(str(config), digits_cnn(), torch.zeros(16, 1, 8, 8), str(policy))
+    assert not config.exists()
 
 
 def test_the_grid_that_a_training_begins_with_is_finer_than_the_recorded_one(tmp_path: Path) -> None:
