@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -139,36 +139,12 @@ def _input(node: Node, index: int, source: Node) -> InputRecord | None:
 
 
 def _weight_scales(node: Node, folded: Node, apart: Graph, how: TrainedWeights) -> NDArray[np.float32]:
-    scale = weight_scale(node, how, node.weights[linear_trait(node).weight])
-    return _folded_scales(scale, folded, apart, how)
-
-
-def folded_entries(entries: Mapping[str, LayerRecord], model: Callable[[], Graph]) -> tuple[LayerRecord, ...]:
-    """The entries in the order of a model's graph, with `scale_w` as it is once layers are folded into those before.
-
-    `entries` say the scales of the weights as they are in training, and `model` gives its float graph, each time anew.
-    Raises `DiagnosticError` (AM410) for scales that leave the range of scales so.
-    """
-    apart, folded = model(), model()
-    build_pipeline(_FOLD).run(folded, Context())
-    return tuple(
-        _folded_entry(entries[node.name], folded.node(node.name), apart) for node in apart.nodes if node.name in entries
-    )
-
-
-def _folded_entry(entry: LayerRecord, folded: Node, apart: Graph) -> LayerRecord:
-    how = TrainedWeights(len(entry.scale_w) > 1, entry.bits_w)
-    scales = _folded_scales(np.asarray(entry.scale_w, np.float32), folded, apart, how)
-    return entry.with_weights(scales, entry.bits_w)
-
-
-def _folded_scales(scale: NDArray[np.float32], folded: Node, apart: Graph, how: TrainedWeights) -> NDArray[np.float32]:
-    """The scales of weights in training, times |a| of what is folded into the layer; `folded` is it after that."""
-    node, trait = apart.node(folded.name), linear_trait(folded)
+    trait = linear_trait(node)
     absorbed = [apart.node(name) for name in folded.provenance.absorbed if name in apart]
     row = op_def(node)
     if absorbed and (row.quantizable is None or not row.quantizable.channel_wise):
-        return weight_scale(folded, how, folded.weights[trait.weight])
+        return weight_scale(node, how, folded.weights[trait.weight])
+    scale = weight_scale(node, how, node.weights[trait.weight])
     if absorbed:
         scale = guard_scale((scale * _slopes(absorbed, trait.out_channels(node))).astype(np.float32))
     check_scale(scale, node.name)

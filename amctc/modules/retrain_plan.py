@@ -11,11 +11,14 @@ from torch import nn
 
 from amctc.dialects.table import op_def
 from amctc.ir import Graph, Node, Value
-from amctc.modules.trained_layer import TRAINED_TYPES
+from amctc.modules.trained_layer import TRAINED_TYPES, TRANSPOSED
 from amctc.policy.resolve_training import ResolvedTraining, Trainable, TrainedData, TrainedLayer, trainable_layers
 from amctc.runtime.lowering.integer import producer_of
 
 _BATCH_NORMS: Final = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+_FOLDED_INTO: Final = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
+"""Not Linear, which has one scale for all its weights."""
+
 _NEVER_NEGATIVE: Final = frozenset({"onnx.Relu", "onnx.Sigmoid"})
 
 
@@ -64,7 +67,8 @@ def retrain_plan(
         leader = leaders.setdefault((node.inputs[0], how.data), name)
         follower = _only_reader(node)
         norm = layers.get(follower.name) if follower is not None else None
-        found.append(PlannedLayer(name, how, leader, norm if norm and _is_batch_norm(modules[norm]) else None))
+        folds = norm is not None and isinstance(modules[name], _FOLDED_INTO) and _is_batch_norm(modules[norm])
+        found.append(PlannedLayer(name, how, leader, norm if folds else None))
     return tuple(found)
 
 

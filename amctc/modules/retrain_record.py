@@ -26,15 +26,15 @@ class RetrainRecord:
     unset: tuple[str, ...]
 
 
-def retrain_record(model: nn.Module, *, folded: bool = True) -> RetrainRecord:
+def retrain_record(model: nn.Module) -> RetrainRecord:
     """The factors of every layer as they are with its weights and clips now.
 
-    Scale and offset of the data are those of the clips, `scale_w` is that of the weights; where it is `folded`, times
-    |gamma| / sqrt(variance + eps) of the BatchNorm behind the layer, by channel. Source: AMCT's retraining. Raises
-    `DiagnosticError` (AM410, AM412) for weights or clips that no scale can be chosen for.
+    Scale and offset of the data are those of the clips. `scale_w` is that of the weights, times
+    |gamma| / sqrt(variance + eps) of the BatchNorm that is to be folded into the layer, by channel. Source: AMCT's
+    retraining. Raises `DiagnosticError` (AM410, AM412) for weights or clips that no scale can be chosen for.
     """
     layers = retrain_layers(model)
-    made = {name: _entry(name, layer, folded) for name, layer in layers.items()}
+    made = {name: _entry(name, layer) for name, layer in layers.items()}
     entries = {name: entry for name, entry in made.items() if entry is not None}
     return RetrainRecord(entries, tuple(name for name in made if name not in entries))
 
@@ -59,14 +59,14 @@ class RecordWriter:
                 write_files({self.path: pytorch_record_text(record.entries.values()).encode()})
 
 
-def _entry(name: str, layer: RetrainLayer, folded: bool) -> LayerRecord | None:
+def _entry(name: str, layer: RetrainLayer) -> LayerRecord | None:
     inside, clips = layer.quant_module, layer.quant_module.clips()
     if clips is None:
         return None
     grid = grid_of_clips(clips, inside.range.bits)
     check_scale(grid.scale, name)
     data = InputRecord(0, float(np.float32(grid.scale)), int(grid.offset), grid.bits)
-    scales, slopes = inside.weight_scales(), layer.slopes() if folded else None
+    scales, slopes = inside.weight_scales(), layer.slopes()
     if slopes is not None:
         scales = guard_scale((scales * slopes).astype(np.float32))
     check_scale(scales, name)

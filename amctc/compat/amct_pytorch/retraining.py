@@ -16,8 +16,8 @@ from amctc.compat.amct_pytorch.pth_file import read_state, take_state
 from amctc.compat.amct_pytorch.saving import write_models
 from amctc.compat.logged_passes import LoggedPasses
 from amctc.diagnostics import Collector, error
+from amctc.dialects.table import op_def
 from amctc.driver.conversion import converted_graph
-from amctc.driver.retrain import folded_entries
 from amctc.modules.retrain_model import retrain_layers, with_retrain_layers, without_retrain_layers
 from amctc.modules.retrain_plan import PlannedLayer, retrain_plan, trainable_modules
 from amctc.modules.retrain_record import RecordWriter, retrain_record
@@ -28,7 +28,7 @@ from amctc.policy.resolve_training import ResolvedTraining, resolve_training
 from amctc.policy.rules_qat import TrainingRule
 from amctc.policy.write_training_json import training_json
 from amctc.records.pytorch_record import pytorch_record_text
-from amctc.records.scale_record import ScaleRecord
+from amctc.records.scale_record import LayerRecord, ScaleRecord
 
 
 @dataclass(frozen=True)
@@ -127,14 +127,13 @@ def save_quant_retrain_model(
     network = Network.of(plain, input_data, input_names, output_names, dynamic_axes)
     planned = _plan(config, network)
     _check_layers(there, [layer.name for layer in planned.layers], config)
-    trained = retrain_record(model, folded=False)
+    trained = retrain_record(model)
     if trained.unset:
         raise _never_set(trained.unset, planned.batch_num)
-    entries = folded_entries(trained.entries, network.graph)
+    entries = tuple(trained.entries.values())
+    record_of_all = ScaleRecord((*entries, *_apart(network, planned)))
     told = Collector()
-    made = converted_graph(
-        lambda _: network.graph(), ScaleRecord(entries), told, instruments=(LoggedPasses(log.logger),)
-    )
+    made = converted_graph(lambda _: network.graph(), record_of_all, told, instruments=(LoggedPasses(log.logger),))
     log.tell("save_quant_retrain_model", told.warnings)
     write_models(made, prefix, {record: pytorch_record_text(entries).encode()})
 
@@ -152,6 +151,13 @@ def _plan(config: str, network: Network) -> _Planned:
     training = resolve_training(policy, graph, collector, layers)
     _check(training, config, collector)
     return _Planned(retrain_plan(network.module, graph, network.layers, training), training.batch_num)
+
+
+def _apart(network: Network, planned: _Planned) -> tuple[LayerRecord, ...]:
+    """What is not folded: all but the BatchNorm layers that the trained factors reckon with."""
+    folded = {layer.batch_norm for layer in planned.layers}
+    others = (node.name for node in network.exported.graph.nodes if op_def(node).affine is not None)
+    return tuple(LayerRecord(name, skip_fusion=True) for name in others if name not in folded)
 
 
 def _check(training: ResolvedTraining, file: str | None, collector: Collector) -> None:
