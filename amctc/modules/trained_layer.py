@@ -16,7 +16,7 @@ from amctc.modules.learned_scale import LearnedScale
 from amctc.modules.wrapped import Rewritten
 from amctc.policy.resolve_training import TrainedData, TrainedLayer
 from amctc.quant.ulq import Clips, usable_clips
-from amctc.training.quantizers import Split, UlqState, arq_scale, arq_weights, ulq_weights
+from amctc.training.quantizers import Channels, UlqState, arq_scale, arq_weights, ulq_weights
 
 TRANSPOSED: Final = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 TRAINED_TYPES: Final = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, *TRANSPOSED)
@@ -39,14 +39,15 @@ class QuantizedLayer(nn.Module):
             raise ValueError(f"nothing says how the weights of {name!r} are quantized")
         self.replaced_module = layer
         self.how = how.weights
-        self.split = _split_of(layer)
+        self.channels = _channels_of(layer, self._weight)
         self.acts_clip_max, self.acts_clip_min = _clips(how.data, self._weight.device)
         self.range = UlqState(
             bits=how.data.bits, fixed_min=bool(how.data.fixed_min), batches=max(1, batch_num), name=name
         )
         self.leads = True
         if how.weights.learned:
-            count = self.split(self._weight).shape[:2].numel() if how.weights.channel_wise else 1
+            groups, channels, *_ = self.channels.shape
+            count = groups * channels if how.weights.channel_wise else 1
             self.wts_scales = nn.Parameter(torch.zeros(count, device=self._weight.device))
             self.learned_scale = LearnedScale()
 
@@ -64,14 +65,14 @@ class QuantizedLayer(nn.Module):
     def quantized_weight(self) -> Tensor:
         """The weights on their grid, of the layer's own shape."""
         if not self.how.learned:
-            return arq_weights(self._weight, self.split, self.how)
-        return ulq_weights(self._weight, self._mended_scales(), self.split, bits=self.how.bits)
+            return arq_weights(self._weight, self.channels, self.how)
+        return ulq_weights(self._weight, self._mended_scales(), self.channels, bits=self.how.bits)
 
     def weight_scales(self) -> NDArray[np.float32]:
         """The scale of each output channel, or the one of all, as the next pass has it."""
         with torch.no_grad():
             learned = self.how.learned
-            found = self._mended_scales() if learned else arq_scale(self._weight, self.split, self.how)
+            found = self._mended_scales() if learned else arq_scale(self._weight, self.channels, self.how)
             scales: NDArray[np.float32] = found.detach().cpu().numpy().astype(np.float32)
         return scales
 
@@ -89,7 +90,7 @@ class QuantizedLayer(nn.Module):
         return cast("Tensor", self.replaced_module.weight)
 
     def _mended_scales(self) -> Tensor:
-        first = partial(arq_scale, self._weight, self.split, self.how)
+        first = partial(arq_scale, self._weight, self.channels, self.how)
         self.learned_scale.mend(self.wts_scales, first)
         return self.wts_scales
 
@@ -135,10 +136,10 @@ class RetrainLayer(Rewritten):
         return np.asarray(gamma / np.sqrt(variance + norm.eps), np.float64)
 
 
-def _split_of(layer: nn.Module) -> Split:
-    """How the weights of a module are split by their channels: they are arrays as the op table has them."""
-    group = getattr(layer, "groups", 1)
-    return cast("Split", partial(by_channels_transposed if isinstance(layer, TRANSPOSED) else by_channels, group=group))
+def _channels_of(layer: nn.Module, weight: Tensor) -> Channels:
+    """How the weights of a module lie by their channels. The functions are written for arrays; tensors do the same."""
+    parts: Any = by_channels_transposed if isinstance(layer, TRANSPOSED) else by_channels
+    return Channels.of_parts(parts(weight.detach().contiguous(), getattr(layer, "groups", 1)))
 
 
 def _clips(data: TrainedData, device: torch.device) -> tuple[nn.Parameter, nn.Parameter]:
