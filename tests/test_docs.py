@@ -25,7 +25,7 @@ from tests.pages import Reader, blocks, matches
 from tests.shared_files import ROOT
 
 REFERENCE = ROOT / "docs" / "reference.md"
-NEED_TORCH = ("retraining-modules.md", "training.md")
+NEED_TORCH = ("training.md",)
 """Pages that `make test-torch` follows: see tests/training/test_training_page.py."""
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
 
