@@ -55,6 +55,4 @@ def _ge(factors: Array, axis: int, rank: int, constant: str) -> _Form:
     return f"{GE}.Scale", {"axis": axis, "num_axes": 1, "scale_from_blob": True}, {"scale": factors}
 
 
-_FORMS: Mapping[str, Callable[[Array, int, int, str], _Form]] = MappingProxyType(
-    {CAFFE: _caffe, ONNX: _onnx, GE: _ge}
-)
+_FORMS: Mapping[str, Callable[[Array, int, int, str], _Form]] = MappingProxyType({CAFFE: _caffe, ONNX: _onnx, GE: _ge})

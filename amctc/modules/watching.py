@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import nn
 
-from amctc.modules.wrapped import Wrapped
+from amctc.modules.wrapped import Wrapped, replace_layers
 
 Around: TypeAlias = "Callable[[Callable[..., None]], Callable[..., None]]"
 """A decorator of what runs inside the user's call of a module."""
@@ -62,10 +62,12 @@ def watch(
 
     `layers` are the qualified names of modules by the names of the layers; `multipliers` are by layer, too.
     """
-    see = around(watcher.see)
-    for layer, name in layers.items():
-        multiplier = (multipliers or {}).get(layer)
-        module.set_submodule(name, Watched(module.get_submodule(name), layer, see, multiplier))
+    see, given = around(watcher.see), multipliers or {}
+
+    def watched(name: str) -> Callable[[nn.Module], nn.Module]:
+        return lambda layer: Watched(layer, name, see, given.get(name))
+
+    replace_layers(module, {name: watched(layer) for layer, name in layers.items()})
     begin, end = around(watcher.begin_batch), around(watcher.end_batch)
     module.register_forward_pre_hook(lambda *_: begin())
     module.register_forward_hook(lambda *_: end())

@@ -12,6 +12,7 @@ from torch import nn
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import linear_trait
 from amctc.ir import Graph, Node
+from amctc.modules.wrapped import replace_layers
 from amctc.runtime.lowering.weights import dequantized_weight
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -30,9 +31,8 @@ def take_weights(module: nn.Module, graph: Graph, layers: Mapping[str, str]) -> 
         layer = module.get_submodule(layers[node.name])
         if op_def(node).linear is not None:
             _take(layer, node)
-        for name in node.provenance.absorbed:
-            if name in layers:
-                module.set_submodule(layers[name], nn.Identity())
+        gone = [layers[name] for name in node.provenance.absorbed if name in layers]
+        replace_layers(module, dict.fromkeys(gone, lambda _: nn.Identity()))
 
 
 def _take(layer: nn.Module, node: Node) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
@@ -29,6 +30,21 @@ class Wrapped(Rewritten):
             if name == "sub_module":  # not there yet, while a copy is being made
                 raise
             return getattr(self.sub_module, name)
+
+
+def replace_layers(module: nn.Module, makers: Mapping[str, Callable[[nn.Module], nn.Module]]) -> None:
+    """Put what is made of a layer in its place, under every name that the module has for it.
+
+    `makers` are by the qualified name of the layer. `module` is changed.
+    """
+    names: dict[int, list[str]] = {}
+    for name, each in module.named_modules(remove_duplicate=False):
+        names.setdefault(id(each), []).append(name)
+    for name, make in makers.items():
+        layer = module.get_submodule(name)
+        made = make(layer)
+        for alias in names[id(layer)]:
+            module.set_submodule(alias, made)
 
 
 def is_rewritten(module: nn.Module) -> bool:

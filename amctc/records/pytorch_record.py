@@ -1,4 +1,4 @@
-"""The scale and offset record in the form that AMCT gives it for PyTorch modules: one data input a layer, types as words.
+"""The scale and offset record as AMCT writes it for PyTorch modules: one data input a layer, and types as words.
 
 `read_record` reads it.
 """

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
     from amctc.compat.amct_pytorch.saving import save_model
 
-need_torch()
+need_torch("`amct_pytorch`")
 
 __all__ = [
     "create_quant_config",

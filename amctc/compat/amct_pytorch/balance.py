@@ -73,10 +73,8 @@ def multipliers(graph: Graph) -> Mapping[str, torch.Tensor]:
 def no_factors(layers: Sequence[str], file: str | None) -> Exception:
     more = f", nor for {len(layers) - 1} other layers" if len(layers) > 1 else ""
     help = (
-        "the config says `dmq_balancer` for it: run `quantize_preprocess` with this record, and the module that it gives "
-        "on one batch, before `quantize_model`"
+        "the config says `dmq_balancer` for it: call `quantize_preprocess` with this record, and the module that it "
+        "gives on one batch, before `quantize_model`"
     )
     message = f"the record has no `{FACTORS}` for layer `{layers[0]}`{more}"
     return error("AM954", message, file=file, help=help)
-
-

@@ -125,5 +125,3 @@ def _observation(node: Node) -> Observation:
     source = node.inputs[0].producer
     within = op_def(source).clamps(source) or UNBOUNDED
     return Observation(names, settings, str(node.attrs["observer"]), within)
-
-

@@ -11,6 +11,7 @@ from torch import nn
 from amctc.compat import arguments
 from amctc.compat.amct_pytorch.log import log, told_as_amct
 from amctc.compat.amct_pytorch.network import Network
+from amctc.diagnostics import did_you_mean, error
 from amctc.output import write_files
 from amctc.policy import Policy, Said, to_json
 from amctc.policy.availability import require_post_training
@@ -18,6 +19,8 @@ from amctc.policy.flavours import PYTORCH
 
 BATCH_NUM = 1
 ACTIVATION_OFFSET = True
+
+_MOST_NAMED = 8
 
 
 @told_as_amct
@@ -53,8 +56,20 @@ def create_quant_config(
             skip_layers=tuple(Said(name) for name in dict.fromkeys(skipped)),
             flavour=PYTORCH,
         )
-    resolved = Network.of(model, input_data).resolve(policy)
+    network = Network.of(model, input_data)
+    _require_layers(network, skipped)
+    resolved = network.resolve(policy)
     log.tell("create_quant_config", resolved.warnings)
     write_files({Path(config): to_json(resolved).rstrip("\n").encode()})
     enabled = sum(layer.quant_enable.value for layer in resolved.layers.values())
     log.info("create_quant_config", f"the config of {enabled} layers to quantize is saved in {config}")
+
+
+def _require_layers(network: Network, skipped: Sequence[str]) -> None:
+    """Raise `DiagnosticError` (AM220) for names that no layer has."""
+    for name in skipped:
+        if name not in network.exported.graph:
+            known = list(network.quantizable)
+            listed = ", ".join(f"`{each}`" for each in known[:_MOST_NAMED]) + (", …" if len(known) > _MOST_NAMED else "")
+            help = did_you_mean(name, known) or f"layers that can be quantized: {listed}"
+            raise error("AM220", f"the model has no layer `{name}`, which `skip_layers` names", help=help)

@@ -66,7 +66,5 @@ def exported(
     dynamic_axes: Mapping[str, Mapping[int, str] | Sequence[int]] | None = None,
 ) -> Exported:
     """The model of a module, whose nodes have the names of its modules. Raises what `export_module` does."""
-    made = export_module(
-        module, inputs, input_names=input_names, output_names=output_names, dynamic_axes=dynamic_axes
-    )
+    made = export_module(module, inputs, input_names=input_names, output_names=output_names, dynamic_axes=dynamic_axes)
     return Exported(made)

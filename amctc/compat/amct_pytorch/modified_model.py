@@ -1,4 +1,4 @@
-"""The modified ONNX model that goes from `quantize_model` to `save_model`: float, with weights that lie on their grids."""
+"""The modified ONNX model that goes from `quantize_model` to `save_model`: float, with weights that lie on grids."""
 
 from __future__ import annotations
 

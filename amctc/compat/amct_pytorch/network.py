@@ -53,17 +53,20 @@ class Network:
         dynamic_axes: Mapping[str, Mapping[int, str] | Sequence[int]] | None = None,
     ) -> Network:
         """Raises `DiagnosticError`: AM630 for what is no module and no input, AM950 for a module that is rewritten
-        already, and what exporting finds (AM480, AM481).
+        already, AM957 for a layer alone, and what exporting finds (AM480, AM481).
         """
         if not isinstance(model, nn.Module):
             raise error("AM630", f"`model` is of type `{type(model).__name__}`, but must be a torch.nn.Module")
         if not isinstance(input_data, torch.Tensor | tuple | list):
             help = "give the tensors that `model` is called with, as a tuple"
-            given = type(input_data).__name__
-            raise error("AM630", f"`input_data` is of type `{given}`, but must be a tensor or a tuple", help=help)
+            message = f"`input_data` is of type `{type(input_data).__name__}`, but must be a tensor or a tuple"
+            raise error("AM630", message, help=help)
         if is_rewritten(model):
             help = "give the module as it was before: it has not been changed"
             raise error("AM950", "this module has layers in amctc's wrappers already", help=help)
+        if type(model).__name__ in QUANTIZED:
+            help = "put it into another: `torch.nn.Sequential(model)`"
+            raise error("AM957", f"`model` is itself a layer ({type(model).__name__}), which has no name", help=help)
         load_plugins(())
         data: Any = input_data
         given = (data,) if isinstance(data, torch.Tensor) else tuple(data)
@@ -71,9 +74,19 @@ class Network:
 
     @cached_property
     def layers(self) -> Mapping[str, str]:
-        """The qualified names of modules, by those of their nodes; none that is called several times."""
-        calls = Counter(node.module for node in self.exported.nodes.values())
-        return {name: node.module for name, node in self.exported.nodes.items() if calls[node.module] == 1}
+        """The qualified names of the modules that can be quantized or folded, by those of their nodes.
+
+        None that is called several times, and none whose weight is computed from other parameters.
+        """
+        nodes = self.exported.nodes
+        calls = Counter(node.module for node in nodes.values())
+        return {
+            name: node.module
+            for name, node in nodes.items()
+            if calls[node.module] == 1
+            and node.type in (*QUANTIZED, *_FOLDED)
+            and isinstance(getattr(self.module.get_submodule(node.module), "weight", None), nn.Parameter | None)
+        }
 
     @cached_property
     def quantizable(self) -> Mapping[str, str]:
@@ -117,9 +130,7 @@ class Network:
         apart = [node.name for node in self.exported.graph.nodes if op_def(node).affine is not None]
         more = tuple(Resolved(name, rule) for name in apart if name not in folded)
         general = resolved.general
-        return replace(
-            resolved, general=replace(general, skip_fusion_layers=(*general.skip_fusion_layers, *more))
-        )
+        return replace(resolved, general=replace(general, skip_fusion_layers=(*general.skip_fusion_layers, *more)))
 
     def _refuse_channel_wise(self, resolved: ResolvedPolicy) -> None:
         collector = Collector()

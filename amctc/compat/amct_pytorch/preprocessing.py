@@ -44,7 +44,7 @@ def quantize_preprocess(config_file: str, record_file: str, model: nn.Module, in
     resolved = read_config(config, network)
     names = wanted_balances(resolved)
     if not names:
-        help = "say it in the .cfg: `common_config { dmq_balancer { migration_strength: 0.5 } }`; or leave this step out"
+        help = "say it in the .cfg: `common_config { dmq_balancer { } }`; or leave this step out"
         raise error("AM956", "no layer of this config has a `dmq_balancer`", file=config, help=help)
     rewriting = Rewriting(lambda: begin(network, resolved))
     rewriting.run(Plan.of(resolved).fold)
@@ -58,9 +58,7 @@ def quantize_preprocess(config_file: str, record_file: str, model: nn.Module, in
 
     rewritten = copy.deepcopy(network.module).eval()
     take_weights(rewritten, graph, network.layers)
-    watch(
-        rewritten, {name: network.layers[name] for name in names}, ChannelMagnitudes(axes, seen), around=told_as_amct
-    )
+    watch(rewritten, {name: network.layers[name] for name in names}, ChannelMagnitudes(axes, seen), around=told_as_amct)
     write_files({path: b""})
     return rewritten
 
