@@ -16,7 +16,7 @@ from amctc.frontends.torch.linear_form import plain_linear
 from amctc.frontends.torch.quiet import quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     import onnx
     from torch.export import ExportedProgram
@@ -80,7 +80,7 @@ def _model(
 
 
 @contextmanager
-def _in_eval_mode(module: torch.nn.Module) -> Iterator[None]:
+def _in_eval_mode(module: torch.nn.Module) -> Generator[None]:
     modes = [(each, each.training) for each in module.modules()]
     module.eval()
     try:
@@ -91,7 +91,7 @@ def _in_eval_mode(module: torch.nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _telling() -> Iterator[None]:
+def _telling() -> Generator[None]:
     """Keep torch quiet, and turn what it raises into a diagnostic: a module is user code, and can raise anything."""
     try:
         with quiet(), torch.no_grad():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,15 +33,16 @@ def export_function(name: str) -> onnx.ModelProto:
     or returns something else, AM480 and AM481 as `export_module` does.
     """
     place, _, function = name.partition(":")
-    with _here(), _told(name):
-        made = getattr(importlib.import_module(place), function, None)
-        if not callable(made):
-            raise error("AM484", f"the module `{place}` has no function `{function}`", help=_GIVES)
-        given = made()
-    if not isinstance(given, tuple) or not 2 <= len(given) <= 3 or not isinstance(given[0], torch.nn.Module):
-        raise error("AM484", f"`{name}` does not return a torch module and its inputs", help=_GIVES)
-    module, inputs, options = (*given, {})[:3]
-    return export_module(module, inputs, **_options(name, options))
+    with _here():
+        with _told(name):
+            made = getattr(importlib.import_module(place), function, None)
+            if not callable(made):
+                raise error("AM484", f"the module `{place}` has no function `{function}`", help=_GIVES)
+            given = made()
+        if not isinstance(given, tuple) or not 2 <= len(given) <= 3 or not isinstance(given[0], torch.nn.Module):
+            raise error("AM484", f"`{name}` does not return a torch module and its inputs", help=_GIVES)
+        module, inputs = given[:2]
+        return export_module(module, inputs, **_options(name, given[2] if len(given) > 2 else {}))
 
 
 def _options(name: str, options: object) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def _options(name: str, options: object) -> dict[str, Any]:
 
 
 @contextmanager
-def _here() -> Iterator[None]:
+def _here() -> Generator[None]:
     """Search the working folder for modules, before all others."""
     before = list(sys.path)
     sys.path.insert(0, "")
@@ -67,7 +68,7 @@ def _here() -> Iterator[None]:
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
+def _told(name: str) -> Generator[None]:
     place = name.partition(":")[0]
     try:
         yield

@@ -22,7 +22,7 @@ from amctc.frontends.torch.program_checks import NotPlain, plain_program
 from amctc.frontends.torch.quiet import quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from torch.export import ExportedProgram
 
@@ -60,7 +60,7 @@ def read_program(path: str | Path) -> ExportedProgram:
 
 
 @contextmanager
-def _told(path: str | Path) -> Iterator[None]:
+def _told(path: str | Path) -> Generator[None]:
     try:
         if not stat.S_ISREG(Path(path).stat().st_mode):
             raise error("AM482", "this is not a regular file", file=str(path))
