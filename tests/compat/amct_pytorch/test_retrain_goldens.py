@@ -33,8 +33,9 @@ from amctc.quant.trained_weights import usable_scale
 from amctc.records.read_record import read_record
 from amctc.records.scale_record import LayerRecord
 from amctc.training.quantizers import UlqState
-from tests.compat.amct_pytorch.digits_cnn import FOLDER, digits, digits_cnn, recorded_training
 from tests.compat.amct_pytorch.exports import remember_exports
+from tests.compat.amct_pytorch.recorded import FOLDER
+from tests.modules.nets import MODELS, digits
 from tests.onnx_nets import run_model
 from tests.shared_files import needs_golden
 
@@ -56,6 +57,24 @@ the grid is 1e-4 of the output, and the gradients of clips, residues of rounding
 
 NEGATIVE = "qat_ulq_wts"
 """The case in which AMCT goes on with a scale that the last step has taken below 0 (see the last test)."""
+
+
+def arrays_of(path: Path) -> Mapping[str, NDArray[np.float32]]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def images() -> Mapping[str, NDArray[np.float32]]:
+    """`calib` [4, 16, 1, 8, 8], `test_x` [360, 1, 8, 8] and `test_y` [360]."""
+    return arrays_of(MODELS / "digits_io.npz")
+
+
+def recorded_training(case: str) -> tuple[dict[str, Any], Mapping[str, NDArray[np.float32]], list[list[int]]]:
+    """The config of a recorded training, its arrays and the labels of its steps."""
+    folder = FOLDER / "qat" / case
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    labels: list[list[int]] = json.loads((folder / "info.json").read_text())["labels"]
+    return config, arrays_of(folder / "qat.npz"), labels
 
 
 @dataclass
@@ -106,11 +125,11 @@ def begin_as_recorded(model: nn.Module) -> None:
 
 @cache
 def run_of(case: str, folder: Path) -> Run:
-    config, (_, _, labels), batches = FOLDER / "qat" / case / "config.json", recorded_training(case), digits()
+    config, (_, _, labels), batches = FOLDER / "qat" / case / "config.json", recorded_training(case), images()
     run = Run(folder / case)
     run.folder.mkdir()
     record = run.folder / "record.txt"
-    model = create_quant_retrain_model(str(config), digits_cnn().train(), str(record), torch.zeros(16, 1, 8, 8))
+    model = create_quant_retrain_model(str(config), digits().train(), str(record), torch.zeros(16, 1, 8, 8))
     begin_as_recorded(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
     for step in range(4):
@@ -145,7 +164,7 @@ def is_fixed(name: str, config: Mapping[str, Any]) -> bool:
 def test_the_config_is_the_recorded_one(case: str, tmp_path: Path) -> None:
     given = FOLDER / "qat" / case / "quant.cfg"
     defined = str(given) if given.exists() else None
-    create_quant_retrain_config(str(tmp_path / "c.json"), digits_cnn(), torch.zeros(16, 1, 8, 8), defined)
+    create_quant_retrain_config(str(tmp_path / "c.json"), digits(), torch.zeros(16, 1, 8, 8), defined)
     text = (FOLDER / "qat" / case / "config.json").read_text(encoding="utf-8")
     if case == "qat_a8w4":  # AMCT's override of a type switches on what a list skips; here a list wins over all
         head, fc2, tail = text.partition('"fc2"')
@@ -230,7 +249,7 @@ def test_the_saved_models_are_the_recorded_ones(case: str, folder: Path) -> None
 
 def outputs(model: ModelProto, folder: Path) -> NDArray[np.float32]:
     (folder / "other.onnx").write_bytes(model.SerializeToString())
-    (out,) = run_model(folder / "other.onnx", {"x": digits()["calib"][0]}).values()
+    (out,) = run_model(folder / "other.onnx", {"x": images()["calib"][0]}).values()
     return np.asarray(out, np.float32)
 
 
@@ -279,9 +298,9 @@ def test_a_state_that_amct_saved_is_restored(tmp_path: Path) -> None:
     config = str(FOLDER / "qat/qat_default/config.json")
     inputs = torch.zeros(16, 1, 8, 8)
     model = restore_quant_retrain_model(
-        config, digits_cnn(), str(tmp_path / "r.txt"), inputs, str(tmp_path / "m.pth"), "net"
+        config, digits(), str(tmp_path / "r.txt"), inputs, str(tmp_path / "m.pth"), "net"
     )
-    found = model.eval()(torch.from_numpy(digits()["calib"][0]))
+    found = model.eval()(torch.from_numpy(images()["calib"][0]))
     assert np.abs(found.detach().numpy() - arrays["eval_out"]).max() < 2e-5
 
 
@@ -291,25 +310,25 @@ def accuracy(model: nn.Module, config: str, folder: Path) -> float:
     save_quant_retrain_model(
         config, model, str(folder / "record.txt"), prefix, inputs, ["x"], ["y"], {"x": {0: "n"}, "y": {0: "n"}}
     )
-    images = digits()
-    scores = run_model(folder / "net_fake_quant_model.onnx", {"x": images["test_x"]})["y"]
-    return float((scores.argmax(axis=1) == images["test_y"]).mean())
+    data = images()
+    scores = run_model(folder / "net_fake_quant_model.onnx", {"x": data["test_x"]})["y"]
+    return float((scores.argmax(axis=1) == data["test_y"]).mean())
 
 
 def test_training_in_4_bits_recovers_what_quantization_lost(tmp_path: Path) -> None:
     """Before the first step the model is one of post-training quantization: ARQ for weights, IFMR for data."""
-    images, labels = torch.from_numpy(digits()["calib"]), torch.tensor(recorded_training("qat_default")[2])
+    batches, labels = torch.from_numpy(images()["calib"]), torch.tensor(recorded_training("qat_default")[2])
     config, inputs = str(tmp_path / "config.json"), torch.zeros(16, 1, 8, 8)
     (tmp_path / "p.cfg").write_text("batch_num: 4 retrain_weight_quant_config { arq_retrain { dst_type: INT4 } }")
-    create_quant_retrain_config(config, digits_cnn(), inputs, str(tmp_path / "p.cfg"))
-    model = create_quant_retrain_model(config, digits_cnn(), str(tmp_path / "record.txt"), inputs)
-    for batch in images:
+    create_quant_retrain_config(config, digits(), inputs, str(tmp_path / "p.cfg"))
+    model = create_quant_retrain_model(config, digits(), str(tmp_path / "record.txt"), inputs)
+    for batch in batches:
         model(batch)
     at_first = accuracy(model, config, tmp_path)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
     model.train()
     for step in range(40):
-        cross_entropy(model(images[step % 4]), labels[step % 4]).backward()  # type: ignore[no-untyped-call]  # torch gives it no types
+        cross_entropy(model(batches[step % 4]), labels[step % 4]).backward()  # type: ignore[no-untyped-call]  # torch gives it no types
         optimizer.step()
         optimizer.zero_grad()
     at_last = accuracy(model, config, tmp_path)
@@ -324,15 +343,15 @@ def test_data_of_four_bits_are_refused(tmp_path: Path) -> None:
     policy, config = tmp_path / "p.cfg", tmp_path / "c.json"
     policy.write_text(case["cfg"])
     with pytest.raises(DiagnosticError, match="data of type INT4 are accepted by the language, but not built"):
-        create_quant_retrain_config(str(config), digits_cnn(), torch.zeros(16, 1, 8, 8), str(policy))
+        create_quant_retrain_config(str(config), digits(), torch.zeros(16, 1, 8, 8), str(policy))
     assert not config.exists()
 
 
 def test_the_grid_that_a_training_begins_with_is_finer_than_the_recorded_one(tmp_path: Path) -> None:
     """Why `begin_as_recorded` is there: AMCT looks for a range without an offset, and then has a grid with one."""
     config, record = str(FOLDER / "qat/qat_default/config.json"), str(tmp_path / "record.txt")
-    model = create_quant_retrain_model(config, digits_cnn().eval(), record, torch.zeros(16, 1, 8, 8))
-    model(torch.from_numpy(digits()["calib"][0]))
+    model = create_quant_retrain_model(config, digits().eval(), record, torch.zeros(16, 1, 8, 8))
+    model(torch.from_numpy(images()["calib"][0]))
     ours, theirs = read_record(record).by_name, read_record(FOLDER / "qat/qat_default/record.txt").by_name
     for name in ("conv1", "fc1"):  # the layers that read no ReLU; in the others both ranges begin at 0
         (mine,), (wanted,) = ours[name].inputs, theirs[name].inputs

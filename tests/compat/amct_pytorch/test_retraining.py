@@ -51,7 +51,7 @@ def batch(seed: int = 1) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Desk:
+class Work:
     """The user's model in training mode, and where its files go."""
 
     folder: Path
@@ -90,10 +90,9 @@ def _one_export() -> Iterator[None]:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    monkeypatch.chdir(tmp_path)
+def work(desk: Path) -> Work:
     torch.manual_seed(3)
-    return Desk(tmp_path, Block().train())
+    return Work(desk, Block().train())
 
 
 def step(model: nn.Module, seed: int = 1, rate: float = 0.05) -> None:
@@ -108,9 +107,9 @@ def code_of(refusal: pytest.ExceptionInfo[DiagnosticError]) -> str:
     return refusal.value.diagnostics[0].code
 
 
-def test_the_model_is_a_copy_in_which_layers_that_read_one_value_share_a_range(desk: Desk) -> None:
-    before = copy.deepcopy(desk.model.state_dict())
-    model = desk.create()
+def test_the_model_is_a_copy_in_which_layers_that_read_one_value_share_a_range(work: Work) -> None:
+    before = copy.deepcopy(work.model.state_dict())
+    model = work.create()
     layers = retrain_layers(model)
     assert list(layers) == ["stem.0", "conv", "skip", "head"]
     assert layers["conv"].quant_module.range is layers["skip"].quant_module.range
@@ -118,62 +117,62 @@ def test_the_model_is_a_copy_in_which_layers_that_read_one_value_share_a_range(d
     assert isinstance(model.get_submodule("bn"), nn.Identity) and layers["conv"].bn_module is not None
     assert model.training and all(each.training for each in model.modules())
     step(model)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in desk.model.state_dict().items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in work.model.state_dict().items())
     clips = [layer.quant_module.acts_clip_min for layer in layers.values()]
     assert [clip.requires_grad for clip in clips] == [True, False, False, True]  # two stand behind a ReLU
     assert clips[1].item() == 0 and clips[0].item() < 0
 
 
-def test_code_that_asks_a_layer_for_its_sizes_goes_on_working(desk: Desk) -> None:
-    conv: Any = desk.create().get_submodule("conv")
+def test_code_that_asks_a_layer_for_its_sizes_goes_on_working(work: Work) -> None:
+    conv: Any = work.create().get_submodule("conv")
     assert conv.out_channels == 6 and conv.weight.shape == (6, 4, 3, 3)
     with pytest.raises(AttributeError, match="nothing"):
         _ = conv.nothing
 
 
-def test_every_parameter_learns(desk: Desk) -> None:
-    model = desk.create("retrain_weight_quant_config { ulq_retrain { channel_wise: true } }")
+def test_every_parameter_learns(work: Work) -> None:
+    model = work.create("retrain_weight_quant_config { ulq_retrain { channel_wise: true } }")
     model(batch())
     model(batch(2)).square().sum().backward()
     lazy = [name for name, each in model.named_parameters() if each.requires_grad and each.grad is None]
     assert not lazy and "head.quant_module.wts_scales" in dict(model.named_parameters())
 
 
-def test_the_record_is_written_by_the_first_evaluation_and_by_that_behind_more_training(desk: Desk) -> None:
-    model = desk.create("batch_num: 2")
-    assert desk.record() == ""
+def test_the_record_is_written_by_the_first_evaluation_and_by_that_behind_more_training(work: Work) -> None:
+    model = work.create("batch_num: 2")
+    assert work.record() == ""
     model.eval()
     model(batch())
-    assert desk.record() == ""  # the clips are set by the second batch
+    assert work.record() == ""  # the clips are set by the second batch
     model(batch(2))
-    first = desk.record()
+    first = work.record()
     assert re.findall(r'key: "(.*)"', first) == ["stem.0", "conv", "skip", "head"]
     step(model)
     model(batch())
-    assert desk.record() == first  # as it is still evaluated
+    assert work.record() == first  # as it is still evaluated
     model.train()
     step(model)
     model.eval()
     model(batch())
-    assert desk.record() != first
+    assert work.record() != first
 
 
-def test_the_saved_models_compute_what_the_trained_one_does(desk: Desk) -> None:
-    model = desk.create()
+def test_the_saved_models_compute_what_the_trained_one_does(work: Work) -> None:
+    model = work.create()
     for seed in range(3):
         step(model, seed)
-    desk.save(model)
-    assert not any(path.name.endswith(("quant.json", "qdq_model.onnx")) for path in desk.folder.iterdir())
+    work.save(model)
+    assert not any(path.name.endswith(("quant.json", "qdq_model.onnx")) for path in work.folder.iterdir())
     wanted = model.eval()(batch(4)).detach().numpy()
-    (found,) = run_model(desk.folder / "net_fake_quant_model.onnx", {"x": batch(4).numpy()}).values()
+    (found,) = run_model(work.folder / "net_fake_quant_model.onnx", {"x": batch(4).numpy()}).values()
     assert np.abs(found - wanted).max() < 0.02 * np.abs(wanted).max()
-    assert desk.record().count("record {") == 4
-    written = desk.record()
+    assert work.record().count("record {") == 4
+    written = work.record()
     model(batch())
-    assert desk.record() == written
+    assert work.record() == written
 
 
-def test_nothing_but_the_batch_norms_of_convolutions_is_folded_into_trained_layers(desk: Desk) -> None:
+def test_nothing_but_the_batch_norms_of_convolutions_is_folded_into_trained_layers(work: Work) -> None:
     """The factors that were trained would not be those of the layer any more."""
 
     class Other(Block):
@@ -187,21 +186,21 @@ def test_nothing_but_the_batch_norms_of_convolutions_is_folded_into_trained_laye
             return scores
 
     torch.manual_seed(3)
-    other = Desk(desk.folder, Other().train())
+    other = Work(work.folder, Other().train())
     model = other.create()
     step(model)
     wanted = model.eval()(batch(4)).detach().numpy()
-    written = desk.record()
+    written = work.record()
     other.save(model)
-    assert desk.record() == written
-    nodes = [node.name for node in onnx.load(str(desk.folder / "net_fake_quant_model.onnx")).graph.node]
+    assert work.record() == written
+    nodes = [node.name for node in onnx.load(str(work.folder / "net_fake_quant_model.onnx")).graph.node]
     assert "norm" in nodes and "bn" not in nodes
-    (found,) = run_model(desk.folder / "net_fake_quant_model.onnx", {"x": batch(4).numpy()}).values()
+    (found,) = run_model(work.folder / "net_fake_quant_model.onnx", {"x": batch(4).numpy()}).values()
     assert np.abs(found - wanted).max() < 0.02 * np.abs(wanted).max()
 
 
-def test_a_state_is_restored(desk: Desk) -> None:
-    model = desk.create()
+def test_a_state_is_restored(work: Work) -> None:
+    model = work.create()
     step(model)
     wanted = model.eval()(batch(3))
     for state, name in (
@@ -209,7 +208,7 @@ def test_a_state_is_restored(desk: Desk) -> None:
         ({"model": model.state_dict(), "epoch": 1}, "model"),
         ({f"module.{key}": tensor for key, tensor in model.state_dict().items()}, None),
     ):
-        assert torch.equal(desk.restore(state, name).eval()(batch(3)), wanted)
+        assert torch.equal(work.restore(state, name).eval()(batch(3)), wanted)
 
 
 @pytest.mark.parametrize(
@@ -224,43 +223,43 @@ def test_a_state_is_restored(desk: Desk) -> None:
         (lambda state: {**state, CLIPS: torch.zeros(2)}, None, "AM962", r"the shape \(2,\), not \(\)"),
     ],
 )
-def test_a_state_that_does_not_fit_is_refused(desk: Desk, change: Any, name: str | None, code: str, words: str) -> None:
+def test_a_state_that_does_not_fit_is_refused(work: Work, change: Any, name: str | None, code: str, words: str) -> None:
     with pytest.raises(DiagnosticError, match=words) as refusal:
-        desk.restore(change(desk.create().state_dict()), name)
+        work.restore(change(work.create().state_dict()), name)
     assert code_of(refusal) == code
 
 
-def test_nothing_in_a_file_is_run(desk: Desk) -> None:
+def test_nothing_in_a_file_is_run(work: Work) -> None:
     with pytest.raises(DiagnosticError) as refusal:
-        desk.restore(desk.model)
+        work.restore(work.model)
     assert code_of(refusal) == "AM960"
-    Path(desk.path("m.pth")).write_bytes(b"no file of torch")
-    arguments = desk.path("config.json"), desk.model, desk.path("record.txt"), batch()
+    Path(work.path("m.pth")).write_bytes(b"no file of torch")
+    arguments = work.path("config.json"), work.model, work.path("record.txt"), batch()
     for file in ("m.pth", "none.pth"):
         with pytest.raises(DiagnosticError) as refusal:
-            amct.restore_quant_retrain_model(*arguments, desk.path(file))
+            amct.restore_quant_retrain_model(*arguments, work.path(file))
         assert code_of(refusal) == "AM960"
 
 
-def test_a_model_that_is_not_the_one_of_the_config_is_not_saved(desk: Desk) -> None:
-    model = desk.create()
+def test_a_model_that_is_not_the_one_of_the_config_is_not_saved(work: Work) -> None:
+    model = work.create()
     with pytest.raises(DiagnosticError, match="AM964"):
-        desk.save(model)
+        work.save(model)
     step(model)
     with pytest.raises(DiagnosticError, match="no layers that training quantizes"):
-        desk.save(desk.model)
-    desk.config('quant_skip_layers: "skip"')
+        work.save(work.model)
+    work.config('quant_skip_layers: "skip"')
     with pytest.raises(DiagnosticError, match="which quantizes the layer `skip`"):
-        desk.save(model)
-    assert not (desk.folder / "net_deploy_model.onnx").exists()
+        work.save(model)
+    assert not (work.folder / "net_deploy_model.onnx").exists()
 
 
-def test_a_model_is_not_wrapped_twice(desk: Desk) -> None:
+def test_a_model_is_not_wrapped_twice(work: Work) -> None:
     with pytest.raises(DiagnosticError, match="AM950"):
-        amct.create_quant_retrain_config(desk.path("c.json"), desk.create(), batch())
+        amct.create_quant_retrain_config(work.path("c.json"), work.create(), batch())
 
 
-def test_layers_that_cannot_be_trained_are_left_out(desk: Desk) -> None:
+def test_layers_that_cannot_be_trained_are_left_out(work: Work) -> None:
     class Twice(Block):
         """`head` is called twice, `skip` has the weights of another layer, and `conv` is of a type of the user's."""
 
@@ -277,13 +276,13 @@ def test_layers_that_cannot_be_trained_are_left_out(desk: Desk) -> None:
             scores: Tensor = self.square(self.square(self.head(b.mean((2, 3)))))
             return scores
 
-    other = Desk(desk.folder, Twice())
+    other = Work(work.folder, Twice())
     assert list(json.loads(Path(other.config()).read_text()))[2:] == ["stem.0", "head"]
     with pytest.raises(DiagnosticError, match="no layer `square` that can be trained") as refusal:
         other.config('quant_skip_layers: "square"')
     assert code_of(refusal) == "AM635"
 
 
-def test_a_config_that_leaves_no_layer_is_refused(desk: Desk) -> None:
+def test_a_config_that_leaves_no_layer_is_refused(work: Work) -> None:
     with pytest.raises(DiagnosticError, match="AM638"):
-        desk.config('quant_skip_types: "Conv2d" quant_skip_types: "Linear"')
+        work.config('quant_skip_types: "Conv2d" quant_skip_types: "Linear"')
