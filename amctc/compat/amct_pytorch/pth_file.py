@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -44,7 +43,7 @@ def read_state(file: str | Path, name: str | None) -> Mapping[str, Tensor]:
     except OSError as failure:
         reason = (failure.strerror or "unreadable").lower()
         raise error("AM960", f"cannot read this file: {reason}", file=str(file)) from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as failure:
+    except Exception as failure:  # a damaged file can make torch raise anything
         first = str(failure).partition("\n")[0][:200]
         message = f"this is no file of `torch.save` that holds a state alone: {first}"
         help = "save the state, `torch.save(model.state_dict(), file)`, not the model"
@@ -75,11 +74,20 @@ def take_state(model: nn.Module, state: Mapping[str, Tensor], file: str | Path) 
     strange = next((name for name in given if name not in own and name.rpartition(".")[2] not in _FOREIGN), None)
     if strange is not None:
         raise _of_another(f"it has `{strange}`, which this model does not", file)
-    wrong = next((name for name, tensor in own.items() if given[name].shape != tensor.shape), None)
+    wrong = next((name for name, tensor in own.items() if not _fits(given[name], tensor)), None)
     if wrong is not None:
-        shapes = f"{tuple(given[wrong].shape)}, not {tuple(own[wrong].shape)}"
-        raise _of_another(f"`{wrong}` has the shape {shapes}", file)
+        raise _of_another(f"`{wrong}` is {_words(given[wrong])}, not {_words(own[wrong])}", file)
     model.load_state_dict({name: given[name] for name in own})
+
+
+def _fits(given: Tensor, own: Tensor) -> bool:
+    """Whether a tensor of a file, where it may be of any kind, holds numbers for one of the model."""
+    plain = given.layout == torch.strided and not (given.is_meta or given.is_quantized or given.is_complex())
+    return plain and given.shape == own.shape and given.is_floating_point() == own.is_floating_point()
+
+
+def _words(tensor: Tensor) -> str:
+    return f"{tensor.layout} {tensor.dtype} {tuple(tensor.shape)}".replace("torch.", "").removeprefix("strided ")
 
 
 def _of_another(reason: str, file: str | Path) -> Exception:

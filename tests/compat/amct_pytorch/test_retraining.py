@@ -220,7 +220,9 @@ def test_a_state_is_restored(work: Work) -> None:
         (lambda state: {"net": 3}, "net", "AM961", "`net` in this file is no state dict"),
         (lambda state: {**state, "more": torch.zeros(1)}, None, "AM962", "it has `more`, which this model does not"),
         (lambda state: {k: v for k, v in state.items() if k != CLIPS}, None, "AM962", f"it has no `{CLIPS}`"),
-        (lambda state: {**state, CLIPS: torch.zeros(2)}, None, "AM962", r"the shape \(2,\), not \(\)"),
+        (lambda state: {**state, CLIPS: torch.zeros(2)}, None, "AM962", r"is float32 \(2,\), not float32 \(\)"),
+        (lambda state: {**state, CLIPS: torch.zeros((), dtype=torch.complex64)}, None, "AM962", "is complex64"),
+        (lambda state: {**state, CLIPS: torch.zeros(2).to_sparse()}, None, "AM962", "is sparse_coo float32"),
     ],
 )
 def test_a_state_that_does_not_fit_is_refused(work: Work, change: Any, name: str | None, code: str, words: str) -> None:
