@@ -87,7 +87,8 @@ def ratios(policy: str, batch: int, rounds: int, folder: Path) -> list[tuple[flo
     """For each round the seconds of the calibration and those of plain forward passes over the same images."""
     torch.manual_seed(0)
     network = ResNet().eval()
-    batches = list(torch.randn(IMAGES, 3, SIZE, SIZE).split(batch))
+    images = torch.randn(IMAGES, 3, SIZE, SIZE)
+    batches = [images[start : start + batch] for start in range(0, IMAGES, batch)]
     (folder / "policy.cfg").write_text(f"batch_num: {len(batches)} {policy}")
     config, modified, record = (str(folder / name) for name in ("config.json", "modified.onnx", "record.txt"))
     amct.create_quant_config(config, network, (batches[0],), config_defination=str(folder / "policy.cfg"))

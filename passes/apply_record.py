@@ -11,7 +11,7 @@ import numpy as np
 from amctc.diagnostics import Diagnostic, Level
 from amctc.dialects.traits import inner_products, weight_rows
 from amctc.ir import Balance, Graph, InputQuant, Node, NodeQuant, WeightQuant
-from amctc.pipeline.balancing import apply_balance, balance_obstacle, giver_of
+from amctc.pipeline.balancing import apply_balance, balance_obstacle, way_to
 from amctc.pipeline.context import Context
 from amctc.pipeline.pass_ import Pass
 from amctc.policy.settings import ARQ, SNQ
@@ -76,13 +76,12 @@ class ApplyRecord(Pass):
         place = f"record ({layer.span.source.name}:{layer.span.line})" if layer.span is not None else None
         node.record(self.name, "; ".join(told), place)
 
-
     def _balance(self, node: Node, layer: LayerRecord, context: Context) -> None:
         if not layer.balance:
             return
         reason = balance_obstacle(node, context)
-        giver = giver_of(node, context) if layer.balance_folded and reason is None else None
-        reason = giver if isinstance(giver, str) else reason
+        way = way_to(node, context) if layer.balance_folded and reason is None else None
+        reason = way if isinstance(way, str) else reason
         if reason is not None:
             message = f"layer `{node.name}`: its balance factors cannot be applied: {reason}"
             place = layer.place("tensor_balance_factor", 0)

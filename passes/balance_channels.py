@@ -11,8 +11,10 @@ Source: AMCT's DMQ balancer; SmoothQuant (Xiao et al. 2022, arXiv:2211.10438).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial, reduce
+from itertools import islice
 from typing import ClassVar, Final
 
 import numpy as np
@@ -21,8 +23,8 @@ from numpy.typing import NDArray
 from amctc.diagnostics import DiagnosticError
 from amctc.dialects.scaling import channel_magnitudes, data_channels
 from amctc.ir import Balance, Graph, Node
-from amctc.pipeline.balancing import apply_balance, balance_obstacle, giver_of
-from amctc.pipeline.context import Context
+from amctc.pipeline.balancing import apply_balance, balance_obstacle, way_to
+from amctc.pipeline.context import Calibration, Context, Feeds
 from amctc.pipeline.options import option
 from amctc.pipeline.pass_ import Pass
 from amctc.policy.settings import AUTO_STRENGTH
@@ -32,6 +34,9 @@ from amctc.runtime.channel_ranges import ChannelRange, channel_ranges
 from amctc.runtime.layer_errors import Alternative, layer_errors
 
 POLICY: Final = "policy"
+_HALVES: Final = 2
+_WORTH: Final = 0.98
+"""A balance that leaves more of the error than this is not worth a layer of its own."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,9 @@ class BalanceChannels(Pass):
     """Divide the input channels of linear layers by factors, and multiply their weights, before either is quantized.
 
     The layers are those for which the policy says `dmq_balancer`; with a `migration_strength` of its own the pass takes
-    all others with weights, too. The factors come from one run over the calibration data, and from a second where a
-    strength is chosen by measured error. The network computes what it did.
+    all others with weights, too. The factors come from one run over the calibration data. Where a strength is chosen by
+    measured error, half of the batches say the ranges, and the others are run again to measure on. The network computes
+    what it did.
     """
 
     name: ClassVar[str] = "balance-channels"
@@ -71,7 +77,8 @@ class BalanceChannels(Pass):
 
     def batches(self, context: Context) -> int | None:
         once = context.need_calibration().batch_num
-        return 2 * once if AUTO_STRENGTH in self._strengths(context).values() else once
+        again = AUTO_STRENGTH in self._strengths(context).values()
+        return once + max(1, once // _HALVES) if again else once
 
     def run(self, graph: Graph, context: Context) -> bool:
         asked = self._strengths(context)
@@ -80,20 +87,27 @@ class BalanceChannels(Pass):
             return False
         calibration = context.need_calibration()
         axes = {node: found[0] for node in layers if not isinstance(found := data_channels(node), str)}
-        ranges = channel_ranges(graph, axes, calibration.batches(), calibration.progress)
-        chosen = _chosen(graph, layers, ranges, context)
+        halves = _halves(calibration)
+        parts = [channel_ranges(graph, axes, half(), calibration.progress) for half in halves]
+        ranges = {node: reduce(ChannelRange.joined, (part[node] for part in parts)) for node in layers}
+        measured = [node for node, strength in layers.items() if isinstance(strength, str)]
+        best = _measured(graph, {node: parts[0][node] for node in measured}, halves[-1], context)
+        chosen = {node: best[node] if isinstance(asked, str) else asked for node, asked in layers.items()}
         for node, strength in chosen.items():
+            if strength is None:
+                context.refuse(self.name, node.name, "no strength leaves a smaller error of its output")
+                continue
             try:
                 factors = _factors(node, ranges[node], strength)
             except DiagnosticError as mistake:
                 context.collector.extend(mistake.diagnostics)
                 continue
             why = f"migration strength {strength:g}"
-            balance = Balance(tuple(factors.tolist()), self.fold and not isinstance(giver_of(node, context), str))
+            balance = Balance(tuple(factors.tolist()), self.fold and not isinstance(way_to(node, context), str))
             apply_balance(node, balance, self.name, why, context)
             context.counts["layers"] += 1
             context.counts["folded"] += balance.folded
-        return bool(chosen)
+        return context.counts["layers"] > 0
 
     def _strengths(self, context: Context) -> dict[str, str | float]:
         """The strength that is asked for, by the layer's name."""
@@ -117,25 +131,31 @@ class BalanceChannels(Pass):
         return reason is None
 
 
-def _chosen(
-    graph: Graph, layers: Mapping[Node, str | float], ranges: Mapping[Node, ChannelRange], context: Context
-) -> dict[Node, float]:
-    """The strength of each layer, measured where none is given; without layers that are best left as they are."""
-    trials = {node: list(_trials(node, ranges[node])) for node, asked in layers.items() if asked == AUTO_STRENGTH}
-    best: dict[Node, float | None] = {}
-    if trials:
-        calibration = context.need_calibration()
-        tried = {node: [trial for _, trial in each] for node, each in trials.items()}
-        errors = layer_errors(graph, tried, calibration.batches(), calibration.progress)
-        best = {node: trials[node][int(np.argmin(errors[node]))][0] for node in trials}
-    found: dict[Node, float] = {}
-    for node, asked in layers.items():
-        strength = best[node] if isinstance(asked, str) else asked
-        if strength is None:
-            context.refuse(BalanceChannels.name, node.name, "no strength leaves a smaller error of its output")
-            continue
-        found[node] = strength
-    return found
+def _halves(calibration: Calibration) -> list[Callable[[], Iterator[Feeds]]]:
+    """Every second batch, and the others; all of them where there is but one."""
+    if calibration.batch_num < _HALVES:
+        return [calibration.batches]
+    return [partial(_every_second, calibration, start) for start in range(_HALVES)]
+
+
+def _every_second(calibration: Calibration, start: int) -> Iterator[Feeds]:
+    return islice(calibration.batches(), start, None, _HALVES)
+
+
+def _measured(
+    graph: Graph, seen: Mapping[Node, ChannelRange], batches: Callable[[], Iterator[Feeds]], context: Context
+) -> dict[Node, float | None]:
+    """The strength of each layer that leaves the least error on these batches, None where none is worth it.
+
+    `seen` are the ranges of other batches, where there are some: a strength that fits the channels too closely to what
+    was seen cuts off what was not.
+    """
+    if not seen:
+        return {}
+    trials = {node: list(_trials(node, each)) for node, each in seen.items()}
+    tried = {node: [trial for _, trial in each] for node, each in trials.items()}
+    errors = layer_errors(graph, tried, batches(), context.need_calibration().progress)
+    return {node: _best([strength for strength, _ in each], errors[node]) for node, each in trials.items()}
 
 
 def _trials(node: Node, seen: ChannelRange) -> Iterator[tuple[float | None, Alternative]]:
@@ -147,6 +167,12 @@ def _trials(node: Node, seen: ChannelRange) -> Iterator[tuple[float | None, Alte
         except DiagnosticError:
             continue
         yield strength, balanced_layer(node, factors, seen)
+
+
+def _best(strengths: Sequence[float | None], errors: NDArray[np.float64]) -> float | None:
+    """The strength with the least error; None, which is the first, where that is hardly less than without a balance."""
+    least = int(np.argmin(errors))
+    return strengths[least] if errors[least] < _WORTH * errors[0] else None
 
 
 def _factors(node: Node, seen: ChannelRange, strength: float) -> NDArray[np.float32]:

@@ -25,8 +25,9 @@ from tests.pages import Reader, blocks, matches
 from tests.shared_files import ROOT
 
 REFERENCE = ROOT / "docs" / "reference.md"
-NEED_TORCH = ("retraining-modules.md", "torch.md", "training.md")
-"""Pages that `make test-torch` follows: tests of their own, beside those of what they tell, do."""
+NEED_TORCH = ("from-amct-pytorch.md", "retraining-modules.md", "torch.md", "training.md")
+"""Pages that `make test-torch` follows: tests of their own in tests/training, tests/frontends/torch and
+tests/compat/amct_pytorch do."""
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
 
 

@@ -1,4 +1,4 @@
-"""Serving `caffe`, `amct_caffe` and `hotwheels.amct_caffe` to the scripts of this process."""
+"""Serving `caffe`, `amct_caffe`, `hotwheels.amct_caffe` and `amct_pytorch` to the scripts of this process."""
 
 from __future__ import annotations
 

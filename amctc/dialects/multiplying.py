@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from amctc.dialects.custom import CAFFE
 from amctc.dialects.ge.prototype import GE
+from amctc.dialects.ge.slots import AIR, NCHW, data_format
 from amctc.dialects.onnx.generic import ONNX
 from amctc.dialects.onnx.operands import INITIALIZERS, role_at
 from amctc.ir import Node, Provenance, Use
@@ -31,7 +32,7 @@ def insert_multiplier(use: Use, name: str, constant: str, factors: NDArray[np.fl
     if value.shape is None:
         raise ValueError(f"the shape of {value.name!r} is not known")
     numbers = factors.astype(value.dtype)
-    op, attrs, weights = _FORMS[use.node.dialect](numbers, axis, len(value.shape), constant)
+    op, attrs, weights = _FORMS[use.node.dialect](use.node, numbers, axis, constant)
     graph = use.node.graph
     made = graph.insert_before(
         [use], graph.unused_name(name), op, attrs=attrs, weights=weights, provenance=Provenance(inserted=True)
@@ -40,19 +41,23 @@ def insert_multiplier(use: Use, name: str, constant: str, factors: NDArray[np.fl
     return made
 
 
-def _caffe(factors: Array, axis: int, rank: int, constant: str) -> _Form:
+def _caffe(reader: Node, factors: Array, axis: int, constant: str) -> _Form:
     return f"{CAFFE}.Scale", {"scale_param": {"axis": axis}} if axis != 1 else {}, {"scale": factors}
 
 
-def _onnx(factors: Array, axis: int, rank: int, constant: str) -> _Form:
+def _onnx(reader: Node, factors: Array, axis: int, constant: str) -> _Form:
     """A Mul; the factors of the last axis are a row, as AMCT writes them."""
+    rank = len(reader.inputs[0].shape or ())
     shape = (1,) * min(rank - 1, 1) + (-1,) if axis == rank - 1 else (1,) * axis + (-1,) + (1,) * (rank - 1 - axis)
     role = role_at("Mul", 1)
     return f"{ONNX}.Mul", {INITIALIZERS: {role: constant}}, {role: factors.reshape(shape)}
 
 
-def _ge(factors: Array, axis: int, rank: int, constant: str) -> _Form:
-    return f"{GE}.Scale", {"axis": axis, "num_axes": 1, "scale_from_blob": True}, {"scale": factors}
+def _ge(reader: Node, factors: Array, axis: int, constant: str) -> _Form:
+    attrs: dict[str, Plain] = {"axis": axis, "num_axes": 1, "scale_from_blob": True}
+    if data_format(reader) != NCHW:
+        attrs[AIR] = {"format": data_format(reader)}
+    return f"{GE}.Scale", attrs, {"scale": factors}
 
 
-_FORMS: Mapping[str, Callable[[Array, int, int, str], _Form]] = MappingProxyType({CAFFE: _caffe, ONNX: _onnx, GE: _ge})
+_FORMS: Mapping[str, Callable[[Node, Array, int, str], _Form]] = MappingProxyType({CAFFE: _caffe, ONNX: _onnx, GE: _ge})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from amctc.dialects.op import LinearChannels
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import linear_trait
-from amctc.ir import Node
+from amctc.ir import Node, Value
 
 
 def channel_magnitudes(node: Node, channels: int | None = None) -> NDArray[np.float64]:
@@ -124,6 +124,21 @@ def way_obstacle(first: Node, between: Sequence[Node], second: Node) -> str | No
     if math.prod(given[:axis]) != outer or (groups * inputs) % channels or inputs % (groups * inputs // channels):
         return f"the channels of `{first.name}` are not those that `{second.name}` reads"
     return None
+
+
+def way_values(first: Node, between: Sequence[Node]) -> Iterator[tuple[Value, int]]:
+    """The values on a way without obstacle, each with the axis at which the channels of `first` begin.
+
+    They take one axis there, or, behind a Flatten, a part of one, channel after channel.
+    """
+    shape = first.output.shape or ()
+    axis = linear_trait(first).channel_axis(first, shape)
+    yield first.output, axis
+    for node in between:
+        outer, shape = math.prod(shape[:axis]), node.output.shape or ()
+        if op_def(node).reshaping is not None:
+            axis = next(each for each in range(len(shape)) if math.prod(shape[:each]) == outer)
+        yield node.output, axis
 
 
 def _split(node: Node) -> NDArray[np.generic]:

@@ -179,7 +179,8 @@ class LayerConfig:
     """What one layer gets. `type` is the layer type, `rule` the config that applies to it as a whole.
 
     `lost` are the rules that are about this layer and do not hold for it, `gave_way` the widths that the one that
-    holds asks for and the type cannot have. `migration_strength` (of `dmq_balancer`) and `weight_compress_only` are
+    holds asks for and the type cannot have. `migration_strength` (of `dmq_balancer`: a number,
+    or `auto` where one is chosen by measurement) and `weight_compress_only` are
     None where nothing is said of them. `idle_weights` is what is said of weights for a type that has none, but for
     which AMCT writes it all the same (AvgPool2d); nothing follows it.
     """
@@ -190,7 +191,7 @@ class LayerConfig:
     inputs: tuple[InputConfig, ...]
     weights: WeightConfig | None
     rule: Rule = field(compare=False)
-    migration_strength: Resolved[float] | None = None
+    migration_strength: Resolved[float] | Resolved[str] | None = None
     weight_compress_only: Resolved[bool] | None = None
     lost: tuple[Lost, ...] = field(default=(), compare=False, repr=False)
     gave_way: tuple[GaveWay, ...] = field(default=(), compare=False, repr=False)

@@ -30,7 +30,8 @@ def balance_factors(data: ArrayLike, weights: ArrayLike, strength: float, layer_
     """f as float32 [C], for the largest magnitudes of each input channel in data [C] and weights [C], float32.
 
     `strength` is m. A magnitude under FLT_EPSILON counts as 0: where both of a channel are, its factor is 1; where one
-    is, the channel takes the largest range that any channel has on the other side. Where that leaves nothing to go by
+    is, the channel takes the largest range that any channel has on the other side, or keeps 1 if its factor would be
+    illegal. Where that leaves nothing to go by
     (all data are 0, or all weights) every factor is 1. Raises `ValueError` for a strength outside 0.2 to 0.8, and
     `DiagnosticError`: AM404 for data or weights that are not finite, AM278 for factors that are not in (FLT_EPSILON, 1
     / FLT_EPSILON).
@@ -54,6 +55,8 @@ def balance_factors(data: ArrayLike, weights: ArrayLike, strength: float, layer_
     only_weights, only_data = no_data & ~no_weights, no_weights & ~no_data
     factors[only_weights] = most_weight / w[only_weights]
     factors[only_data] = a[only_data] / most_data
+    # Nothing depends on these: where the other side is hardly more than 0 either, AMCT stops.
+    factors[~told & ~legal_factors(factors)] = 1
     return checked_factors(factors, layer_name)
 
 

@@ -26,6 +26,11 @@ class ChannelRange:
         """The largest magnitudes."""
         return np.maximum(np.abs(self.least), np.abs(self.most))
 
+    def divided(self, factors: NDArray[np.floating]) -> ChannelRange:
+        """The ranges when each channel is divided by a positive factor [C]."""
+        divisors = factors.astype(np.float32)
+        return ChannelRange(self.least / divisors, self.most / divisors)
+
     def joined(self, other: ChannelRange) -> ChannelRange:
         """The range of both: of two parts of the data, in any order."""
         return ChannelRange(np.minimum(self.least, other.least), np.maximum(self.most, other.most))

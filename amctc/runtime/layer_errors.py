@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from amctc.ir import Graph, Node
+from amctc.dialects.table import op_def
+from amctc.ir import Graph, Node, Value
 from amctc.ir.node import Array
 from amctc.runtime.executor import Executor
 
@@ -18,13 +19,15 @@ _SOURCE = "onnx.Input"
 
 @dataclass(frozen=True, eq=False)
 class Alternative:
-    """Other weights for a layer, by role, and what becomes of its first input.
+    """Other weights for a layer, by role, and other data.
 
+    `data` gives what the layer reads, for what it read or, where there is `reads`, for the numbers of that value.
     `weights` is called when they are needed, so that those of one alternative are alive at a time.
     """
 
     weights: Callable[[], Mapping[str, Array]]
     data: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    reads: Value | None = None
 
 
 def layer_errors(
@@ -35,34 +38,51 @@ def layer_errors(
 ) -> dict[Node, NDArray[np.float64]]:
     """The sum of squared differences in the output of each layer, for each of its alternatives, over all batches.
 
-    Each layer is judged alone, on the data that it reads in the graph as it is. One batch of activations is alive at a
-    time. `progress` is told how many batches are done. Raises what `Executor.run` raises.
+    Each layer is judged alone, on the data of the graph as it is, with the activation behind it, if that is all that
+    reads it: what a ReLU takes away does not count. One batch of activations is alive at a time.
+    `progress` is told how many batches are done. Raises what `Executor.run` raises.
     """
-    values = [value for node in alternatives for value in (node.inputs[0], node.output)]
+    ways = {node: _with_activation(node) for node in alternatives}
+    values = [way[-1].output for way in ways.values()]
+    values += [each.reads or node.inputs[0] for node, listed in alternatives.items() for each in listed]
     executor = Executor(graph, fetch=list(dict.fromkeys(values)), reuse=True)
-    found = {node: np.zeros(len(each)) for node, each in alternatives.items()}
+    found = {node: np.zeros(len(listed)) for node, listed in alternatives.items()}
     for done, feeds in enumerate(batches, 1):
         arrays = executor.run(feeds)
-        for node, each in alternatives.items():
-            data, wanted = arrays[node.inputs[0]], arrays[node.output]
-            found[node] += [_error(node, alternative, data, wanted) for alternative in each]
+        for node, listed in alternatives.items():
+            way = ways[node]
+            wanted = arrays[way[-1].output]
+            found[node] += [_error(way, each, arrays[each.reads or node.inputs[0]], wanted) for each in listed]
         progress(done)
     return found
 
 
-def _error(node: Node, alternative: Alternative, data: NDArray[Any], wanted: NDArray[Any]) -> float:
-    given = np.asarray(alternative.data(data.astype(np.float32)), data.dtype)
-    alone = _alone(node, alternative.weights(), given)
-    made = Executor(alone.graph).run({alone.inputs[0].blob: given})[alone.output]
-    return float(np.square(made.astype(np.float64) - wanted).sum())
+def run_alone(nodes: Sequence[Node], weights: Sequence[Mapping[str, Array]], data: NDArray[Any]) -> NDArray[Any]:
+    """What a chain of layers gives, each the only reader of the one before; `weights` replace some of theirs, by role.
 
-
-def _alone(node: Node, weights: Mapping[str, Array], data: NDArray[Any]) -> Node:
-    """The layer in a graph of its own, which is fed its first input."""
-    graph = Graph(node.graph.name)
-    graph.attrs.update(node.graph.attrs)
-    source = graph.add(graph.unused_name(f"{node.name}<0"), _SOURCE)
+    `data` is the first input of the first. Raises what `Executor.run` raises.
+    """
+    graph = Graph(nodes[0].graph.name)
+    graph.attrs.update(nodes[0].graph.attrs)
+    source = graph.add(graph.unused_name(f"{nodes[0].name}<0"), _SOURCE)
     source.output.shape, source.output.dtype = data.shape, str(data.dtype)
-    made = graph.add(node.name, node.op, [source.output], attrs=node.attrs, weights={**node.weights, **weights})
-    graph.outputs = [made.output]
-    return made
+    value = source.output
+    for node, own in zip(nodes, weights, strict=True):
+        made = graph.add(node.name, node.op, [value], attrs=node.attrs, weights={**node.weights, **own})
+        value = made.output
+    graph.outputs = [value]
+    return Executor(graph).run({source.output.blob: data})[value]
+
+
+def _with_activation(node: Node) -> tuple[Node, ...]:
+    uses = node.graph.uses(node.output)
+    if len(uses) != 1 or node.graph.is_output(node.output):
+        return (node,)
+    reader = uses[0].node
+    return (node, reader) if op_def(reader).activation and len(reader.inputs) == 1 else (node,)
+
+
+def _error(way: Sequence[Node], alternative: Alternative, data: NDArray[Any], wanted: NDArray[Any]) -> float:
+    given = np.asarray(alternative.data(data.astype(np.float32)), data.dtype)
+    made = run_alone(way, [alternative.weights(), *({} for _ in way[1:])], given)
+    return float(np.square(made.astype(np.float64) - wanted).sum())

@@ -210,6 +210,7 @@ class Case:
 DEPTHWISE = 'override_layer_types { layer_type: "Scale" calibration_config { ifmr_quantize { num_bits: 8 } } }'
 UPDATED = "update_bn: true bn_update_config { bn_update_iterations: 1 }"
 QUANTIZED = "annotate-quant,quantize-weights"
+BALANCED = "common_config { dmq_balancer { } }"
 
 CASES = {
     "remove-dead": Case(dead_branch),
@@ -225,6 +226,7 @@ CASES = {
     "replace-relu6": Case(relu6),
     "equalize-layers": Case(two_convs, weights=True),
     "annotate-quant": Case(conv_pool, policy=""),
+    "balance-channels": Case(conv_pool, setup="annotate-quant", policy=BALANCED, weights=True),
     "apply-record": Case(conv_pool, setup="annotate-quant", policy="", record=True),
     "observe-means": Case(conv_pool, setup="annotate-quant", policy=""),
     "quantize-weights": Case(conv_pool, setup="annotate-quant", policy="", weights=True),

@@ -222,12 +222,8 @@ def test_a_scale_for_each_channel_of_linear_layers_is_a_warning_before_the_model
 # What is not built.
 
 
-@pytest.mark.parametrize(
-    ("rule", "words"),
-    [("dmq_balancer { migration_strength: 0.4 }", "`dmq_balancer` is"), ("ada_quantize { }", "`ada_quantize` is")],
-)
-def test_the_balancer_and_learned_rounding_are_understood_and_refused(rule: str, words: str, graph: Graph) -> None:
-    found = not_yet_available(layers(by_type("Conv2d", rule), graph))
-    assert [(d.code, d.message.startswith(words)) for d in found] == [("AM290", True)]
+def test_learned_rounding_is_understood_and_refused(graph: Graph) -> None:
+    found = not_yet_available(layers(by_type("Conv2d", "ada_quantize { }"), graph))
+    assert [(d.code, d.message.startswith("`ada_quantize` is")) for d in found] == [("AM290", True)]
     assert found[0].notes == ("it holds for `conv2`",)
     assert found[0].help

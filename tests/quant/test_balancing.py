@@ -72,9 +72,13 @@ def test_a_channel_without_weights_takes_the_largest_range_of_the_data() -> None
     np.testing.assert_allclose(balance_factors(data, weights, 0.5), [2, 1.5, 0.5])
 
 
+def test_a_dead_channel_with_hardly_any_weights_keeps_its_size() -> None:
+    assert balance_factors(np.array([4, 0]), np.array([1, 2e-7]), 0.5).tolist() == [2, 1]
+
+
 def test_factors_out_of_range_are_told_with_layer_and_channel() -> None:
     with pytest.raises(DiagnosticError, match="AM278") as raised:
-        balance_factors(np.array([1, 1e30]), np.array([1, 1e-20]), 0.5, "conv7")
+        balance_factors(np.array([1, 1e30]), np.array([1, 1e-6]), 0.5, "conv7")
     assert "`conv7` for channel 1" in str(raised.value)
 
 

@@ -49,7 +49,7 @@ def quantize_preprocess(config_file: str, record_file: str, model: nn.Module, in
     rewriting = Rewriting(lambda: begin(network, resolved))
     rewriting.run(Plan.of(resolved).fold)
     graph = rewriting.graph
-    axes = {name: _axis(graph, name) for name in names}
+    axes = {name: _axis(graph, name) for name in names if _strength(resolved, name)}
 
     def seen(magnitudes: Mapping[str, NDArray[np.float32]]) -> None:
         entries = [_entry(graph, name, magnitudes[name], resolved) for name in axes if name in magnitudes]
@@ -71,8 +71,18 @@ def _axis(graph: Graph, name: str) -> int:
     return found[0]
 
 
+def _strength(policy: ResolvedPolicy, name: str) -> float:
+    """Raises `DiagnosticError` (AM955) where it is to be chosen by measured error."""
+    said = policy.layers[name].migration_strength
+    if said is None or isinstance(said.value, str):
+        message = f"the strength of the balancer of layer `{name}` is to be chosen by measurement, which no module does"
+        help = "say a `migration_strength`, or quantize the exported ONNX model: `amctc compile MODEL.onnx`"
+        raise error("AM955", message, said.rule.span if said is not None else None, help=help)
+    return said.value
+
+
 def _entry(graph: Graph, name: str, data: NDArray[np.float32], policy: ResolvedPolicy) -> LayerRecord:
-    strength = policy.layers[name].migration_strength
+    strength = _strength(policy, name)
     weights = channel_magnitudes(graph.node(name), len(data)).max(axis=1, initial=0).reshape(-1)
-    factors = balance_factors(data, weights, strength.value if strength is not None else 0, name)
+    factors = balance_factors(data, weights, strength, name)
     return LayerRecord(name, balance=tuple(factors.tolist()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import torch
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     import onnx
     from torch.export import ExportedProgram
+
+_FIXED: Final = "but your code specialized it to be a constant"
 
 Inputs: TypeAlias = "torch.Tensor | Sequence[Any]"
 """Example inputs: one tensor, or what the module's `forward` takes by position."""
@@ -107,6 +109,11 @@ def _cannot_export(failure: BaseException) -> DiagnosticError:
     while (inner := causes[-1].__cause__) is not None and inner not in causes:
         causes.append(inner)
     root = causes[-1]
+    fixed = next((line.strip(" -") for each in causes for line in str(each).splitlines() if _FIXED in line), None)
+    if fixed is not None:
+        message = "an axis that is to be free has a fixed size in this module: " + fixed.partition(". ")[0][:200]
+        help = "leave it out of `dynamic_axes`; an LSTM or GRU is exported for one number of steps"
+        return error("AM480", message, help=help)
     said = next((line.strip() for line in str(root).splitlines() if line.strip()), "")
     message = f"torch cannot export this module: {type(root).__name__}{': ' if said else ''}{said[:300]}"
     help = "see that `torch.export.export(module, inputs)` and `torch.onnx.export(…, dynamo=True)` take it"

@@ -105,19 +105,20 @@ def name_nodes(nodes: Iterable[ir.Node], layers: Layers) -> None:
 
     The node that computes a layer gets the layer's qualified name; a further call of the same module gets it with a
     number behind (`relu`, `relu1`), as in AMCT. All others get the name of the module that they stand in and of their
-    op (`layer1.0/Add`), numbered where there are several.
+    op (`layer1.0/Add`), numbered where there are several; but the projection inside `nn.MultiheadAttention` that is a
+    module's in all but the call has that module's name (`attention.out_proj`).
     """
     listed = list(nodes)
     scopes = [layers.names.get(name, name) for name in map(_scope, listed)]
     whole = _layer_nodes(listed, scopes, layers)
-    taken = set(layers.types)
+    taken = {scope for node, scope in zip(listed, scopes, strict=True) if id(node) in whole}
     seen: set[str] = set()
     for node, scope in zip(listed, scopes, strict=True):
         if id(node) in whole:
             node.name = scope if scope not in seen else _numbered(scope, "", taken)
             seen.add(scope)
         else:
-            wanted = f"{scope}/{node.op_type}"
+            wanted = _owner(node, scope, layers) or f"{scope}/{node.op_type}"
             node.name = wanted if wanted not in taken else _numbered(wanted, "_", taken)
         taken.add(node.name)
         node.metadata_props.clear()
@@ -137,6 +138,14 @@ def _layer_nodes(nodes: list[ir.Node], scopes: list[str], layers: Layers) -> set
         ops = [node for group in groups.values() for node in group if node.op_type in _LAYER_OPS]
         found.update(map(id, ops or [group[-1] for group in groups.values()]))
     return found
+
+
+def _owner(node: ir.Node, scope: str, layers: Layers) -> str | None:
+    """The module below this one whose weight the node of a layer reads, if it is such a one."""
+    weight = node.inputs[1].name if node.op_type in _LAYER_OPS and len(node.inputs) > 1 and node.inputs[1] else None
+    owner = (weight or "").removesuffix(".weight")
+    below = owner.startswith(f"{scope}." if scope else "")
+    return owner if weight != owner and owner != scope and below and owner in layers.names else None
 
 
 def _numbered(wanted: str, separator: str, taken: set[str]) -> str:

@@ -24,5 +24,5 @@ def load_torch(model: str | Path, collector: Collector | None = None) -> Graph:
     from amctc.frontends.torch.function import export_function
     from amctc.frontends.torch.program_file import read_program
 
-    proto = export_program(read_program(model)) if Path(model).suffix == ".pt2" else export_function(str(model))
+    proto = export_program(read_program(model)) if Path(model).suffix.lower() == ".pt2" else export_function(str(model))
     return graph_of_model(proto, str(model), collector if collector is not None else Collector())

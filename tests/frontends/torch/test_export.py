@@ -13,9 +13,12 @@ import torch
 from onnx import ModelProto, load
 from torch import Tensor, nn
 
-from amctc.diagnostics import DiagnosticError
+from amctc.diagnostics import Collector, DiagnosticError
+from amctc.frontends.onnx import graph_of_model
 from amctc.frontends.torch.export import export_module
 from amctc.frontends.torch.layers import ModuleNode, module_nodes
+from amctc.policy import Policy, resolve
+from amctc.policy.flavours import PYTORCH
 from tests.frontends.torch.torch_nets import (
     Block,
     DigitsCnn,
@@ -69,25 +72,28 @@ def test_layers_have_the_names_and_ops_that_amct_gives_them(
 
 
 def test_modules_without_weights_and_what_stands_in_no_layer_have_names_too() -> None:
-    names = [node.name for node in export_module(DigitsCnn(), torch.zeros(2, 1, 8, 8)).graph.node]
+    names = [node.name for node in free_batch(DigitsCnn, 1, 8, 8)[1].graph.node]
     assert len(set(names)) == len(names)
     assert [name for name in names if name.startswith("relu")] == ["relu", "relu1", "relu2", "relu3", "relu4"]
     assert "/Add" in names
-    misc = [node.name for node in export_module(MiscNet(), torch.zeros(2, 3, 4, 4)).graph.node]
+    misc = [node.name for node in free_batch(MiscNet, 3, 4, 4)[1].graph.node]
     assert [name for name in misc if name.startswith("lin3")] == ["lin3", "lin3/Add"]
     assert {"/Relu", "/Relu_1", "/Tanh"} <= set(misc)
 
 
 def test_weights_keep_the_names_of_parameters() -> None:
-    module = DigitsCnn()
-    found = initializers(export_module(module, torch.zeros(2, 1, 8, 8)))
+    module, model = free_batch(DigitsCnn, 1, 8, 8)
     kept = {name for name in module.state_dict() if "num_batches" not in name}
-    assert kept - found == set()
-    assert len(found - kept) == 1  # the sizes of a Reshape
+    assert kept <= initializers(model)
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            assert list(node.input[1:]) == [
+                name for name in (f"{node.name}.weight", f"{node.name}.bias") if name in kept
+            ]
 
 
 def test_nothing_of_the_place_where_a_model_was_exported_is_in_it() -> None:
-    text = str(export_module(DigitsCnn(), torch.zeros(2, 1, 8, 8)))
+    text = str(free_batch(DigitsCnn, 1, 8, 8)[1])
     assert ".py" not in text
     assert "pkg.torch" not in text
 
@@ -102,6 +108,22 @@ def test_a_model_with_a_free_batch_axis_gives_what_the_module_gives(
     with torch.no_grad():
         wanted = module.eval()(x).numpy()
     np.testing.assert_allclose(run_model(model, {"x": x.numpy()})["y"], wanted, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "names"),
+    [
+        (Recurrent, (3, 3), {"lstm", "gru", "head"}),
+        (Block, (3, 8), {"mlp.0", "mlp.2", *(f"attention.{name}" for name in ("query", "key", "value", "out"))}),
+    ],
+)
+def test_layers_are_quantized_by_default(
+    make: Callable[[], nn.Module], shape: tuple[int, ...], names: set[str]
+) -> None:
+    model = ModelProto()
+    model.CopyFrom(free_batch(make, *shape)[1])
+    resolved = resolve(Policy(flavour=PYTORCH), graph_of_model(model, "module", Collector()))
+    assert {name for name, config in resolved.layers.items() if config.quant_enable.value} == names
 
 
 def test_the_weights_of_recurrent_layers_are_constant() -> None:
@@ -161,7 +183,7 @@ def test_types_derived_from_those_of_torch_count_as_these() -> None:
 
 
 def test_the_module_is_as_it_was_before(capfd: pytest.CaptureFixture[str]) -> None:
-    module = Recurrent()
+    module, filters = Recurrent(), list(warnings.filters)
     module.gru.eval()
     before = {name: value.clone() for name, value in module.state_dict().items()}
     modes = [each.training for each in module.modules()]
@@ -174,6 +196,7 @@ def test_the_module_is_as_it_was_before(capfd: pytest.CaptureFixture[str]) -> No
     module(torch.zeros(2, 3, 3)).sum().backward()
     assert module.lstm.weight_ih_l0.grad is not None
     assert capfd.readouterr() == ("", "")
+    assert list(warnings.filters) == filters
 
 
 def test_inputs_have_the_names_of_arguments_unless_others_are_given() -> None:
@@ -202,6 +225,30 @@ def test_axes_that_no_input_has_are_refused(axes: dict[str, Any], said: str) -> 
     assert said in str(refusal.value)
 
 
+def test_an_axis_that_the_module_fixes_is_told() -> None:
+    with pytest.raises(DiagnosticError, match="AM480") as refusal:
+        export_module(Recurrent(), torch.zeros(2, 3, 3), dynamic_axes={"x": {1: "steps"}})
+    (found,) = refusal.value.diagnostics
+    assert found.message.startswith("an axis that is to be free has a fixed size in this module: ")
+    assert found.help is not None and "LSTM" in found.help
+
+
+def test_the_last_projection_of_an_attention_has_the_name_of_its_module() -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.heads = nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = self.heads(x, x, x, need_weights=False)[0]
+            return found
+
+    model = export_module(Attention(), torch.zeros(2, 3, 8), dynamic_axes={"x": {0: "batch"}})
+    assert layers(model)["heads.out_proj"] == "Gemm"
+    assert module_nodes(model) == {}
+    assert initializers(model) >= {"heads.in_proj_weight", "heads.out_proj.weight"}
+
+
 def test_what_torch_cannot_export_is_told_in_one_sentence(capfd: pytest.CaptureFixture[str]) -> None:
     class Choice(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -219,9 +266,3 @@ def test_what_torch_cannot_export_is_told_in_one_sentence(capfd: pytest.CaptureF
 def test_an_error_of_the_module_itself_is_told() -> None:
     with pytest.raises(DiagnosticError, match=r"AM480.*RuntimeError"):
         export_module(nn.Linear(4, 4), torch.zeros(2, 5))
-
-
-def test_exporting_leaves_the_filters_of_warnings() -> None:
-    before = list(warnings.filters)
-    export_module(nn.Linear(4, 4), torch.zeros(2, 4))
-    assert list(warnings.filters) == before

@@ -77,8 +77,8 @@ def test_the_layers_that_are_quantized_of_a_module_are_those_of_amct(net: str, c
 
 
 @needs_golden
-@pytest.mark.parametrize("case", ["default", "override_types"])
-def test_the_factors_of_a_module_are_those_of_amct_and_of_the_onnx_file(case: str, desk: Path) -> None:
+def test_the_factors_of_a_module_are_those_of_amct_and_of_the_onnx_file(desk: Path) -> None:
+    case = "override_types"  # by `Linear` and by `conv2`
     batches = calibration(case)
     made = [
         amctc.compile(
@@ -117,17 +117,12 @@ def test_a_program_is_quantized_by_one_command(desk: Path) -> None:
     said = succeed("compile", "net.pt2", "--policy", "policy.cfg", "--data", "data.npz", "--output", "out/net")
     assert "net_deploy_model.onnx" in said
     record = (desk / "out" / "net_scale_offset_record.txt").read_text()
-    assert 'key: "0"' in record and 'key: "3"' in record
-    compared = json.loads(
-        succeed("compare", "net.pt2", "out/net_fake_quant_model.onnx", "--data", "data.npz", "--json")
-    )
-    assert compared
-    explained = succeed("explain", "net.pt2", "--policy", "policy.cfg", "--layer", "3")
-    assert "layer_type" in explained or "Linear" in explained
+    scales = {part.partition('"')[0]: part.count("scale_w") for part in record.split('key: "')[1:]}
+    assert scales == {"0": 4, "3": 1}
 
 
 def test_a_function_is_run_like_a_file(desk: Path) -> None:
-    module, _, _ = small()
+    module, before = small()[0], list(sys.path)
     torch.manual_seed(1)
     x = torch.randn(3, 1, 8, 8)
     np.savez(desk / "data.npz", x=x.numpy())
@@ -136,13 +131,6 @@ def test_a_function_is_run_like_a_file(desk: Path) -> None:
         wanted = module(x).numpy()
     with np.load(desk / "out.npz") as found:
         np.testing.assert_allclose(found[found.files[0]], wanted, rtol=0, atol=1e-6)
-    printed = succeed("print", "own_nets:small")
-    assert "onnx.MatMul" in printed and "own_nets:small" in printed
-
-
-def test_the_current_folder_is_searched_before_all_others_and_only_meanwhile(desk: Path) -> None:
-    before = list(sys.path)
-    load_model("own_nets:small")
     assert sys.path == before
 
 
