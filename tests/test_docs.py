@@ -25,7 +25,7 @@ from tests.pages import Reader, blocks, matches
 from tests.shared_files import ROOT
 
 REFERENCE = ROOT / "docs" / "reference.md"
-NEED_TORCH = ("from-amct-pytorch.md", "retraining-modules.md", "torch.md", "training.md")
+NEED_TORCH = ("from-amct-pytorch.md", "retraining-modules.md", "retraining.md", "torch.md", "training.md")
 """Pages that `make test-torch` follows: tests of their own in tests/training, tests/frontends/torch and
 tests/compat/amct_pytorch do."""
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])

@@ -1,4 +1,4 @@
-"""The page on training does what it says."""
+"""The pages on training do what they say."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ import pytest
 from tests.pages import Reader, blocks
 from tests.shared_files import ROOT
 
+WRITTEN = {"training.md": "snapshots/reader_iter_80.solverstate", "retraining.md": "qat/digits_atc_model.prototxt"}
 
-def test_the_page_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_page_does_what_it_says(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in (ROOT / "examples" / "digits").iterdir():
-        if path.suffix in (".prototxt", ".caffemodel", ".npz"):
+        if path.suffix in (".prototxt", ".caffemodel", ".npz", ".cfg"):
             shutil.copy(path, tmp_path)
     monkeypatch.chdir(tmp_path)
     module = ModuleType("page_of_training")
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    page = ROOT / "docs" / "training.md"
+    page = ROOT / "docs" / name
     reader = Reader(page, tmp_path, module)
     for block in blocks(page):
         reader.follow(block)
-    assert (tmp_path / "snapshots/reader_iter_80.solverstate").exists()
+    assert (tmp_path / WRITTEN[name]).exists()
