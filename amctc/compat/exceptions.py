@@ -69,8 +69,11 @@ class Unwritable(Refused, OSError):
     __qualname__ = "OSError"
 
 
-class NotBuilt(Refused, NotImplementedError):
-    """What this version does not do. NotImplementedError is a RuntimeError."""
+class NotBuilt(Refused, NotImplementedError, ValueError):
+    """What this version does not do; some of it the original refuses as well, with a ValueError.
+
+    NotImplementedError is a RuntimeError.
+    """
 
     __module__ = "builtins"
     __qualname__ = "NotImplementedError"

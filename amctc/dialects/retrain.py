@@ -27,10 +27,11 @@ _BITS = 8
 
 @dataclass(frozen=True)
 class TrainedWeights:
-    """How the weights of a layer are quantized in every forward pass, by ARQ."""
+    """How the weights of a layer are quantized in every forward pass: by ARQ, or by a scale that is `learned`."""
 
     channel_wise: bool
     bits: int
+    learned: bool = False
 
 
 def trained_weights(node: Node) -> TrainedWeights | None:

@@ -8,7 +8,11 @@ from typing import Any
 from torch import nn
 
 
-class Wrapped(nn.Module):
+class Rewritten(nn.Module):
+    """Stands in a module where a layer of the user's was."""
+
+
+class Wrapped(Rewritten):
     """Has the layer as `sub_module`, under which name its parameters stand in a `state_dict`, as in AMCT.
 
     What the wrapper itself has not is looked up in the layer, so that code which asks a layer for its weight or its
@@ -45,4 +49,4 @@ def replace_layers(module: nn.Module, makers: Mapping[str, Callable[[nn.Module],
 
 def is_rewritten(module: nn.Module) -> bool:
     """Whether a module has layers that amctc has put into wrappers."""
-    return any(isinstance(each, Wrapped) for each in module.modules())
+    return any(isinstance(each, Rewritten) for each in module.modules())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
@@ -51,8 +52,12 @@ class Names:
         for node in self._graph.nodes:
             row = op_def(node)
             if row.quantizable is not None and (row.quantizable.weights or not _reads_halves(node)):
-                found[node.name] = Candidate(node, row, row.quantizable, types_of(node, row), limits_of(node, row))
+                found[node.name] = Candidate(node, row, row.quantizable, types_of(node, row), self._limits(node, row))
         return found
+
+    def _limits(self, node: Node, row: OpDef) -> TypeLimits | None:
+        limits = limits_of(node, row)
+        return replace(limits, wide=True) if limits is not None and self._policy.is_recorded else limits
 
     @cached_property
     def by_types(self) -> Mapping[tuple[str, ...], list[Candidate]]:

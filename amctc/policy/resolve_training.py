@@ -15,11 +15,11 @@ from amctc.dialects.op import Quantizable
 from amctc.dialects.retrain import TrainedWeights
 from amctc.dialects.table import op_def, ops_of
 from amctc.ir import Graph, Node
-from amctc.policy.layer_types import PACKED_BITS, limits_of, types_of, usual_channel_wise
+from amctc.policy.layer_types import PACKED_BITS, has_torch_types, limits_of, types_of, usual_channel_wise
 from amctc.policy.rules import Policy
 from amctc.policy.rules_qat import TrainingConfig, TrainingDataRule, TrainingLayer, TrainingRule, TrainingWeightRule
 from amctc.policy.said import Said, nearest
-from amctc.policy.settings import ARQ_RETRAIN, BATCH_NUM, BITS_OF_TYPE
+from amctc.policy.settings import ARQ_RETRAIN, BATCH_NUM, BITS_OF_TYPE, ULQ_RETRAIN
 from amctc.source import Span
 
 BITS = 8
@@ -98,15 +98,18 @@ def usual_training(able: Trainable) -> TrainedLayer:
     return TrainedLayer(TrainedData(), _weights(able, None))
 
 
-def resolve_training(policy: Policy, graph: Graph, collector: Collector) -> ResolvedTraining:
+def resolve_training(
+    policy: Policy, graph: Graph, collector: Collector, layers: Mapping[str, Trainable] | None = None
+) -> ResolvedTraining:
     """What the layers get. Reports what a policy says of layers and types that there are not, or that cannot have it.
 
-    That is AM635 and AM222 for names, AM227 for a scale for each channel, AM290 for what is not built.
+    `layers` are those that can be trained, where these are not all of `trainable_layers`. Reported are AM635 and
+    AM222 for names, AM227 for a scale for each channel, AM290 for what is not built.
     """
     rule = policy.training if policy.training is not None else TrainingRule()
-    layers = trainable_layers(graph)
+    layers = trainable_layers(graph) if layers is None else layers
     _check_names(rule, layers, graph, collector)
-    _check_built(policy, rule, collector)
+    _check_built(policy, rule, graph, collector)
     found = {name: _found(able, rule) for name, able in layers.items()}
     for name, of_layer in found.items():
         _check_channel_wise(layers[name], of_layer, collector)
@@ -165,7 +168,8 @@ def _weights(able: Trainable, rule: TrainingWeightRule | None) -> TrainedWeights
     limits = limits_of(able.node, row)
     if limits is not None and not limits.packed and bits in PACKED_BITS:
         bits = BITS  # as AMCT takes it: two weights of neighbouring channels share a byte, and these have none
-    return TrainedWeights(wise and able.quantizable.channel_wise, bits)
+    learned = said.algorithm is not None and said.algorithm.value == ULQ_RETRAIN
+    return TrainedWeights(wise and able.quantizable.channel_wise, bits, learned)
 
 
 def _bits(number: Said[int] | None, type: Said[str] | None) -> int:
@@ -219,7 +223,8 @@ def _check_channel_wise(able: Trainable, found: _Found, collector: Collector) ->
     collector.add(Diagnostic("AM227", message, span=wise.span, help="write `channel_wise: false`"))
 
 
-def _check_built(policy: Policy, rule: TrainingRule, collector: Collector) -> None:
+def _check_built(policy: Policy, rule: TrainingRule, graph: Graph, collector: Collector) -> None:
+    of_torch = has_torch_types(frozenset(node.dialect for node in graph.nodes))
     configs = [rule.common, *(o.config for o in (*rule.override_layer_types, *rule.override_layer_configs))]
     configs += [
         layer.config for layer in rule.layers or () if layer.retrain_enable is None or layer.retrain_enable.value
@@ -231,9 +236,10 @@ def _check_built(policy: Policy, rule: TrainingRule, collector: Collector) -> No
         weights, data, prune = config.weights, config.data, config.prune
         if prune is not None:
             collector.add(_not_built("pruning is", prune.span, "take it out"))
-        if weights is not None and weights.algorithm is not None and weights.algorithm.value != ARQ_RETRAIN:
-            named = f"`{weights.algorithm.value}` is"
-            collector.add(_not_built(named, weights.algorithm.span, f"use `{ARQ_RETRAIN}`"))
+        algorithm = weights.algorithm if weights is not None else None
+        if algorithm is not None and algorithm.value != ARQ_RETRAIN and not of_torch:
+            named = f"`{algorithm.value}` of a Caffe network is"
+            collector.add(_not_built(named, algorithm.span, f"use `{ARQ_RETRAIN}`"))
         type = data.dst_type if data is not None else None
         if type is not None and BITS_OF_TYPE[type.value] < _FEWEST_BITS:
             collector.add(_not_built(f"data of type {type.value} are", type.span, "take INT8 or INT16"))

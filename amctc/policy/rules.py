@@ -143,7 +143,8 @@ class Policy:
     A .cfg file fills the skip lists, `common_config` and the overrides; a JSON layer config fills
     `layers` instead (None for any other policy). A policy of quantization-aware training has its rules
     in `training`, one of KV-cache quantization in `kv_cache`; for any other these two are None.
-    `warnings` are what reading it found.
+    `is_recorded` says that it is what a record amounts to: training gives layers wide data too that calibration
+    does not. `warnings` are what reading it found.
     """
 
     batch_num: Said[int] | None = None
@@ -167,6 +168,7 @@ class Policy:
     tensor_quantize: tuple[TensorRule, ...] = ()
     training: TrainingRule | None = None
     kv_cache: KvCacheRule | None = None
+    is_recorded: bool = False
     flavour: Flavour = CAFFE
     source: SourceFile | None = field(default=None, compare=False, repr=False)
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)

@@ -22,7 +22,7 @@ def policy_of(record: ScaleRecord, graph: Graph) -> Policy:
     layers = {rule.name.value: rule for layer in record.layers if layer.is_quantized for rule in _rules(layer, graph)}
     skipped = tuple(Said(layer.name, layer.place("skip_fusion")) for layer in record.layers if layer.skip_fusion)
     in_graph = tuple(name for name in skipped if name.value in graph)
-    return Policy(layers=tuple(layers.values()), skip_fusion_layers=in_graph, source=record.source)
+    return Policy(layers=tuple(layers.values()), skip_fusion_layers=in_graph, is_recorded=True, source=record.source)
 
 
 def _rules(layer: LayerRecord, graph: Graph) -> Iterator[LayerRule]:

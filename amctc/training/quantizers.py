@@ -42,38 +42,44 @@ class Channels(NamedTuple):
 
     @classmethod
     def of(cls, node: Node, w: Tensor) -> Channels:
-        parts = _parts(node, w)
+        """Raises ValueError for a node whose weights are not trained quantized."""
+        channels = linear_trait(node).channels
+        if channels is None:
+            raise ValueError(f"the weights of {node.op} are not trained quantized")
+        # The op table is written for arrays; it slices and reshapes, which tensors do alike.
+        return cls.of_parts(cast("Any", channels.split)(node, w.contiguous()))
+
+    @classmethod
+    def of_parts(cls, parts: Tensor) -> Channels:
+        """Of contiguous weights that are split so, by a view of them."""
         return cls(tuple(parts.shape), parts.stride())
 
     def view(self, w: Tensor) -> Tensor:
         return w.as_strided(self.shape, self.strides)
 
 
-def arq_weights(w: Tensor, node: Node, how: TrainedWeights, channels: Channels | None = None) -> Tensor:
+def arq_weights(w: Tensor, channels: Channels, how: TrainedWeights) -> Tensor:
     """A linear layer's weights, in its own layout, as ARQ puts them on their grid and brings them back.
 
-    The numbers are those of `arq_trained`; the gradient goes straight through. `channels` are those of the layer, for
-    whoever calls this in every pass.
+    The numbers are those of `arq_trained`; the gradient goes straight through.
     """
-    w = w.contiguous()
-    channels = channels or Channels.of(node, w)
-    made: Tensor = _ArqWeights.apply(w, channels, how)  # type: ignore[no-untyped-call]  # torch gives it no types
+    made: Tensor = _ArqWeights.apply(w.contiguous(), channels, how)  # type: ignore[no-untyped-call]  # torch gives it no types
     return made
 
 
-def ulq_weights(w: Tensor, scale: Tensor, node: Node, *, bits: int, reciprocal: bool = False) -> Tensor:
+def ulq_weights(w: Tensor, scale: Tensor, channels: Channels, *, bits: int, reciprocal: bool = False) -> Tensor:
     """A linear layer's weights on the grid of a learned scale (`[channels]` or `[1]`, above 0), and back.
 
     The numbers are those of `ulq_trained`, and the gradients those of `scale_gradient`. With `reciprocal`, `scale`
     holds 1 / scale, and gets the gradient of that.
     """
-    made: Tensor = _UlqWeights.apply(w, scale, node, bits, reciprocal)  # type: ignore[no-untyped-call]  # torch gives it no types
+    made: Tensor = _UlqWeights.apply(w.contiguous(), scale, channels, bits, reciprocal)  # type: ignore[no-untyped-call]  # torch gives it no types
     return made
 
 
-def arq_scale(w: Tensor, node: Node, how: TrainedWeights) -> Tensor:
+def arq_scale(w: Tensor, channels: Channels, how: TrainedWeights) -> Tensor:
     """The scale of ARQ, `[channels]` or `[1]`, on the device of the weights; the numbers of `first_scale`."""
-    return _arq_scale(_parts(node, w), how).reshape(-1)
+    return _arq_scale(channels.view(w.contiguous()), how).reshape(-1)
 
 
 class Seen(NamedTuple):
@@ -122,14 +128,15 @@ class UlqState:
         self.seen = seen.batches if seen is not None else 0
         self.observer = seen.observer if seen is not None else IfmrObserver(self.settings, self.name)
 
-    def quantize(self, x: Tensor, clip_max: Tensor, clip_min: Tensor) -> Tensor:
+    def quantize(self, x: Tensor, clip_max: Tensor, clip_min: Tensor, *, observe: bool = True) -> Tensor:
         """`x` on the grid of the clips, which are tensors of one number and are set in place where they must be.
 
+        Without `observe` the clips are left unset: of several layers that read a value by one range, one observes it.
         Raises `DiagnosticError` where IFMR finds no range: NaN or Inf (AM404), nothing but zeros (AM405).
         """
         clips = self.mend(clip_max, clip_min)
         if clips is None and self.seen < self.batches:
-            if not self._begin(x, clip_max, clip_min):
+            if not (observe and self._begin(x, clip_max, clip_min)):
                 return self._by_itself(x, clip_max, clip_min)
             clips = self.mend(clip_max, clip_min)
         return x if clips is None else _on_grid(x, clip_max, clip_min, clips, self.bits, self.fixed_min)
@@ -221,23 +228,6 @@ def _residue(steps: np.float32) -> float:
     return float(np.rint(steps) - steps)
 
 
-def _parts(node: Node, w: Tensor) -> Tensor:
-    """The weights of a linear layer as [groups, channels of one, inputs, taps], a view."""
-    channels = linear_trait(node).channels
-    if channels is None:
-        raise ValueError(f"the weights of {node.op} are not trained quantized")
-    # The op table is written for arrays; it slices and reshapes, which tensors do alike.
-    found: Tensor = cast("Any", channels.split)(node, w)
-    return found
-
-
-def _like(w: Tensor, node: Node, parts: Tensor) -> Tensor:
-    """The inverse of `_parts`, for weights of the layout of `w`."""
-    made = torch.empty_like(w)
-    _parts(node, made).copy_(parts)
-    return made
-
-
 def _along(scale: Tensor, parts: Tensor) -> Tensor:
     """A scale for each channel, or one, so that it goes with parts."""
     return scale.reshape(*parts.shape[:2], 1, 1) if scale.numel() > 1 else scale.reshape(1, 1, 1, 1)
@@ -271,25 +261,27 @@ class _ArqWeights(torch.autograd.Function):
 
 class _UlqWeights(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, w: Tensor, scale: Tensor, node: Node, bits: int, reciprocal: bool) -> Tensor:
-        parts = _parts(node, w)
+    def forward(ctx: Any, w: Tensor, scale: Tensor, channels: Channels, bits: int, reciprocal: bool) -> Tensor:
+        made = torch.empty_like(w)
+        parts, found = channels.view(w), channels.view(made)
         along = _along(scale.reciprocal() if reciprocal else scale, parts)
         ctx.save_for_backward(w, scale)
-        ctx.node, ctx.bits, ctx.reciprocal = node, bits, reciprocal
-        return _like(w, node, _steps(parts, along, *grid_limits(bits)).mul_(along))
+        ctx.channels, ctx.bits, ctx.reciprocal = channels, bits, reciprocal
+        torch.div(parts, along, out=found).round_().clamp_(*grid_limits(bits)).mul_(along)
+        return made
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         (w, stored), (above,) = ctx.saved_tensors, gradients
         low, high = grid_limits(ctx.bits)
-        parts = _parts(ctx.node, w)
+        parts = ctx.channels.view(w)
         scale = stored.reciprocal() if ctx.reciprocal else stored
         along = _along(scale, parts)
         steps = parts / along
         residue = steps.round() - steps
         residue = torch.where(parts > along * high, float(high), residue)
         residue = torch.where(parts < along * low, float(low), residue)
-        products = residue.mul_(_parts(ctx.node, above))
+        products = residue.mul_(ctx.channels.view(above.contiguous()))
         sums = products.sum((2, 3)) if scale.numel() > 1 else products.sum()
         found = sums.reshape(stored.shape) / math.sqrt(parts[0, 0].numel() * high)
         return above, -found * scale * scale if ctx.reciprocal else found, None, None, None

@@ -113,7 +113,7 @@ class TestTypesInPlaceOfBits:
         ("text", "words"),
         [
             (DATA.format("dst_type: INT4") + WEIGHTS.format("dst_type: INT4"), "data of type INT4 are"),
-            ("retrain_weight_quant_config { ulq_retrain { } }", "`ulq_retrain` is"),
+            ("retrain_weight_quant_config { ulq_retrain { } }", "`ulq_retrain` of a Caffe network is"),
             ("prune_config { filter_pruner { balanced_l2_norm_filter_prune { prune_ratio: 0.5 } } }", "pruning is"),
             ("fakequant_precision_mode: FORCE_FP16_QUANT", "`fakequant_precision_mode` is"),
         ],

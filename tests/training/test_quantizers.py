@@ -23,7 +23,7 @@ from amctc.quant.ifmr import IfmrSettings, search
 from amctc.quant.trained_weights import arq_trained, first_scale, reciprocal_gradient, scale_gradient, ulq_trained
 from amctc.quant.ulq import Clips, grid_of_clips, ulq_gradients
 from amctc.text.plain import Plain
-from amctc.training.quantizers import UlqState, arq_scale, arq_weights, ulq, ulq_weights
+from amctc.training.quantizers import Channels, UlqState, arq_scale, arq_weights, ulq, ulq_weights
 from tests.quant.ulq_cases import recorded, same_sum
 from tests.shared_files import needs_golden
 
@@ -201,19 +201,19 @@ class TestWeights:
         how = TrainedWeights(channel_wise, bits)
 
         by_arq = leaf(weight, device)
-        made = arq_weights(by_arq, node, how)
+        made = arq_weights(by_arq, Channels.of(node, by_arq), how)
         send_back(made, above)
         assert np.array_equal(in_rows(node, array(made)), arq_trained(rows, channel_wise=channel_wise, bits=bits))
         assert np.array_equal(gradient_of(by_arq), above)
         first = first_scale(rows, channel_wise=channel_wise, bits=bits)
-        assert np.array_equal(array(arq_scale(by_arq, node, how)), first)
+        assert np.array_equal(array(arq_scale(by_arq, Channels.of(node, by_arq), how)), first)
 
         scale = np.asarray(first * np.float32(0.8), np.float32)
         for reciprocal in (False, True):
             given = np.reciprocal if reciprocal else np.asarray
             by_scale, learned = leaf(weight, device), leaf(given(scale), device)
             used = given(given(scale))
-            made = ulq_weights(by_scale, learned, node, bits=bits, reciprocal=reciprocal)
+            made = ulq_weights(by_scale, learned, Channels.of(node, by_scale), bits=bits, reciprocal=reciprocal)
             send_back(made, above)
             assert np.array_equal(in_rows(node, array(made)), ulq_trained(rows, used, bits))
             gradient = scale_gradient(rows, flowing, used, bits)
@@ -230,11 +230,14 @@ class TestWeights:
                 continue
             name, bits, wise = case["weight"], case["num_bits"], case["channel_wise"]
             weight = arrays[f"w.{name}"]
-            node, how = layer("Convolution", weight.shape), TrainedWeights(wise, bits)
+            channels = Channels.of(layer("Convolution", weight.shape), leaf(weight))
+            how = TrainedWeights(wise, bits)
             assert np.array_equal(
-                array(arq_weights(leaf(weight), node, how)), arrays[f"q.{name}.b{bits}.cw{int(wise)}"]
+                array(arq_weights(leaf(weight), channels, how)), arrays[f"q.{name}.b{bits}.cw{int(wise)}"]
             )
-            assert array(arq_scale(leaf(weight), node, how)).tolist() == np.array(case["scale"]).reshape(-1).tolist()
+            assert (
+                array(arq_scale(leaf(weight), channels, how)).tolist() == np.array(case["scale"]).reshape(-1).tolist()
+            )
             compared += 1
         assert compared == 16
 
@@ -245,7 +248,9 @@ class TestWeights:
             weight, tag = leaf(arrays[f"w.{case['weight']}"]), case["tag"]
             learned = leaf(np.array(case["scale"], np.float32).reshape(-1))
             node = layer("Convolution", tuple(weight.shape))
-            made = ulq_weights(weight, learned, node, bits=case["num_bits"], reciprocal=case["s_rec_flag"])
+            made = ulq_weights(
+                weight, learned, Channels.of(node, weight), bits=case["num_bits"], reciprocal=case["s_rec_flag"]
+            )
             send_back(made, arrays[f"gy.{case['weight']}"])
             assert np.array_equal(array(made), arrays[f"q.{tag}"]), tag
             wanted = arrays[f"gs.{tag}"].reshape(-1)

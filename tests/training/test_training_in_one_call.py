@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from amctc.compat import amct_caffe as amct
-from amctc.compat.amct_caffe import log
+from amctc.compat.amct_caffe.log import log
 from amctc.diagnostics import DiagnosticError
 from amctc.driver import train, train_quantized
 from amctc.training.quantizers import UlqState
@@ -30,14 +30,14 @@ RESULTS = (*SAVED, "atc_model.prototxt", "retrain_model.prototxt", "retrain_weig
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with a float net, its weights, its data, a solver and a config."""
     monkeypatch.chdir(tmp_path)
-    log.close_log()
+    log.close()
     solver_in(tmp_path, MEMORY, WORDS)
     arrays = memory_data()["data"]
     np.savez("data.npz", data=arrays["data"], label=arrays["label"])
     Path("net.caffemodel").write_bytes(solver_of(Path("solver.prototxt"), data=memory_data()).weights_file())
     write_config()
     yield tmp_path
-    log.close_log()
+    log.close()
 
 
 def write_config(batch_num: int = 1, **layers: Mapping[str, Any]) -> None:

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
         create_quant_cali_model,
     )
     from amctc.compat.amct_pytorch.preprocessing import quantize_preprocess
+    from amctc.compat.amct_pytorch.retraining import (
+        create_quant_retrain_config,
+        create_quant_retrain_model,
+        restore_quant_retrain_model,
+        save_quant_retrain_model,
+    )
     from amctc.compat.amct_pytorch.saving import save_model
 
 need_torch("`amct_pytorch`")
@@ -29,9 +35,13 @@ __all__ = [
     "create_quant_cali_config",
     "create_quant_cali_model",
     "create_quant_config",
+    "create_quant_retrain_config",
+    "create_quant_retrain_model",
     "quantize_model",
     "quantize_preprocess",
+    "restore_quant_retrain_model",
     "save_model",
+    "save_quant_retrain_model",
 ]
 
 _PLACES = {
@@ -39,6 +49,12 @@ _PLACES = {
     "config": ("create_quant_config",),
     "kv_cache": ("QuantCalibrationOp", "create_quant_cali_config", "create_quant_cali_model"),
     "preprocessing": ("quantize_preprocess",),
+    "retraining": (
+        "create_quant_retrain_config",
+        "create_quant_retrain_model",
+        "restore_quant_retrain_model",
+        "save_quant_retrain_model",
+    ),
     "saving": ("save_model",),
 }
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from amctc.compat import arguments
@@ -11,7 +14,7 @@ from amctc.compat.amct_pytorch.log import log, told_as_amct
 from amctc.compat.amct_pytorch.modified_model import load_modified
 from amctc.compat.logged_passes import LoggedPasses
 from amctc.diagnostics import Collector, error
-from amctc.driver.conversion import converted_graph
+from amctc.driver.conversion import Converted, converted_graph
 from amctc.driver.emit import emit_files, find_targets
 from amctc.ir import Graph
 from amctc.output import write_files
@@ -52,9 +55,14 @@ def save_model(modfied_onnx_file: str, record_file: str, save_path: str) -> None
     plain = ScaleRecord(tuple(replace(layer, balance=()) for layer in record.layers), record.source)
     made = converted_graph(load, plain, collector, pipeline=_PIPELINE, instruments=(LoggedPasses(log.logger),))
     log.tell("save_model", collector.warnings)
+    write_models(made, prefix)
+
+
+def write_models(made: Converted, prefix: str, others: Mapping[Path, bytes] = MappingProxyType({})) -> None:
+    """Write the deploy and the fake-quant model, and other files with them: all or none. Raises AM700."""
     files = emit_files(find_targets("onnx"), made.graph, prefix, made.emission)
     kept = {path: content for path, content in files.items() if path.name.endswith(_SAVED)}
-    write_files(kept)
+    write_files({**others, **kept})
     for path in kept:
         log.info("Utils", f"The model file is saved in {path}")
 

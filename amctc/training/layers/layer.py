@@ -63,8 +63,8 @@ class Layer:
         stored, how = self.stored(role), self._quantized(role)
         if how is None:
             return lambda: self.stored(role)
-        node, channels = self.node, Channels.of(self.node, stored)
-        return lambda: arq_weights(self.stored(role), node, how, channels)
+        channels = Channels.of(self.node, stored)
+        return lambda: arq_weights(self.stored(role), channels, how)
 
     def _quantized(self, role: str) -> TrainedWeights | None:
         linear = op_def(self.node).linear
