@@ -69,6 +69,7 @@ class Executor:
         # A source may have tops that nobody reads, such as the labels of a Data layer.
         read = {value for node in needed_nodes(graph, self.fetch) for value in node.inputs}
         self._needed = {value for value in (*read, *self.fetch) if op_def(value.producer).source}
+        self._fetched_inputs = tuple(value for value in self.fetch if value in self._needed)
         self._last_reader = last_readers(self.steps)
         self._names = unique_names([value for node in graph.nodes for value in node.outputs])
         self._sessions = SessionCache()
@@ -133,7 +134,7 @@ class Executor:
         """
         alive = self._begin(batches)
         wanted = set(self.fetch)
-        look(tuple(value for value in self.fetch if op_def(value.producer).source), alive)
+        look(self._fetched_inputs, alive)
         for number, step in enumerate(self.steps):
             for values in alive:
                 self._step(number, values)
