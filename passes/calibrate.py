@@ -18,7 +18,7 @@ from amctc.quant.half_precision import scale_in
 from amctc.quant.ifmr import IfmrResult
 from amctc.quant.observers import USUAL_OBSERVER
 from amctc.records.factors import unseen_state
-from amctc.runtime.calibration import Reader
+from amctc.runtime.calibration import Reader, choose_grids
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,10 @@ class Calibrate(Pass):
         calibration = context.need_calibration()
         nodes = [node for node in graph.nodes if node.op == "quant.Observe"]
         readers = [_reader(graph, node) for node in nodes]
-        observers = calibration.observed(graph, readers)
-        for node, observer in zip(nodes, observers, strict=True):
-            try:
-                found = observer.finish()
-            except DiagnosticError as mistake:
-                context.collector.extend(mistake.diagnostics)
+        grids = choose_grids(readers, calibration.observed(graph, readers))
+        for node, found in zip(nodes, grids, strict=True):
+            if isinstance(found, DiagnosticError):
+                context.collector.extend(found.diagnostics)
                 continue
             self._annotate(graph, node, found)
             graph.remove(node)

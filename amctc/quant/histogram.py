@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-CHUNK = 1 << 16
+TOGETHER = 1 << 15
 """Values that are best counted at once: large against the histogram, small enough for the cache."""
 
 # Values whose bins would be narrower share bin 0: no legal scale is anywhere near 2**-64, and 2**-exponent
@@ -36,7 +36,7 @@ class Density:
 
 
 class Histogram:
-    """Counts of float32 values in `2 * bins - 1` bins; only the used sides of 0 take memory."""
+    """Counts of float32 values in `2 * bins - 1` bins, at most 2**15; only the used sides of 0 take memory."""
 
     def __init__(self, bins: int) -> None:
         self.bins = bins
@@ -45,36 +45,42 @@ class Histogram:
         self._exponent = _LEAST_MAGNITUDE_EXPONENT - bins.bit_length() + 1
         self._first = 0
         self._counts = np.zeros(1, dtype=np.int64)
+        # The bins of values that wait to be counted together, and how many each of them counts.
+        self._waiting = np.empty(0, dtype=np.int16)
+        self._filled = 0
+        self._weight = 1
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the counts take."""
-        return self._counts.nbytes
+        """Bytes that the counts take, and the bins that wait to be counted."""
+        return self._counts.nbytes + self._waiting.nbytes
 
     def add(self, values: NDArray[np.float32], low: np.float32, high: np.float32, weight: int = 1) -> None:
-        """Count each of finite `values` (one axis) as `weight` values.
+        """Count each of finite `values` (of any shape) as `weight` values.
 
         They stand for a stretch of the stream that spans `low` to `high`, which the histogram then covers.
         """
         self._cover(float(low), float(high))
+        if weight != self._weight or self._filled + values.size > TOGETHER:
+            self._count_waiting()
+            self._weight = weight
         factor = np.float32(math.ldexp(1.0, -self._exponent))
-        lowest = int(low * factor)
-        start = lowest - self._first
-        if lowest == int(high * factor):
-            self._counts[start] += values.size * weight
+        if values.size > TOGETHER:
+            flat = values.reshape(-1)
+            for start in range(0, flat.size, TOGETHER):
+                self._count(np.multiply(flat[start : start + TOGETHER], factor).astype(np.intp))  # truncates
             return
-        numbers = np.multiply(values, factor).astype(np.intp)  # truncates; the type that `bincount` takes as it is
-        if lowest:
-            np.subtract(numbers, lowest, out=numbers)
-        counts = np.bincount(numbers)
-        if weight > 1:
-            np.multiply(counts, weight, out=counts)
-        self._counts[start : start + counts.size] += counts
+        if not self._waiting.size:
+            self._waiting = np.empty(TOGETHER, dtype=np.int16)
+        end = self._filled + values.size
+        self._waiting[self._filled : end].reshape(values.shape)[...] = np.multiply(values, factor)  # truncates
+        self._filled = end
 
     def merge(self, other: Histogram) -> None:
         """Take in the counts of `other`, which has as many bins and is left as it is."""
         if other.minimum > other.maximum:
             return
+        other._count_waiting()
         self._cover(other.minimum, other.maximum)
         first, counts = _merge_pairs(other._first, other._counts, self._exponent - other._exponent)
         used = np.flatnonzero(counts)
@@ -89,6 +95,7 @@ class Histogram:
         counts of the bins that they fill alone, so that these are right even if only part of the stream was
         counted.
         """
+        self._count_waiting()
         width = math.ldexp(1.0, self._exponent)
         counts = self._counts.copy()
         below = np.trunc(lowest / width).astype(np.int64) - self._first
@@ -114,6 +121,7 @@ class Histogram:
 
     def counts(self) -> NDArray[np.int64]:
         """A copy of all counts, none if nothing was seen; they are as many as the range of values asks for."""
+        self._count_waiting()
         return self._counts.copy() if self.minimum <= self.maximum else np.zeros(0, np.int64)
 
     @classmethod
@@ -133,6 +141,20 @@ class Histogram:
         histogram._counts[:] = counts
         return histogram
 
+    def _count_waiting(self) -> None:
+        if self._filled:
+            self._count(self._waiting[: self._filled].astype(np.intp))
+            self._filled = 0
+
+    def _count(self, numbers: NDArray[np.intp]) -> None:
+        """Count the values of bins of these numbers, of the type that `bincount` takes as it is; they are changed."""
+        if self._first:
+            np.subtract(numbers, self._first, out=numbers)
+        counts = np.bincount(numbers)
+        if self._weight > 1:
+            np.multiply(counts, self._weight, out=counts)
+        self._counts[: counts.size] += counts
+
     def _cover(self, low: float, high: float) -> None:
         """Make room for values from `low` to `high`: widen the bins, and take on the sides that are used."""
         if self.minimum <= low and high <= self.maximum:
@@ -145,6 +167,7 @@ class Histogram:
         size = -first + (self.bins if self.maximum > 0 else 1)
         if (exponent, first, size) == (self._exponent, self._first, self._counts.size):
             return
+        self._count_waiting()
         old_first, old = _merge_pairs(self._first, self._counts, exponent - self._exponent)
         self._counts = np.zeros(size, dtype=np.int64)
         self._counts[old_first - first : old_first - first + old.size] = old

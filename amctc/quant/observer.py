@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from amctc.quant.density_loss import density_losses, density_quantile
 from amctc.quant.grid import check_scale
-from amctc.quant.histogram import CHUNK, Density, Histogram
+from amctc.quant.histogram import Density, Histogram
 from amctc.quant.ifmr import (
     IfmrResult,
     IfmrSettings,
@@ -251,12 +251,11 @@ class IfmrObserver:
     def _take_in(self, samples: NDArray[np.float32], stride: int) -> None:
         """Look at all values, and count every `stride`-th run of each sample as `stride` runs, from the first on."""
         low, high = self._look_at(samples.reshape(-1))
-        counted = samples.reshape(-1)
+        counted = samples
         if stride > 1:
             count, size = samples.shape
-            counted = samples[:, : size - size % RUN].reshape(count, -1, RUN)[:, ::stride].reshape(-1)
-        for start in range(0, counted.size, CHUNK):
-            self._histogram.add(counted[start : start + CHUNK], low, high, stride)
+            counted = samples[:, : size - size % RUN].reshape(count, -1, RUN)[:, ::stride]
+        self._histogram.add(counted, low, high, stride)
 
     def _look_at(self, values: NDArray[np.float32]) -> tuple[np.float32, np.float32]:
         """The least and the largest of some values, or bounds; the tails look into those blocks that have news."""

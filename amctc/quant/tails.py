@@ -89,6 +89,10 @@ def _extremes(values: NDArray[np.float32], count: int, largest: bool) -> NDArray
     """A copy of the `count` largest (or smallest) of `values`, in no order."""
     if values.size <= count:
         return values.copy()
+    # The extremes of so many stretches: as many values are no less extreme than the least of these, which leaves few.
+    stretches = values[: values.size - values.size % count].reshape(count, -1)
+    extremes = stretches.max(axis=1) if largest else stretches.min(axis=1)
+    values = values[values >= extremes.min() if largest else values <= extremes.max()]
     extreme = values.max() if largest else values.min()
     if np.count_nonzero(values == extreme) >= count:  # zeros after a ReLU: many equal values are slow to partition
         return np.full(count, extreme)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, insort
 from collections.abc import Iterable
 
 import numpy as np
@@ -19,15 +20,14 @@ class Buffers:
     """
 
     def __init__(self) -> None:
-        self._free: list[NDArray[np.uint8]] = []
+        self._free: list[NDArray[np.uint8]] = []  # the smallest first
         self._lent: list[NDArray[np.uint8]] = []
 
     def take(self, shape: Shape, dtype: str) -> Array:
         """An array of any content, in the smallest memory that is free and large enough, or else in new memory."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
-        places = [place for place, memory in enumerate(self._free) if memory.nbytes >= size]
-        best = min(places, key=lambda place: self._free[place].nbytes, default=None)
-        memory = np.empty(size, np.uint8) if best is None else self._free.pop(best)
+        best = bisect_left(self._free, size, key=_size)
+        memory = self._free.pop(best) if best < len(self._free) else np.empty(size, np.uint8)
         self._lent.append(memory)
         array: Array = memory[:size].view(dtype).reshape(shape)
         return array
@@ -35,5 +35,11 @@ class Buffers:
     def keep(self, arrays: Iterable[Array]) -> None:
         """Take back all memory but that of these arrays, which may be views of others that are no longer in use."""
         used = {id(array.base) for array in arrays}
-        self._free += [memory for memory in self._lent if id(memory) not in used]
+        for memory in self._lent:
+            if id(memory) not in used:
+                insort(self._free, memory, key=_size)
         self._lent = [memory for memory in self._lent if id(memory) in used]
+
+
+def _size(memory: NDArray[np.uint8]) -> int:
+    return memory.nbytes

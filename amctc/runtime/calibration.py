@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -10,14 +11,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from amctc.diagnostics import DiagnosticError
 from amctc.dialects.table import op_def
 from amctc.ir import Value
 from amctc.quant.activation import ActivationSettings
 from amctc.quant.channel_observers import channel_observer
 from amctc.quant.hfmg import HfmgObserver, HfmgSettings
-from amctc.quant.ifmr import IfmrSettings
+from amctc.quant.ifmr import IfmrResult, IfmrSettings
 from amctc.quant.observer import UNBOUNDED, Bounds
-from amctc.quant.observers import MERGING, USUAL_OBSERVER, MergingObserver, Observer, make_observer, merging_observer
+from amctc.quant.observers import (
+    BUILT_IN_OBSERVERS,
+    MERGING,
+    USUAL_OBSERVER,
+    MergingObserver,
+    Observer,
+    make_observer,
+    merging_observer,
+)
+from amctc.runtime.ahead import usable_cores
 from amctc.runtime.observer_order import ObserverOrder
 
 
@@ -89,8 +100,8 @@ class CalibrationRun:
             for (reader, settings), sources in self._sources.items()
             for source in sources
         )
-        self._locks = {key: Lock() for key in self._wanted}
         self._observers: dict[tuple[Value, IfmrSettings, str], MergingObserver] = {}
+        self._of_value: dict[Value, list[tuple[Lock, MergingObserver]]] = {}
         self._per_sample = LEAST_OF_A_SAMPLE
         fetch = [
             *(value for value, _, _ in self._wanted),
@@ -121,6 +132,8 @@ class CalibrationRun:
                 key: merging_observer(key[2], key[1], self._names[key], per_sample, _bounds(key[0]))
                 for key in self._wanted
             }
+            for (value, _, _), observer in self._observers.items():
+                self._of_value.setdefault(value, []).append((Lock(), observer))
 
     @property
     def whole_batches(self) -> bool:
@@ -140,10 +153,10 @@ class CalibrationRun:
         Several threads may do so at the same time, each for another batch, with an `order`: the batches' numbers count
         from 0 on, and what must see the batches in their order waits.
         """
-        for key, observer in self._observers.items():
-            if key[0] in arrays:
-                with self._locks[key]:
-                    observer.update(_widened(arrays[key[0]]))
+        for value, array in arrays.items():
+            for lock, observer in self._of_value.get(value, ()):
+                with lock:
+                    observer.update(_widened(array))
         for reader, other in self.others.items():
             for value in reader.values:
                 if value not in arrays:
@@ -162,18 +175,40 @@ class CalibrationRun:
         return (*self._observers.values(), *self.others.values())
 
     def finish(self) -> list[Observer]:
-        """One fed observer for each reader, in their order."""
+        """One fed observer for each reader, in their order; no more is to be fed afterwards."""
         found: dict[Reader, Observer] = dict(self.others)
         for reader, other in self.others.items():
             for constant in reader.constants:
                 other.update(constant)
         for (reader, settings), parts in self._sources.items():
+            keys = [(source, settings, reader.observer) for source in parts]
+            fed = [self._observers[key] for key in keys if key in self._observers]
+            if len(fed) == 1 and not reader.constants and self._names[keys[0]] == reader.name:
+                found[reader] = fed[0]
+                continue
             whole = merging_observer(reader.observer, settings, reader.name, self._per_sample)
             for constant in reader.constants:
                 whole.update(constant)
-            keys = [(source, settings, reader.observer) for source in parts]
-            found[reader] = _merged(whole, [self._observers[key] for key in keys if key in self._observers])
+            found[reader] = _merged(whole, fed)
         return [found[reader] for reader in self._readers]
+
+
+def choose_grids(readers: Sequence[Reader], observers: Sequence[Observer]) -> list[IfmrResult | DiagnosticError]:
+    """What each observer of a reader finds, or the mistakes that it raises, in their order.
+
+    Our own observers search on all cores; registered ones, which may share what they like, one after the other.
+    """
+
+    def chosen(observer: Observer) -> IfmrResult | DiagnosticError:
+        try:
+            return observer.finish()
+        except DiagnosticError as mistake:
+            return mistake
+
+    if any(reader.observer not in BUILT_IN_OBSERVERS for reader in readers):
+        return [chosen(observer) for observer in observers]
+    with ThreadPoolExecutor(usable_cores(), "amctc-search") as searchers:
+        return list(searchers.map(chosen, observers))
 
 
 def searched_of_a_sample(batch_num: int, samples: int) -> int:

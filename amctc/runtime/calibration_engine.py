@@ -80,9 +80,16 @@ class CalibrationEngine:
 
             if len(self._lanes) > 1:  # whoever makes the batches may use their arrays again
                 batches = ({name: np.array(array) for name, array in feeds.items()} for feeds in batches)
-            for _ in side_by_side(self._lanes, batches, work):
-                self._run.batches += 1
-                yield
+            first = self._lanes[0]
+            later = range(1, len(first.steps))  # while the batches are at the steps before
+            building = [feeders.submit(first.prepare, number) for number in later]
+            try:
+                for _ in side_by_side(self._lanes, batches, work):
+                    self._run.batches += 1
+                    yield
+            finally:
+                for future in building:
+                    future.cancel()
 
 
 def observe_values(

@@ -17,7 +17,7 @@ from amctc.quant.observers import USUAL_OBSERVER, check_observer
 from amctc.records.read_record import merge_into
 from amctc.records.scale_offset import input_record
 from amctc.records.scale_record import InputRecord, LayerRecord, ScaleRecord
-from amctc.runtime.calibration import CalibrationRun, Reader
+from amctc.runtime.calibration import CalibrationRun, Reader, choose_grids
 from amctc.runtime.executor import read_inputs
 
 
@@ -50,7 +50,8 @@ class CalibrationSession:
         self._check()
         self.batch_num = _batch_num(self._nodes[0])
         self.record_file = str(self._nodes[0].attrs["record_file"])
-        self._run = CalibrationRun([_reader(node) for node in self._nodes], self.batch_num)
+        self._readers = [_reader(node) for node in self._nodes]
+        self._run = CalibrationRun(self._readers, self.batch_num)
         self._inputs = tuple(read_inputs(graph).values())
         self.values = tuple(dict.fromkeys((*self._run.values, *self._inputs)))
         """What `feed` needs of each batch: the values to look at, and the inputs, which tell the number of samples."""
@@ -82,11 +83,10 @@ class CalibrationSession:
     def _finish(self) -> CalibrationDone:
         collector = Collector()
         found: dict[str, dict[int, InputRecord]] = {}
-        for node, observer in zip(self._nodes, self._run.finish(), strict=True):
-            try:
-                result = observer.finish()
-            except DiagnosticError as mistake:
-                collector.extend(mistake.diagnostics)
+        grids = choose_grids(self._readers, self._run.finish())
+        for node, result in zip(self._nodes, grids, strict=True):
+            if isinstance(result, DiagnosticError):
+                collector.extend(result.diagnostics)
                 continue
             for name, index in _readers(node):
                 found.setdefault(name, {})[index] = self._recorded(name, index, result)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from amctc.diagnostics import did_you_mean, error
+from amctc.diagnostics import DiagnosticError, did_you_mean, error
 from amctc.dialects.ge.prototype import GE
 from amctc.dialects.onnx.generic import ONNX
 from amctc.dialects.shapes import annotate_dtypes, check_weights, infer_nodes, infer_shapes
@@ -69,9 +70,10 @@ class Executor:
         # A source may have tops that nobody reads, such as the labels of a Data layer.
         read = {value for node in needed_nodes(graph, self.fetch) for value in node.inputs}
         self._needed = {value for value in (*read, *self.fetch) if op_def(value.producer).source}
+        self._fetched_inputs = tuple(value for value in self.fetch if value in self._needed)
         self._last_reader = last_readers(self.steps)
         self._names = unique_names([value for node in graph.nodes for value in node.outputs])
-        self._sessions = SessionCache()
+        self._sessions = SessionCache(len(self.steps))
         self._started: dict[int, Run] = {}
 
     @property
@@ -84,7 +86,7 @@ class Executor:
         """An executor of the same values, with sessions of its own that run one op in so many threads."""
         other = copy.copy(self)
         other._threads = threads
-        other._sessions = SessionCache()
+        other._sessions = SessionCache(len(self.steps))
         return other._alone()
 
     def beside(self) -> Executor:
@@ -101,6 +103,17 @@ class Executor:
         self._buffers = Buffers() if self._buffers is not None else None
         self._started = {}
         return self
+
+    def prepare(self, number: int) -> None:
+        """Build the session of a step for inputs of the shapes that the executor was made for, where these are known.
+
+        It would be built anyway when the step is first run, perhaps while others wait. What cannot be built is not: an
+        error is raised where the step is run.
+        """
+        step = self.steps[number]
+        if isinstance(step, Segment) and all(value in self._declared for value in step.inputs):
+            with suppress(DiagnosticError, CannotRun, MemoryError):
+                self._session(number, step, {value: self._declared[value] for value in step.inputs})
 
     def run(self, feeds: Mapping[str, ArrayLike]) -> dict[Value, NDArray[Any]]:
         """The fetched values for one batch, keyed by value.
@@ -140,7 +153,7 @@ class Executor:
         """`run_together` for whoever runs several networks in turn: yields what `look` is given there."""
         alive = self._begin(batches)
         wanted = set(self.fetch)
-        yield tuple(value for value in self.fetch if op_def(value.producer).source), alive
+        yield self._fetched_inputs, alive
         for number, step in enumerate(self.steps):
             for values in alive:
                 self._step(number, values)

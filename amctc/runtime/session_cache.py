@@ -13,16 +13,19 @@ _KEPT = 2
 
 
 class SessionCache:
-    """The sessions of each step for the input shapes that were met last; several threads may ask for them."""
+    """The sessions of each of `steps` steps for the input shapes that were met last.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._built: dict[int, dict[tuple[Shape, ...], Session]] = {}
+    Several threads may ask for them, and build those of different steps at the same time.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self._locks = [threading.Lock() for _ in range(steps)]
+        self._built: list[dict[tuple[Shape, ...], Session]] = [{} for _ in range(steps)]
 
     def get(self, step: int, shapes: tuple[Shape, ...], build: Callable[[], Session]) -> Session:
         """The session of a step for inputs of these shapes; where there is none, one that `build` makes."""
-        with self._lock:
-            built = self._built.setdefault(step, {})
+        with self._locks[step]:
+            built = self._built[step]
             session = built.pop(shapes, None) or build()
             while len(built) >= _KEPT:
                 del built[next(iter(built))]

@@ -20,9 +20,9 @@ from amctc.quant.observer import IfmrObserver
 from amctc.quant.observer_state import to_bytes
 from amctc.quant.observers import Observer
 from amctc.runtime import calibration_engine
-from amctc.runtime.calibration import CalibrationRun, Reader
+from amctc.runtime.calibration import CalibrationRun, Reader, choose_grids
 from amctc.runtime.calibration_engine import CalibrationEngine, observe_values
-from amctc.runtime.executor import Executor
+from amctc.runtime.executor import Executor, graph_inputs
 from amctc.runtime.hostops.custom import register_host_op
 from tests.nets import conv, data, layer, make_net
 from tests.quantized import Feeds, random_feeds, run_passes
@@ -154,6 +154,15 @@ def test_no_data_are_an_error_of_the_observers(graph: Graph) -> None:
     observer: Observer = observe_values(graph, readers_of(graph), [], 1)[0]
     with pytest.raises(DiagnosticError, match="AM406"):
         observer.finish()
+
+
+def test_mistakes_of_observers_stand_where_their_grids_would(graph: Graph) -> None:
+    readers = [Reader(value, IfmrSettings(), value.blob) for value in graph_inputs(graph).values()] * 3
+    seen = [IfmrObserver(name=f"layer{number}") for number in range(3)]
+    seen[1].update(np.arange(9, dtype=np.float32))
+    found = choose_grids(readers, seen)
+    assert [isinstance(each, DiagnosticError) for each in found] == [True, False, True]
+    assert "`layer2`" in str(found[2]) and found[1] == seen[1].finish()
 
 
 def test_the_memory_of_a_run_does_not_grow(graph: Graph) -> None:

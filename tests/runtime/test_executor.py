@@ -47,6 +47,26 @@ def test_a_batch_of_another_length_is_run_as_it_is() -> None:
         np.testing.assert_allclose(executor.run({"data": x})[graph.outputs[0]], expected, rtol=1e-5, atol=1e-6)
 
 
+def test_a_session_may_be_built_before_its_step_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = {"weight": random((4, 6)), "bias": random((4,))}
+    graph = one_layer("InnerProduct", (2, 3, 2), {"inner_product_param": {"num_output": 4}}, weights)
+    executor = Executor(graph)
+    x = random((2, 3, 2))
+    expected = executor.run({"data": x})[graph.outputs[0]]
+    executor = Executor(graph)
+    executor.prepare(0)
+    monkeypatch.setattr("amctc.runtime.executor.Session", None)
+    np.testing.assert_array_equal(executor.run({"data": x})[graph.outputs[0]], expected)
+
+
+def test_what_cannot_be_built_beforehand_is_an_error_where_it_is_run() -> None:
+    graph = one_layer("InnerProduct", (2, 3, 2), {"inner_product_param": {"num_output": 4}}, {})
+    executor = Executor(graph)
+    executor.prepare(0)
+    with pytest.raises(DiagnosticError, match="AM420"):
+        executor.run({"data": random((2, 3, 2))})
+
+
 def test_given_shapes_replace_the_declared_ones() -> None:
     graph = one_layer("Pooling", (1, 2, 4, 4), {"pooling_param": {"global_pooling": True}})
     executor = Executor(graph, shapes={"data": (1, 2, 9, 5)})
