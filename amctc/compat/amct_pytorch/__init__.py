@@ -12,6 +12,7 @@ from amctc.on_demand import on_demand
 from amctc.torch_missing import need_torch
 
 if TYPE_CHECKING:
+    from amctc.compat.amct_pytorch.auto_calibration import accuracy_based_auto_calibration
     from amctc.compat.amct_pytorch.calibration import quantize_model
     from amctc.compat.amct_pytorch.config import create_quant_config
     from amctc.compat.amct_pytorch.preprocessing import quantize_preprocess
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 need_torch("`amct_pytorch`")
 
 __all__ = [
+    "accuracy_based_auto_calibration",
     "create_quant_config",
     "quantize_model",
     "quantize_preprocess",
@@ -27,6 +29,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "auto_calibration": ("accuracy_based_auto_calibration",),
     "calibration": ("quantize_model",),
     "config": ("create_quant_config",),
     "preprocessing": ("quantize_preprocess",),

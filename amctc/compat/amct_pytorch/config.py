@@ -70,6 +70,8 @@ def _require_layers(network: Network, skipped: Sequence[str]) -> None:
     for name in skipped:
         if name not in network.exported.graph:
             known = list(network.quantizable)
-            listed = ", ".join(f"`{each}`" for each in known[:_MOST_NAMED]) + (", …" if len(known) > _MOST_NAMED else "")
+            listed = ", ".join(f"`{each}`" for each in known[:_MOST_NAMED]) + (
+                ", …" if len(known) > _MOST_NAMED else ""
+            )
             help = did_you_mean(name, known) or f"layers that can be quantized: {listed}"
             raise error("AM220", f"the model has no layer `{name}`, which `skip_layers` names", help=help)
