@@ -89,6 +89,7 @@ _KINDS: Final[dict[str, type[Refused]]] = {
     "AM635": WrongValue,
     "AM638": NothingToQuantize,
     "AM700": Unwritable,
+    "AM958": WrongValue,
 }
 """By code; see `_kind` for the others."""
 

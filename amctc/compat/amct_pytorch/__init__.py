@@ -12,6 +12,7 @@ from amctc.on_demand import on_demand
 from amctc.torch_missing import need_torch
 
 if TYPE_CHECKING:
+    from amctc.compat.amct_pytorch.auto_calibration import accuracy_based_auto_calibration
     from amctc.compat.amct_pytorch.calibration import quantize_model
     from amctc.compat.amct_pytorch.config import create_quant_config
     from amctc.compat.amct_pytorch.kv_cache import (
@@ -32,6 +33,7 @@ need_torch("`amct_pytorch`")
 
 __all__ = [
     "QuantCalibrationOp",
+    "accuracy_based_auto_calibration",
     "create_quant_cali_config",
     "create_quant_cali_model",
     "create_quant_config",
@@ -45,6 +47,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "auto_calibration": ("accuracy_based_auto_calibration",),
     "calibration": ("quantize_model",),
     "config": ("create_quant_config",),
     "kv_cache": ("QuantCalibrationOp", "create_quant_cali_config", "create_quant_cali_model"),

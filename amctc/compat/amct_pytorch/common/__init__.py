@@ -1,0 +1,1 @@
+"""What scripts for AMCT import from `amct_pytorch.common`."""
