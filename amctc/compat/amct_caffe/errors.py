@@ -80,6 +80,7 @@ _KINDS: Final[dict[str, type[Refused]]] = {
     "AM224": NothingToQuantize,
     "AM290": NotBuilt,
     "AM332": WrongState,
+    "AM491": NotBuilt,
     "AM510": NothingToQuantize,
     "AM630": WrongType,
     "AM631": WrongValue,
