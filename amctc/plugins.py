@@ -123,7 +123,7 @@ def _told(owner: str, top: str, help: str | None) -> Generator[None]:
         span = None if place is None else line_span(*place)
         raise error(
             "AM521",
-            f"the plug-in {owner} does not load: {_words(failure)}",
+            f"the plug-in {owner} does not load: {words_of(failure)}",
             span,
             file=None if place is None or span is not None else f"{place[0]}:{place[1]}",
             help=help,
@@ -148,7 +148,7 @@ def _place(failure: BaseException, top: str) -> tuple[str, int] | None:
     return own[-1] if own else None
 
 
-def _words(failure: BaseException) -> str:
+def words_of(failure: BaseException) -> str:
     """The exception on one line."""
     text = failure.msg if isinstance(failure, SyntaxError) else str(failure)
     return " ".join(f"{type(failure).__name__}: {text}".split()).removesuffix(":")[:500]

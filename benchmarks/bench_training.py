@@ -1,7 +1,9 @@
-"""A training step of a network of amctc beside the same network written in torch: CPU seconds of both, and their ratio.
+"""A training step of a network of amctc, in floats and quantized, beside the same float network written in torch.
 
-Both compute the loss of one batch and all gradients; the weights are not changed. The network is six convolutions, each
-with BatchNorm, Scale and ReLU in the one and BatchNorm2d and ReLU in the other. Needs the extra `torch`.
+All compute the loss of one batch and all gradients; the weights are not changed. The network is six convolutions, each
+with BatchNorm, Scale and ReLU in the one and BatchNorm2d and ReLU in the other; quantized, each layer with weights has
+a learned range of data and weights on a grid of 8 bits. Steps are taken in turn; told are medians of milliseconds and
+of ratios to torch, on the clock and of the processor. Needs the extra `torch`.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +21,11 @@ import numpy as np
 from amctc.diagnostics import DiagnosticError
 from amctc.dialects.shapes import infer_shapes
 from amctc.dialects.table import op_def
+from amctc.driver.passes import RETRAIN, build_pipeline
 from amctc.frontends.caffe import NetState, load_caffe
 from amctc.ir import Graph
-from amctc.training.torch_missing import need_torch
+from amctc.pipeline.context import Context
+from amctc.torch_missing import need_torch
 
 LAYERS, SIZE, CLASSES = 6, 32, 10
 POOLED = (1, 3)
@@ -68,14 +73,16 @@ def graph_of(text: str) -> Graph:
     return graph
 
 
-def steps(batch: int, channels: int) -> tuple[Callable[[], None], Callable[[], None]]:
-    """A step of amctc and one of plain torch, on the same data."""
+def steps(batch: int, channels: int) -> tuple[Callable[[], None], ...]:
+    """A step of amctc in floats, a quantized one, and one of plain torch, on the same data."""
     import torch
     from torch import nn
 
     from amctc.training.network import Network
 
-    network = Network(graph_of(prototxt(batch, channels)), phase="TRAIN")
+    quantized = graph_of(prototxt(batch, channels))
+    build_pipeline(RETRAIN).run(quantized, Context())
+    networks = [Network(graph, phase="TRAIN") for graph in (graph_of(prototxt(batch, channels)), quantized)]
     layers: list[nn.Module] = []
     for number in range(LAYERS):
         before = channels if number else 3
@@ -86,7 +93,7 @@ def steps(batch: int, channels: int) -> tuple[Callable[[], None], Callable[[], N
     x = rng.standard_normal((batch, 3, SIZE, SIZE)).astype(np.float32)
     label = rng.integers(0, CLASSES, batch)
 
-    def ours() -> None:
+    def ours(network: Network) -> None:
         network.zero_gradients()
         network.forward({"x": x, "label": label.astype(np.float32)})
         network.backward()
@@ -95,34 +102,42 @@ def steps(batch: int, channels: int) -> tuple[Callable[[], None], Callable[[], N
         plain.zero_grad()
         nn.functional.cross_entropy(plain(torch.from_numpy(x)), torch.from_numpy(label)).backward()
 
-    return ours, theirs
+    return *(partial(ours, network) for network in networks), theirs
 
 
-def seconds(step: Callable[[], None]) -> float:
-    """CPU seconds of one step, all threads together."""
-    start = time.process_time()
+def seconds(step: Callable[[], None]) -> tuple[float, float]:
+    """Seconds of one step: on the clock, and of the processor, all threads together."""
+    clock, processor = time.perf_counter(), time.process_time()
     step()
-    return time.process_time() - start
+    return time.perf_counter() - clock, time.process_time() - processor
 
 
 def main() -> None:
     """Print a line for each size."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=9)
-    repeats = parser.parse_args().repeats
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
     try:
         need_torch()
     except DiagnosticError as missing:
         print(missing)
         return
-    print(f"{'batch':>6} {'channels':>9} {'amctc ms':>9} {'torch ms':>9} {'ratio':>6}")
+    import torch
+
+    torch.set_num_threads(arguments.threads)
+    print(f"{'batch':>6} {'channels':>9} {'':>9} {'float':>8} {'quantized':>9} {'torch':>8} {'ratios':>12}")
     for batch, channels in ((2, 4), (16, 16), (64, 32)):
-        ours, theirs = steps(batch, channels)
-        ours(), theirs()
-        pairs = [(seconds(ours), seconds(theirs)) for _ in range(repeats)]
-        first, second = (1000 * statistics.median(column) for column in zip(*pairs, strict=True))
-        ratio = statistics.median(a / b for a, b in pairs)
-        print(f"{batch:>6} {channels:>9} {first:>9.1f} {second:>9.1f} {ratio:>6.2f}")
+        chosen = steps(batch, channels)
+        for step in (*chosen, *chosen):
+            step()
+        rounds = [[seconds(step) for step in chosen] for _ in range(arguments.repeats)]
+        for index, what in enumerate(("clock", "processor")):
+            times = [[pair[index] for pair in each] for each in rounds]
+            told = [1000 * statistics.median(column) for column in zip(*times, strict=True)]
+            floats, quantized = (statistics.median(each[i] / each[2] for each in times) for i in (0, 1))
+            line = f"{batch:>6} {channels:>9} {what:>9} {told[0]:>8.1f} {told[1]:>9.1f} {told[2]:>8.1f}"
+            print(f"{line} {floats:>6.2f} {quantized:>5.2f}")
 
 
 if __name__ == "__main__":

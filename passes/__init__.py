@@ -14,6 +14,7 @@ PASSES = {
     "replace-relu6": "amctc.passes.replace_relu6:ReplaceReLU6",
     "equalize-layers": "amctc.passes.equalize_layers:EqualizeLayers",
     "annotate-quant": "amctc.passes.annotate_quant:AnnotateQuant",
+    "balance-channels": "amctc.passes.balance_channels:BalanceChannels",
     "apply-record": "amctc.passes.apply_record:ApplyRecord",
     "round-weights": "amctc.passes.round_weights:RoundWeights",
     "observe-means": "amctc.passes.observe_means:ObserveMeans",
@@ -34,15 +35,16 @@ PIPELINES = {
         "remove-dead,fuse-batchnorm"
     ),
     "ptq": (
-        "fuse-batchnorm,depthwise-affine,annotate-quant,quantize-weights,observe,calibrate,quantize-bias,insert-quant"
+        "fuse-batchnorm,depthwise-affine,annotate-quant,balance-channels,quantize-weights,observe,calibrate,"
+        "quantize-bias,insert-quant"
     ),
     "ptq-equalized": (
-        "fuse-batchnorm,depthwise-affine,equalize-layers,annotate-quant,observe-means,quantize-weights,observe,"
-        "calibrate,correct-bias,quantize-bias,insert-quant"
+        "fuse-batchnorm,depthwise-affine,equalize-layers,annotate-quant,balance-channels,observe-means,quantize-weights,"
+        "observe,calibrate,correct-bias,quantize-bias,insert-quant"
     ),
     "ptq-rounded": (
-        "fuse-batchnorm,depthwise-affine,annotate-quant,round-weights,quantize-weights,observe,calibrate,quantize-bias,"
-        "insert-quant"
+        "fuse-batchnorm,depthwise-affine,annotate-quant,balance-channels,round-weights,quantize-weights,observe,"
+        "calibrate,quantize-bias,insert-quant"
     ),
     "ptq-nonuniform": (
         "annotate-quant,quantize-weights,update-batchnorm,fuse-batchnorm,depthwise-affine,annotate-quant,"

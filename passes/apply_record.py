@@ -10,10 +10,12 @@ import numpy as np
 
 from amctc.diagnostics import Diagnostic, Level
 from amctc.dialects.traits import inner_products, weight_rows
-from amctc.ir import Graph, InputQuant, Node, NodeQuant, WeightQuant
+from amctc.ir import Balance, Graph, InputQuant, Node, NodeQuant, WeightQuant
+from amctc.pipeline.balancing import apply_balance, balance_obstacle, way_to
 from amctc.pipeline.context import Context
 from amctc.pipeline.pass_ import Pass
 from amctc.policy.settings import ARQ, SNQ
+from amctc.quant.half_precision import scale_in
 from amctc.quant.snq import SnqSettings
 from amctc.quant.snq_tables import LEVELS, ordered_tables
 from amctc.records.check_record import layer_problems
@@ -26,7 +28,8 @@ class ApplyRecord(Pass):
     """Write the factors of a record onto the annotated layers: those of their data inputs and of their weights.
 
     The weights are quantized with these scales afterwards, and nothing is calibrated. Bits are those of the record;
-    where it has levels for the weights, these become the tables of the layer.
+    where it has levels for the weights, these become the tables of the layer. Channels that were balanced are balanced
+    with the same factors, in the same way.
     Every annotated layer must be in the record, with all its factors; only the hidden state of a recurrent layer
     that no output shows may be missing, and takes the whole range that it can have.
     """
@@ -54,6 +57,7 @@ class ApplyRecord(Pass):
             context.collector.extend(problems)
             if not problems:
                 self._annotate(node, node.quant, layer)
+                self._balance(node, layer, context)
                 changed = True
         return changed
 
@@ -61,7 +65,7 @@ class ApplyRecord(Pass):
         inputs = tuple(_operand(operand, layer) for operand in quant.inputs)
         state = _operand(quant.state, layer) if quant.state is not None else None
         weight = _weight(node, quant.weight, layer) if quant.weight is not None else None
-        node.quant = NodeQuant(inputs, weight, quant.rule, state)
+        node.quant = NodeQuant(inputs, weight, quant.rule, state, precision_mode=layer.precision_mode)
         if state is not None and state.scale is None and (found := unseen_state(node)) is not None:
             node.quant = node.quant.with_factors(state.index, *found)
         told = [
@@ -72,13 +76,27 @@ class ApplyRecord(Pass):
         place = f"record ({layer.span.source.name}:{layer.span.line})" if layer.span is not None else None
         node.record(self.name, "; ".join(told), place)
 
+    def _balance(self, node: Node, layer: LayerRecord, context: Context) -> None:
+        if not layer.balance:
+            return
+        reason = balance_obstacle(node, context)
+        way = way_to(node, context) if layer.balance_folded and reason is None else None
+        reason = way if isinstance(way, str) else reason
+        if reason is not None:
+            message = f"layer `{node.name}`: its balance factors cannot be applied: {reason}"
+            place = layer.place("tensor_balance_factor", 0)
+            context.collector.add(Diagnostic("AM279", message, span=place, help="take `tensor_balance_factor` out"))
+            return
+        apply_balance(node, Balance(layer.balance, layer.balance_folded), self.name, "balance of the record", context)
+
 
 def _operand(operand: InputQuant, layer: LayerRecord) -> InputQuant:
     given = layer.input(operand.index)
     if given is None:
         return operand
     settings = replace(operand.settings, bits=given.bits)
-    return InputQuant(operand.index, settings, given.scale, given.offset)
+    scale = scale_in(layer.precision_mode, given.scale) if given.scale is not None else None
+    return InputQuant(operand.index, settings, scale, given.offset)
 
 
 def _weight(node: Node, weight: WeightQuant, layer: LayerRecord) -> WeightQuant:

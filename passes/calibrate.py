@@ -15,6 +15,7 @@ from amctc.ir import Graph, Node, Value
 from amctc.pipeline.context import Calibration, Context
 from amctc.pipeline.pass_ import Pass
 from amctc.quant.activation import settings_from_plain
+from amctc.quant.half_precision import scale_in
 from amctc.quant.ifmr import IfmrResult
 from amctc.quant.observers import USUAL_OBSERVER, Observer
 from amctc.records.factors import unseen_state
@@ -56,13 +57,14 @@ class Calibrate(Pass):
         for node, index in _operands(graph, observer):
             if node.quant is None:
                 continue
-            node.quant = node.quant.with_factors(index, float(found.scale), int(found.offset))
+            scale = scale_in(node.quant.precision_mode, float(found.scale))
+            node.quant = node.quant.with_factors(index, scale, int(found.offset))
             how = "the data" if found.exact else "a histogram of the data"
             what = f"input {index}" if index < len(node.inputs) else "hidden state"
             low, high = found.init_min + 0.0, found.init_max + 0.0  # an end at -0 reads 0, as observers merge it
             node.record(
                 self.name,
-                f"{what}: scale {found.scale:.6g}, offset {found.offset}, candidate {found.index} "
+                f"{what}: scale {scale:.6g}, offset {found.offset}, candidate {found.index} "
                 f"on {how}, range {low:.6g} … {high:.6g}",
             )
 
@@ -70,7 +72,7 @@ class Calibrate(Pass):
         found = unseen_state(node)
         if found is None or node.quant is None or node.quant.state is None:
             return
-        scale, offset = found
+        scale, offset = scale_in(node.quant.precision_mode, found[0]), found[1]
         node.quant = node.quant.with_factors(node.quant.state.index, scale, offset)
         recurrent = op_def(node).recurrent
         low, high = recurrent.hidden_range if recurrent is not None else (0, 0)

@@ -11,23 +11,31 @@ In a chain of layers each factor depends on its neighbours, so they are searched
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.dialects.scaling import channel_magnitudes, scale_channels, way_obstacle
+from amctc.diagnostics import error
+from amctc.dialects.scaling import channel_magnitudes, data_channels, scale_channels, way_obstacle, way_values
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import linear_trait
 from amctc.ir import Graph, Node
+from amctc.pipeline.balancing import uses_of_arrays
 from amctc.pipeline.context import Context
 from amctc.pipeline.options import option
 from amctc.pipeline.pattern import Match
 from amctc.pipeline.rewrite import RewritePass
-from amctc.quant.equalization import equalizing_factors
+from amctc.policy.settings import AUTO_STRENGTH
+from amctc.quant.equalization import Factors, equalizing_factors
+from amctc.runtime.channel_ranges import channel_ranges
+from amctc.runtime.equalized_chain import ChainLayer, equalized_chain
+from amctc.runtime.layer_errors import layer_errors
+
+STRENGTHS: Final = (1.0, 0.75, 0.5, 0.25, 0.0)
+"""The powers of the factors among which one is chosen."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,15 @@ class EqualizeLayers(RewritePass):
         32, help="so often each pair of layers is gone through, unless all has settled before", least=1
     )
     most: float = option(1e4, help="the largest factor of a channel; the least is 1 divided by it", least=1, most=1e9)
+    strength: str = option(
+        "1",
+        help="the power that each factor is raised to: from 0, which changes nothing, to 1, for equal ranges; or auto: "
+        "for each chain of layers what leaves the least error of its output on the calibration data",
+    )
+
+    def __post_init__(self) -> None:
+        if self.strength != AUTO_STRENGTH and not 0 <= _number(self.strength) <= 1:
+            raise ValueError("`strength` is from 0 to 1")
 
     def check_node(self, node: Node, match: Match, context: Context) -> str | None:
         row = op_def(node)
@@ -82,14 +99,22 @@ class EqualizeLayers(RewritePass):
         """Scale the layers of an unbroken chain."""
         if not chain:
             return
-        magnitudes = [channel_magnitudes(chain[0].first)]
-        magnitudes += [channel_magnitudes(link.second, link.channels) for link in chain]
-        factors = equalizing_factors(magnitudes, self.rounds, self.most)
+        factors = self._factors(chain, context)
         layers = [chain[0].first, *(link.second for link in chain)]
+        for link, divisors in zip(chain, factors, strict=True):
+            context.divided.update({value.name: (at, divisors) for value, at in way_values(link.first, link.between)})
         for node, inputs, outputs in zip(layers, [None, *factors], [*factors, None], strict=True):
             scale_channels(node, inputs, outputs)
             node.record(self.name, " and ".join(_words(inputs, outputs)))
         context.counts["pairs"] += len(chain)
+
+    def _factors(self, chain: Sequence[_Link], context: Context) -> list[Factors]:
+        magnitudes = [channel_magnitudes(chain[0].first)]
+        magnitudes += [channel_magnitudes(link.second, link.channels) for link in chain]
+        whole = equalizing_factors(magnitudes, self.rounds, self.most)
+        auto = self.strength == AUTO_STRENGTH
+        strength = _measured(chain, whole, context) if auto else _number(self.strength)
+        return [factors**strength for factors in whole]
 
 
 @dataclass(frozen=True)
@@ -103,6 +128,33 @@ class _Link:
     @property
     def channels(self) -> int:
         return linear_trait(self.first).out_channels(self.first)
+
+
+def _measured(chain: Sequence[_Link], whole: Sequence[Factors], context: Context) -> float:
+    """The power of a chain's factors that leaves the least error of what its last layer gives, all of it quantized.
+
+    The largest of equals. One for the whole chain: what a link does to the error depends on all the others.
+    """
+    if context.policy is None or context.calibration is None:
+        message = "`equalize-layers{strength=auto}` measures what quantization does on calibration data"
+        raise error("AM281", message, help="run it with a policy and data (`amctc compile`), or give a number")
+    graph, calibration = chain[0].first.graph, context.calibration
+    nodes = [chain[0].first, *(link.second for link in chain)]
+    axes = {node: found[0] for node in nodes if not isinstance(found := data_channels(node), str)}
+    ranges = channel_ranges(graph, axes, calibration.batches())
+    behind = [*(link.between for link in chain), ()]
+    layers = [
+        ChainLayer(node, between, context.policy.quant_of(node), ranges[node])
+        for node, between in zip(nodes, behind, strict=True)
+    ]
+    trials = [equalized_chain(layers, [factors**power for factors in whole]) for power in STRENGTHS]
+    errors = layer_errors(graph, {nodes[-1]: trials}, calibration.batches())[nodes[-1]]
+    return STRENGTHS[int(np.argmin(errors))]
+
+
+def _number(text: str) -> float:
+    """The strength that a text says. Raises `ValueError` for what is no number."""
+    return float(text)
 
 
 def _links(match: Match) -> list[_Link]:
@@ -134,7 +186,7 @@ def _linear_obstacle(node: Node, context: Context) -> str | None:
         return f"`{node.name}` has {len(node.inputs)} inputs, with the same weights for all"
     if node.inputs[0].shape is None:
         return f"the shape of what `{node.name}` reads is not known"
-    uses = context.fact(_uses_of_arrays, node.graph)
+    uses = context.fact(uses_of_arrays, node.graph)
     if any(uses[id(array)] > 1 for array in node.weights.values()):
         return f"`{node.name}` shares its weights with another layer"
     return None
@@ -143,11 +195,6 @@ def _linear_obstacle(node: Node, context: Context) -> str | None:
 def _is_bounded(node: Node) -> bool:
     bounded = op_def(node).bounded
     return bounded is not None and not isinstance(bounded.bound(node), str)
-
-
-def _uses_of_arrays(graph: Graph) -> Counter[int]:
-    """How many layers hold each weight array, by its identity."""
-    return Counter(key for node in graph.nodes for key in {id(array) for array in node.weights.values()})
 
 
 def _words(inputs: NDArray[np.float64] | None, outputs: NDArray[np.float64] | None) -> list[str]:

@@ -53,7 +53,13 @@ class RoundWeights(Pass):
     name: ClassVar[str] = "round-weights"
     needs_before: ClassVar[tuple[str, ...]] = ("annotate-quant",)
     needs_after: ClassVar[tuple[str, ...]] = ("quantize-weights",)
-    after: ClassVar[tuple[str, ...]] = ("fuse-batchnorm", "depthwise-affine", "equalize-layers", "observe-means")
+    after: ClassVar[tuple[str, ...]] = (
+        "fuse-batchnorm",
+        "depthwise-affine",
+        "equalize-layers",
+        "balance-channels",
+        "observe-means",
+    )
     before: ClassVar[tuple[str, ...]] = ("observe", "calibrate")
     needs_calibration: ClassVar[bool] = True
     reach: float = option(30.0, help="the rate of Adam, which learns, times the iterations", least=1e-3, most=1000)

@@ -12,8 +12,17 @@ if TYPE_CHECKING:
     from amctc.frontends import Reading
     from amctc.pipeline.instrument import Instrument
 
-ModelArg = Annotated[Path, typer.Argument(help="the model: a Caffe prototxt or an ONNX model", show_default=False)]
-WeightsArg = Annotated[Path | None, typer.Argument(help="its weights: a caffemodel; none for ONNX", show_default=False)]
+ModelArg = Annotated[
+    Path,
+    typer.Argument(
+        help="the model: a Caffe prototxt, an ONNX model, a .pt2 program of torch, or module:function that gives a "
+        "torch module",
+        show_default=False,
+    ),
+]
+WeightsArg = Annotated[
+    Path | None, typer.Argument(help="its weights: a caffemodel; only for Caffe", show_default=False)
+]
 PolicyOption = Annotated[Path, typer.Option("--policy", "-p", help="a .cfg policy or a JSON layer config")]
 DataOption = Annotated[
     str, typer.Option("--data", "-d", help="an .npz or .npy, a folder or glob of images, .bin files")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from amctc.dialects.op import LinearChannels
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import linear_trait
-from amctc.ir import Node
+from amctc.ir import Node, Value
 
 
 def channel_magnitudes(node: Node, channels: int | None = None) -> NDArray[np.float64]:
@@ -30,11 +30,28 @@ def channel_magnitudes(node: Node, channels: int | None = None) -> NDArray[np.fl
 def scale_channels(node: Node, inputs: NDArray[np.float64] | None, outputs: NDArray[np.float64] | None) -> None:
     """Multiply the weights of each input channel, and divide those of each output channel with its bias.
 
-    `inputs` may have fewer factors than the layer has input channels: then each goes with as many neighbouring ones.
-    Computed in float64 and rounded once.
+    As in `scaled_weight`; computed in float64 and rounded once.
     """
     trait = linear_trait(node)
-    parts = _split(node)
+    node.weights[trait.weight] = scaled_weight(node, node.weights[trait.weight], inputs, outputs)
+    bias = node.weights.get(trait.bias)
+    if bias is not None and outputs is not None:
+        node.weights[trait.bias] = (bias.astype(np.float64) / outputs.reshape(bias.shape)).astype(bias.dtype)
+
+
+def scaled_weight(
+    node: Node,
+    weight: NDArray[np.generic],
+    inputs: NDArray[np.float64] | None,
+    outputs: NDArray[np.float64] | None = None,
+) -> NDArray[np.generic]:
+    """Weights of a linear layer with those of each input channel multiplied, and those of each output channel divided.
+
+    `inputs` may have fewer factors than the layer has input channels: then each goes with as many neighbouring ones.
+    The result has the element type of the weights.
+    """
+    channels = channels_of(node)
+    parts = channels.split(node, weight)
     groups, rows, columns, _ = parts.shape
     factors = np.ones((groups, rows, columns, 1))
     if inputs is not None:
@@ -42,11 +59,7 @@ def scale_channels(node: Node, inputs: NDArray[np.float64] | None, outputs: NDAr
         factors *= np.repeat(inputs, each).reshape(groups, 1, columns, 1)
     if outputs is not None:
         factors /= outputs.reshape(groups, rows, 1, 1)
-    weight = node.weights[trait.weight]
-    node.weights[trait.weight] = channels_of(node).join(node, (parts.astype(np.float64) * factors).astype(weight.dtype))
-    bias = node.weights.get(trait.bias)
-    if bias is not None and outputs is not None:
-        node.weights[trait.bias] = (bias.astype(np.float64) / outputs.reshape(bias.shape)).astype(bias.dtype)
+    return channels.join(node, (parts.astype(np.float64) * factors).astype(weight.dtype))
 
 
 def channels_of(node: Node) -> LinearChannels:
@@ -55,6 +68,26 @@ def channels_of(node: Node) -> LinearChannels:
     if found is None:
         raise ValueError(f"nothing is known of the input channels of {node.op}")
     return found
+
+
+def data_channels(node: Node) -> tuple[int, int] | str:
+    """(axis, number) of the channels of what a layer reads, or the reason why they cannot be told apart.
+
+    The number divides that of the layer's own input channels: where it takes several axes as one (InnerProduct), each
+    channel of the first of them is several neighbouring ones of the layer's.
+    """
+    trait = op_def(node).linear
+    if trait is None or trait.channels is None:
+        return f"the input channels of a {node.type} cannot be told apart"
+    if trait.weight not in node.weights:
+        return f"`{node.name}` has no weights"
+    if len(node.inputs) != 1:
+        return f"`{node.name}` has {len(node.inputs)} inputs, with the same weights for all"
+    shape = node.inputs[0].shape
+    if shape is None:
+        return f"the shape of what `{node.name}` reads is not known"
+    axis = trait.channels.input_axis(node, shape)
+    return axis, shape[axis]
 
 
 def way_obstacle(first: Node, between: Sequence[Node], second: Node) -> str | None:
@@ -91,6 +124,21 @@ def way_obstacle(first: Node, between: Sequence[Node], second: Node) -> str | No
     if math.prod(given[:axis]) != outer or (groups * inputs) % channels or inputs % (groups * inputs // channels):
         return f"the channels of `{first.name}` are not those that `{second.name}` reads"
     return None
+
+
+def way_values(first: Node, between: Sequence[Node]) -> Iterator[tuple[Value, int]]:
+    """The values on a way without obstacle, each with the axis at which the channels of `first` begin.
+
+    They take one axis there, or, behind a Flatten, a part of one, channel after channel.
+    """
+    shape = first.output.shape or ()
+    axis = linear_trait(first).channel_axis(first, shape)
+    yield first.output, axis
+    for node in between:
+        outer, shape = math.prod(shape[:axis]), node.output.shape or ()
+        if op_def(node).reshaping is not None:
+            axis = next(each for each in range(len(shape)) if math.prod(shape[:each]) == outer)
+        yield node.output, axis
 
 
 def _split(node: Node) -> NDArray[np.generic]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from amctc.driver.pass_explanation import PassExplanation, explain_pass
     from amctc.driver.policies import check, explain, write_config
     from amctc.driver.quantize import CompileResult, compile
+    from amctc.driver.quantized_training import train_quantized
     from amctc.driver.run import (
         declared_batch,
         evaluate,
@@ -53,6 +54,7 @@ __all__ = [
     "run_blobs",
     "run_to_file",
     "train",
+    "train_quantized",
     "uninplace_model",
     "write_config",
 ]
@@ -66,6 +68,7 @@ _NAMES = {
     "pass_explanation": ("PassExplanation", "explain_pass"),
     "policies": ("check", "explain", "write_config"),
     "quantize": ("CompileResult", "compile"),
+    "quantized_training": ("train_quantized",),
     "run": (
         "declared_batch",
         "evaluate",

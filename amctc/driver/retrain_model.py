@@ -7,18 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from amctc.diagnostics import Collector
 from amctc.dialects.caffe.schema import NET, caffe_schema
 from amctc.dialects.retrain import WEIGHT_PARAMETER, data_quantizers, initial_clips
 from amctc.frontends.caffe.layer_def import LayerDef
-from amctc.frontends.caffe.net import NetFile, read_net_file
+from amctc.frontends.caffe.net import NetFile
 from amctc.frontends.caffe.net_state import NetState
-from amctc.frontends.caffe.weights import read_weights
 from amctc.ir import Graph, Node
 from amctc.ir.node import Array
 from amctc.targets.caffe.files import write_blob
@@ -66,19 +63,20 @@ class _Quantizer:
         return entry
 
 
-def retrain_files(model: str | Path, weights: str | Path, graph: Graph, record_file: str) -> RetrainFiles:
+def retrain_files(
+    file: NetFile, weights: Mapping[str, tuple[Array, ...]], graph: Graph, record_file: str
+) -> RetrainFiles:
     """The files of a model that is to be trained; `graph` is its phase TEST as insert-retrain-quant makes it.
 
-    Layers share a quantizer where the graph lets them, and they read one value in the other phase too, under the same
-    rules. Raises `DiagnosticError` as reading the files does.
+    `weights` are the blobs of each layer before the training. Layers share a quantizer where the graph lets them, and
+    they read one value in the other phase too, under the same rules.
     """
-    file = read_net_file(model, Collector())
     by_layer = _quantizers(file, {node.name: data_quantizers(node) for node in graph.nodes})
     quantizers = list({id(each): each for of_layer in by_layer.values() for each in of_layer.values()}.values())
     _name(quantizers, file.layers)
     return RetrainFiles(
         _text(file, by_layer, graph, record_file),
-        _weights(file, quantizers, read_weights(weights)),
+        _weights(file, quantizers, weights),
         tuple(dict.fromkeys(each.name for each in quantizers)),
     )
 

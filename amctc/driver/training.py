@@ -6,16 +6,20 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from amctc.diagnostics import Collector, error
+from amctc.driver.trained_record import TrainedRecord
 from amctc.output import write_files
 from amctc.progress import Progress, Silent
 from amctc.torch_missing import need_torch
 
 if TYPE_CHECKING:
-    from amctc.training.log import Score
+    from amctc.training.fed_net import FedNet
+    from amctc.training.log import Score, TrainingLog
     from amctc.training.loss_curve import LossCurve
+    from amctc.training.solver import Solver
+    from amctc.training.solver_file import SolverFile
 
 
 @dataclass(frozen=True)
@@ -31,55 +35,82 @@ class TrainResult:
     files: tuple[Path, ...]
 
 
-def train(
-    solver: str | Path,
-    *,
-    weights: Sequence[str | Path] = (),
-    snapshot: str | Path | None = None,
-    data: Mapping[str, str | Path] | None = None,
-    test_data: Mapping[str, str | Path] | None = None,
-    device: str | None = None,
-    log: str | Path | None = None,
-    curve: str | Path | None = None,
-    write: Callable[[str], None] | None = None,
-    progress: Progress | None = None,
-    collector: Collector | None = None,
-) -> TrainResult:
+class TrainingOptions(TypedDict, total=False):
+    """What a training may be told besides its solver file."""
+
+    weights: Sequence[str | Path]
+    """Caffemodels to begin with, after those of the solver file."""
+    snapshot: str | Path | None
+    """A `.solverstate` to go on from; not together with `weights`."""
+    data: Mapping[str, str | Path]
+    """`.npz` files for MemoryData and Input layers by the layers' names, with an array for each top."""
+    test_data: Mapping[str, str | Path]
+    """The same for the test nets, where it is not that of `data`."""
+    device: str | None
+    """A device of torch; by default what the solver file says."""
+    log: str | Path | None
+    """A file for the log."""
+    curve: str | Path | None
+    """An SVG file for a picture of the losses."""
+    write: Callable[[str], None] | None
+    """Is given the log line by line."""
+    progress: Progress | None
+
+
+def train(solver: str | Path, *, collector: Collector | None = None, **options: Unpack[TrainingOptions]) -> TrainResult:
     """Train the net of a solver file to its end, or until Ctrl-C, as `caffe train` does.
 
-    `weights` are caffemodels to begin with, `snapshot` is a `.solverstate` to go on from; one of them. `data` are
-    `.npz` files for MemoryData and Input layers by the layers' names, with an array for each top; those in `test_data`
-    count for the test nets. `device` is a device of torch. The log goes to the file `log`, and line by line to
-    `write`; the losses are drawn into the SVG file `curve`. Warnings go to `collector`. Raises `DiagnosticError`: AM900
-    without torch, AM916 for both weights and a snapshot, AM700 for files that cannot be written, and what reading the
-    files and the data raises.
+    Of a model under quantization-aware training the tests write the record that it names. Warnings go to `collector`.
+    Raises `DiagnosticError`: AM900 without torch, AM916 for both weights and a snapshot, AM700 for files that cannot be
+    written, and what reading the files and the data raises.
     """
+    check_options(options)
+    from amctc.training.solver_file import read_solver_file
+
+    file = read_solver_file(solver, collector if collector is not None else Collector())
+    return run_solver(file, options, write_record=True).result
+
+
+def check_options(options: TrainingOptions) -> None:
+    """Raise `DiagnosticError`: AM900 without torch, AM916 for both weights and a snapshot."""
     need_torch()
+    if options.get("weights") and options.get("snapshot") is not None:
+        message = "both weights to begin with and a snapshot to go on from are given, and the snapshot has its own"
+        raise error("AM916", message, help="give one of them")
+
+
+@dataclass(frozen=True)
+class SolverRun:
+    """A training that has ended, and what is told of it."""
+
+    solver: Solver
+    result: TrainResult
+
+
+def run_solver(file: SolverFile, options: TrainingOptions, *, write_record: bool) -> SolverRun:
+    """Train as a solver file says; with `write_record` tests write the record that a model names. Raises as `train`."""
     from amctc.training.interrupts import Interrupts
     from amctc.training.log import Tee, TrainingLog
     from amctc.training.loss_curve import LossCurve
     from amctc.training.memory_data import read_arrays
     from amctc.training.solver import Solver
-    from amctc.training.solver_file import read_solver_file
 
-    if weights and snapshot is not None:
-        message = "both weights to begin with and a snapshot to go on from are given, and the snapshot has its own"
-        raise error("AM916", message, help="give one of them")
-    file = read_solver_file(solver, collector if collector is not None else Collector())
-    own = {layer: read_arrays(path) for layer, path in (data or {}).items()}
-    of_tests = own | {layer: read_arrays(path) for layer, path in (test_data or {}).items()}
-    watcher = _Watcher(LossCurve(Path(solver).stem), progress or Silent())
+    own = {layer: read_arrays(path) for layer, path in options.get("data", {}).items()}
+    of_tests = own | {layer: read_arrays(path) for layer, path in options.get("test_data", {}).items()}
+    watcher = _Watcher(LossCurve(file.path.stem), options.get("progress") or Silent())
+    log, curve, snapshot = options.get("log"), options.get("curve"), options.get("snapshot")
     with nullcontext() if log is None else _lines_into(log) as to_file, Interrupts() as interrupts:
-        writers = [writer for writer in (write, to_file) if writer is not None]
+        lines = TrainingLog(Tee(*(writer for writer in (options.get("write"), to_file) if writer is not None)))
         trained = Solver(
             file,
-            weights=weights,
+            weights=options.get("weights", ()),
             data=own,
             test_data=of_tests,
-            device=device,
-            log=TrainingLog(Tee(*writers)),
+            device=options.get("device"),
+            log=lines,
             watcher=watcher,
             asked=interrupts.asked,
+            tested=_RecordWriter(lines) if write_record else lambda net: None,
         )
         if snapshot is not None:
             trained.restore(snapshot)
@@ -91,7 +122,24 @@ def train(
             if curve is not None:
                 write_files({Path(curve): watcher.curve.svg().encode()})
     drawn = [] if curve is None else [Path(curve)]
-    return TrainResult(trained.iteration, trained.stopped, watcher.loss, (*trained.written, *drawn))
+    result = TrainResult(trained.iteration, trained.stopped, watcher.loss, (*trained.written, *drawn))
+    return SolverRun(trained, result)
+
+
+class _RecordWriter:
+    """Writes the record of a test net that is a model under quantization-aware training."""
+
+    def __init__(self, log: TrainingLog) -> None:
+        self._log = log
+        self._records: dict[FedNet, TrainedRecord | None] = {}
+
+    def __call__(self, net: FedNet) -> None:
+        if net not in self._records:
+            self._records[net] = TrainedRecord.of(net.graph, self._log.info, self._log.info)
+        record = self._records[net]
+        if record is not None:
+            net.network.write_back()
+            record.write()
 
 
 class _Watcher:

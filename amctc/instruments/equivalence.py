@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +55,8 @@ class CheckEquivalence(Instrument):
     All blobs that both graphs have and that an output depends on are compared, in topological order. A blob that
     is written in place counts with its last value; where that differs, the first of its layers that does is named.
     A pass that makes no such claim and changes the graph sets a new beginning, which is worked out when the next
-    claim is to be checked. One batch of blobs is kept, a second lives while it is compared. Raises
+    claim is to be checked. What a pass has divided inside the network, where all that reads it computes as before, is
+    multiplied again before it is compared. One batch of blobs is kept, a second lives while it is compared. Raises
     `DiagnosticError`: AM532 without calibration data, and `NotEquivalent`.
     """
 
@@ -88,7 +90,7 @@ class CheckEquivalence(Instrument):
             message = f"the pass `{run.name}` claims to preserve the numbers, and {what}"
             told = Diagnostic("AM530", message, notes=(_reason(failure),))
             raise NotEquivalent(run.step, run.number, what, self._tolerance, told) from None
-        self._compare(run, graph, self._baseline, found)
+        self._compare(run, graph, self._baseline, _multiplied(graph, found, context))
         self._baseline = found
 
     def _compare(self, run: PassRun, graph: Graph, before: _Numbers, after: _Numbers) -> None:
@@ -117,6 +119,19 @@ def _run(graph: Graph, feeds: Feeds) -> _Numbers:
     known = {name: array for name, array in feeds.items() if name in inputs}
     found = Executor(graph, fetch=wanted).run(known)
     return _Numbers({value.name: found[value] for value in wanted}, {value.blob: found[value] for value in wanted})
+
+
+def _multiplied(graph: Graph, found: _Numbers, context: Context) -> _Numbers:
+    """What the graph would have computed, had the pass not divided channels inside of it."""
+    if not context.divided:
+        return found
+    values = dict(found.values)
+    for name in values.keys() & context.divided.keys():
+        axis, divisors = context.divided[name]
+        array = values[name]
+        parts = array.reshape(math.prod(array.shape[:axis]), len(divisors), -1) * divisors[:, np.newaxis]
+        values[name] = parts.reshape(array.shape)
+    return _Numbers(values, {value.blob: values[value.name] for value in _live_values(graph)})
 
 
 def _live_values(graph: Graph) -> list[Value]:

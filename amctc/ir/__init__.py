@@ -3,9 +3,10 @@
 from amctc.ir.graph import Graph
 from amctc.ir.node import Node, Use, Value
 from amctc.ir.provenance import Change, Origin, Provenance
-from amctc.ir.quantization import InputQuant, NodeQuant, WeightQuant
+from amctc.ir.quantization import Balance, InputQuant, NodeQuant, WeightQuant
 
 __all__ = [
+    "Balance",
     "Change",
     "Graph",
     "InputQuant",

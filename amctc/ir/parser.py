@@ -19,7 +19,7 @@ from amctc.diagnostics import DiagnosticError, error
 from amctc.ir.graph import Graph
 from amctc.ir.node import Array, Node, Shape, Value
 from amctc.ir.provenance import Change, Origin, Provenance
-from amctc.ir.quantization import InputQuant, NodeQuant, WeightQuant
+from amctc.ir.quantization import Balance, InputQuant, NodeQuant, WeightQuant
 from amctc.quant.activation import settings_from_plain
 from amctc.quant.adaround import AdaRoundSettings
 from amctc.quant.snq import SnqSettings
@@ -249,7 +249,16 @@ def _quant(plain: dict[str, Plain]) -> NodeQuant:
         weight=_weight_quant(weight) if isinstance(weight, dict) else None,
         rule=str(rule) if rule is not None else None,
         state=_input_quant(state) if state is not None else None,
+        balance=_balance(plain["balance"]) if "balance" in plain else None,
+        precision_mode=str(plain["precision_mode"]) if "precision_mode" in plain else None,
     )
+
+
+def _balance(plain: Plain) -> Balance:
+    if not isinstance(plain, dict) or not isinstance(plain["factors"], tuple):
+        raise TypeError
+    factors = tuple(float(factor) for factor in plain["factors"] if isinstance(factor, int | float))
+    return Balance(factors, plain["folded"] is True)
 
 
 def _input_quant(plain: Plain) -> InputQuant:

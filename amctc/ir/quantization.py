@@ -62,16 +62,31 @@ class WeightQuant:
 
 
 @dataclass(frozen=True)
+class Balance:
+    """What the input channels of a layer's data were divided by, and its weights multiplied.
+
+    `factors` are float32 numbers, one for each channel of the value that the layer reads. With `folded` the layer that
+    gives the channels was divided; otherwise a layer of its own in front of this one does that.
+    """
+
+    factors: tuple[float, ...]
+    folded: bool = False
+
+
+@dataclass(frozen=True)
 class NodeQuant:
     """The annotation of one layer; `rule` is the place in the policy that gave it.
 
-    `state` is the hidden state of a recurrent layer, None for any other.
+    `state` is the hidden state of a recurrent layer, None for any other. `balance` is there where data and weights have
+    been balanced. `precision_mode` is `FORCE_FP16_QUANT` where scales are to be those of half precision, else None.
     """
 
     inputs: tuple[InputQuant, ...]
     weight: WeightQuant | None = None
     rule: str | None = None
     state: InputQuant | None = None
+    balance: Balance | None = None
+    precision_mode: str | None = None
 
     @property
     def operands(self) -> tuple[InputQuant, ...]:
@@ -93,6 +108,10 @@ class NodeQuant:
 
         state = None if self.state is None else filled(self.state)
         return replace(self, inputs=tuple(map(filled, self.inputs)), state=state)
+
+    def with_balance(self, balance: Balance) -> NodeQuant:
+        """The same annotation, of a layer whose channels have been balanced."""
+        return replace(self, balance=balance)
 
     def with_weight_scale(
         self, role: str, scale: NDArray[np.float32], table: NDArray[np.int8] | None = None

@@ -66,7 +66,9 @@ class Context:
     pass that needs one says so through `needs_policy`, `needs_calibration` and `needs_record`). `refusals` is an
     ordered set. `training` is what a policy of quantization-aware training gives the layers, None where there is none.
     `statistics` are what update-batchnorm has found, by layer and role. `means` are those of the channels that
-    observe-means has seen in the float network: [batches, channels] by layer. `counts` are the statistics of the pass
+    observe-means has seen in the float network: [batches, channels] by layer. `divided` are the values inside the
+    network, by name, whose channels the pass that runs has divided, while all that reads them computes as before: the
+    axis at which the channels begin, and the divisors [channels]. `counts` are the statistics of the pass
     that runs, under words of its own.
     """
 
@@ -80,6 +82,10 @@ class Context:
     training: ResolvedTraining | None = None
     statistics: dict[str, Statistics] = field(default_factory=dict[str, Statistics])
     means: dict[str, NDArray[np.float64]] = field(default_factory=dict[str, NDArray[np.float64]])
+
+    divided: dict[str, tuple[int, NDArray[np.float64]]] = field(
+        default_factory=dict[str, tuple[int, NDArray[np.float64]]]
+    )
 
     def need_policy(self) -> ResolvedPolicy:
         if self.policy is None:
@@ -114,4 +120,4 @@ class Context:
 
     def for_pass(self) -> Context:
         """The context for the next pass: with statistics and facts of its own."""
-        return replace(self, counts=Counter(), facts={})
+        return replace(self, counts=Counter(), facts={}, divided={})

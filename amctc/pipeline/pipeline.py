@@ -101,7 +101,7 @@ class _Run:
         context = self.context.for_pass()
         before = len(self.graph)
         if reason := step.skip_reason(context):
-            self._finish(PassRun(number, step, 0.0, False, (before, before), {}, reason))
+            self._finish(PassRun(number, step, 0.0, False, (before, before), {}, reason), context)
             return False
         for instrument in self.instruments:
             instrument.before(step, number, self.graph, self.context)
@@ -110,7 +110,8 @@ class _Run:
         seconds = time.perf_counter() - begin
         self._verify(step)
         context.collector.raise_errors()
-        self._finish(PassRun(number, step, seconds, changed, (before, len(self.graph)), dict(context.counts)))
+        run = PassRun(number, step, seconds, changed, (before, len(self.graph)), dict(context.counts))
+        self._finish(run, context)
         return changed
 
     def _changed(self, step: Pass, context: Context) -> bool:
@@ -138,10 +139,10 @@ class _Run:
         except InvalidGraph as broken:
             raise self._told(PassFailure(step, f"left a broken graph: {broken}", broken.node)) from broken
 
-    def _finish(self, run: PassRun) -> None:
+    def _finish(self, run: PassRun, context: Context) -> None:
         self.done.append(run)
         for instrument in self.instruments:
-            instrument.after(run, self.graph, self.context)
+            instrument.after(run, self.graph, context)
 
     def _told(self, failure: PassFailure) -> PassFailure:
         """The failure, of which the instruments know now."""

@@ -69,8 +69,6 @@ def _beyond(config: LayerConfig) -> Iterator[tuple[str, Rule, str]]:
             yield f"weights of {bits.value} bits", bits.rule, f"take {_UNIFORM_BITS} bits"
         if weights.asymmetric is not None and weights.asymmetric.value:
             yield "`asymmetric` of weights", weights.asymmetric.rule, "write `asymmetric: false`"
-    if config.migration_strength is not None:
-        yield "`dmq_balancer`", config.migration_strength.rule, "take it out"
     only = config.weight_compress_only
     if only is not None and only.value:
         yield "`weight_compress_only`", only.rule, "write `weight_compress_only: false`"
@@ -103,9 +101,6 @@ def _of_the_whole(resolved: ResolvedPolicy) -> Iterator[Diagnostic]:
     for name, switch in switches:
         if switch is not None and switch.value:
             yield _whole(name, switch.rule.span, f"write `{name}: false`")
-    mode = general.fakequant_precision_mode
-    if mode is not None and mode.value != "DEFAULT":
-        yield _whole("fakequant_precision_mode", mode.rule.span, "take it out")
 
 
 def _whole(name: str, span: Span | None, help: str) -> Diagnostic:

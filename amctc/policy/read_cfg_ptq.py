@@ -113,7 +113,8 @@ def _balancer(config: CheckedMessage) -> BalancerRule | None:
     message = inner(config, "dmq_balancer")
     if message is None:
         return None
-    return BalancerRule(said(message, "migration_strength", float), place(config, "dmq_balancer"))
+    strength, auto = said(message, "migration_strength", float), said(message, "auto_strength", bool)
+    return BalancerRule(strength, auto, place(config, "dmq_balancer"))
 
 
 def _overrides(root: CheckedMessage, name: str, key: str) -> tuple[Override, ...]:

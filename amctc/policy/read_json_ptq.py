@@ -70,7 +70,6 @@ def _layer(member: JsonMember) -> LayerRule:
     fields = {inner.key: inner for inner in members(member.value)}
     found = values(member.value)
     activation, weights = found.get("activation_quant_params"), fields.get("weight_quant_params")
-    balancer = fields.get("dmq_balancer_param")
     inputs: tuple[DataRule, ...] = (DataRule(),)
     if isinstance(activation, JsonArray):
         inputs = tuple(data_rule(item) for item in activation.items)
@@ -82,10 +81,21 @@ def _layer(member: JsonMember) -> LayerRule:
         inputs,
         shared=not isinstance(activation, JsonArray),
         weights=_weights(weights) if weights is not None else None,
-        balancer=BalancerRule(number(balancer.value), balancer.key_span) if balancer is not None else None,
+        balancer=_balancer(fields),
         weight_compress_only=boolean(found.get("weight_compress_only")),
         inputs_span=activation.span if activation is not None else None,
     )
+
+
+def _balancer(fields: Mapping[str, JsonMember]) -> BalancerRule | None:
+    """None where the layer is not balanced: `dmq_balancer_auto` may be false, and say nothing."""
+    strength, chosen = fields.get("dmq_balancer_param"), fields.get("dmq_balancer_auto")
+    auto = boolean(chosen.value) if chosen is not None else None
+    if strength is not None:
+        return BalancerRule(number(strength.value), auto, strength.key_span)
+    if chosen is None or auto is None or not auto.value:
+        return None
+    return BalancerRule(None, auto, chosen.key_span)
 
 
 def _weights(member: JsonMember) -> WeightRule:

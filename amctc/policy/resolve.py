@@ -126,7 +126,7 @@ class _Resolver:
             inputs,
             weights,
             choice.rule,
-            migration_strength(choice),
+            migration_strength(choice) if row.linear is not None else None,
             value_if_said(choice.weight_compress_only, kind),
             lost,
             gave_way,

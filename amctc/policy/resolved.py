@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from amctc.diagnostics import Diagnostic
@@ -24,6 +24,7 @@ from amctc.policy.settings import (
 )
 from amctc.quant.activation import ActivationSettings
 from amctc.quant.adaround import AdaRoundSettings
+from amctc.quant.half_precision import USUAL_PRECISION
 from amctc.quant.hfmg import BIN_COUNT, HFMG, HfmgSettings
 from amctc.quant.ifmr import IfmrSettings
 from amctc.source import Span
@@ -206,7 +207,8 @@ class LayerConfig:
     """What one layer gets. `type` is the layer type, `rule` the config that applies to it as a whole.
 
     `lost` are the rules that are about this layer and do not hold for it, `gave_way` the widths that the one that
-    holds asks for and the type cannot have. `migration_strength` (of `dmq_balancer`) and `weight_compress_only` are
+    holds asks for and the type cannot have. `migration_strength` (of `dmq_balancer`: a number,
+    or `auto` where one is chosen by measurement) and `weight_compress_only` are
     None where nothing is said of them.
     """
 
@@ -216,7 +218,7 @@ class LayerConfig:
     inputs: tuple[InputConfig, ...]
     weights: WeightConfig | None
     rule: Rule = field(compare=False)
-    migration_strength: Resolved[float] | None = None
+    migration_strength: Resolved[float] | Resolved[str] | None = None
     weight_compress_only: Resolved[bool] | None = None
     lost: tuple[Lost, ...] = field(default=(), compare=False, repr=False)
     gave_way: tuple[GaveWay, ...] = field(default=(), compare=False, repr=False)
@@ -357,6 +359,21 @@ class ResolvedPolicy:
         A node that a pass made is not in the policy. It takes the data settings of the first layer
         it stands for, and quantizes weights it has by the default of its own type.
         """
+        found = self._quant_of(node)
+        return replace(found, precision_mode=self.precision_mode) if found is not None else None
+
+    @property
+    def precision_mode(self) -> str | None:
+        """The mode that scales of data are rounded for; None for the usual one."""
+        said = self.general.fakequant_precision_mode
+        return said.value if said is not None and said.value != USUAL_PRECISION else None
+
+    @property
+    def balances(self) -> bool:
+        """Whether some layer that is quantized has the balancer."""
+        return any(each.quant_enable.value and each.migration_strength is not None for each in self.layers.values())
+
+    def _quant_of(self, node: Node) -> NodeQuant | None:
         config = self.layers.get(node.name)
         if config is not None:
             return _with_tensors(config.quant, self.tensors.get(node.name, ()))

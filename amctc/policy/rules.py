@@ -54,9 +54,13 @@ class WeightRule:
 
 @dataclass(frozen=True)
 class BalancerRule:
-    """The balancer `dmq_balancer` between data and weights; `span` is the place of the whole."""
+    """The balancer `dmq_balancer` between data and weights; `span` is the place of the whole.
+
+    Where `auto_strength` is true the strength is chosen for each layer.
+    """
 
     migration_strength: Said[float] | None = None
+    auto_strength: Said[bool] | None = None
     span: Span | None = field(default=None, compare=False, repr=False)
 
 

@@ -18,6 +18,9 @@ ADA: Final = "ada_quantize"
 WEIGHT_ALGORITHMS: Final = (ARQ, SNQ)
 IFMR_NAME: Final = "ifmr"
 
+AUTO_STRENGTH: Final = "auto"
+"""The migration strength of a balancer that chooses one for each layer."""
+
 ULQ: Final = "ulq_quantize"
 ARQ_RETRAIN: Final = "arq_retrain"
 ULQ_RETRAIN: Final = "ulq_retrain"

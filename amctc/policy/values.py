@@ -12,14 +12,23 @@ from amctc.policy.names import Candidate
 from amctc.policy.resolved import BnUpdateConfig, InputConfig, Resolved, Rule, WeightConfig
 from amctc.policy.rules import BalancerRule, BnUpdateRule, DataRule, WeightRule
 from amctc.policy.said import Said
-from amctc.policy.settings import ADA, ADA_DEFAULTS, ARQ, ARQ_BITS, BN_UPDATE, IFMR, IFMR_NAME, SNQ, SNQ_DEFAULTS
+from amctc.policy.settings import (
+    ADA,
+    ADA_DEFAULTS,
+    ARQ,
+    ARQ_BITS,
+    AUTO_STRENGTH,
+    BN_UPDATE,
+    IFMR,
+    IFMR_NAME,
+    SNQ,
+    SNQ_DEFAULTS,
+)
+from amctc.quant.balancing import USUAL_STRENGTH
 from amctc.quant.hfmg import BIN_COUNT, HFMG
 from amctc.text.bulk import value_type
 
 T = TypeVar("T")
-
-_MIGRATION_STRENGTH: Final = 0.5
-"""The default of PyTorch's schema."""
 
 _NO_RULE: Final = WeightRule()
 
@@ -157,12 +166,14 @@ def weight_config(candidate: Candidate, choice: Choice, default: Rule, limit: Ru
     )
 
 
-def migration_strength(choice: Choice) -> Resolved[float] | None:
-    """The strength of the balancer, or None where there is none."""
+def migration_strength(choice: Choice) -> Resolved[float] | Resolved[str] | None:
+    """The strength of the balancer, a number or the word for one that is chosen, or None where there is none."""
     balancer, kind = choice.balancer, choice.rule.kind
     if balancer is None:
         return None
-    return value_of(balancer.migration_strength, kind, _MIGRATION_STRENGTH, Rule(kind, balancer.span))
+    if balancer.auto_strength is not None and balancer.auto_strength.value:
+        return Resolved(AUTO_STRENGTH, Rule(kind, balancer.auto_strength.span))
+    return value_of(balancer.migration_strength, kind, USUAL_STRENGTH, Rule(kind, balancer.span))
 
 
 def bn_update_config(rule: BnUpdateRule | None, update: bool, default: Rule) -> BnUpdateConfig | None:

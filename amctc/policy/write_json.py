@@ -13,7 +13,7 @@ from amctc.policy.json_schema import parameter_names
 from amctc.policy.resolved import InputConfig, LayerConfig, Resolved, ResolvedPolicy, WeightConfig
 from amctc.policy.rules import DataRule, TensorRule
 from amctc.policy.said import Said
-from amctc.policy.settings import IFMR
+from amctc.policy.settings import AUTO_STRENGTH, IFMR
 from amctc.quant.hfmg import HFMG
 
 VERSION = 1
@@ -96,13 +96,19 @@ def _said(found: Mapping[str, _Value | None]) -> dict[str, object]:
 def _layer(config: LayerConfig, activation_offset: bool, *, caffe: bool) -> dict[str, object]:
     inputs = [_input(entry, activation_offset, caffe) for entry in config.inputs]
     layer: dict[str, object] = {"quant_enable": config.quant_enable.value}
-    layer |= _said(
-        {"dmq_balancer_param": config.migration_strength, "weight_compress_only": config.weight_compress_only}
-    )
+    layer |= _balancer(config.migration_strength)
+    layer |= _said({"weight_compress_only": config.weight_compress_only})
     layer["activation_quant_params"] = inputs[0] if len(inputs) == 1 else inputs
     if config.weights is not None:
         layer["weight_quant_params"] = _caffe_weights(config.weights) if caffe else _weights(config.weights)
     return layer
+
+
+def _balancer(strength: Resolved[float] | Resolved[str] | None) -> dict[str, object]:
+    if strength is None:
+        return {}
+    auto = strength.value == AUTO_STRENGTH
+    return {"dmq_balancer_auto": True} if auto else {"dmq_balancer_param": strength.value}
 
 
 def _input(entry: InputConfig, activation_offset: bool, caffe: bool) -> dict[str, object]:

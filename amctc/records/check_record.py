@@ -10,6 +10,7 @@ import numpy as np
 from amctc.diagnostics import Collector, Diagnostic, Level
 from amctc.dialects.ge.slots import as_nchw
 from amctc.dialects.op import OpDef
+from amctc.dialects.scaling import data_channels
 from amctc.dialects.table import op_def, op_table
 from amctc.dialects.traits import inner_products, linear_trait, weight_rows
 from amctc.ir import Graph, Node
@@ -18,6 +19,7 @@ from amctc.policy.layer_types import NARROW_BITS, PACKED_BITS
 from amctc.policy.names import Names
 from amctc.policy.rules import Policy
 from amctc.policy.said import nearest
+from amctc.quant.balancing import legal_factors
 from amctc.quant.grid import FLT_EPSILON, grid_limits
 from amctc.quant.snq_codes import CODE_BITS
 from amctc.quant.snq_tables import LEVELS
@@ -35,7 +37,7 @@ def validate(record: ScaleRecord, graph: Graph, collector: Collector | None = No
     """Check a record that is to quantize a float graph, on which no pass has run.
 
     Warnings (AM606) go to `collector`. Raises `DiagnosticError` with every mistake at its place: AM605, AM610 to
-    AM622 and AM624.
+    AM622, AM624, AM279 and AM280.
     """
     own = collector if collector is not None else Collector()
     names = Names(Policy(), graph)
@@ -48,7 +50,8 @@ def validate(record: ScaleRecord, graph: Graph, collector: Collector | None = No
             own.extend(_known(layer, graph.node(layer.name), names))
         elif (chain := depthwise_chain(graph, layer.name, layer.object_layer)) is not None:
             row = op_table()["caffe.DepthwiseConv"]
-            own.extend(_Check(layer, row, (0,), (1, chain.channels), (chain.head.inputs[0].shape,)).problems())
+            shapes, channels = (chain.head.inputs[0].shape,), chain.channels
+            own.extend(_Check(layer, row, (0,), (1, channels), shapes, channels=channels).problems())
         else:
             suggestions += 1
             near = nearest(layer.name, names.quantizable) if suggestions <= _MOST_SUGGESTIONS else None
@@ -58,7 +61,7 @@ def validate(record: ScaleRecord, graph: Graph, collector: Collector | None = No
 
 
 def layer_problems(layer: LayerRecord, node: Node) -> Iterator[Diagnostic]:
-    """What is wrong with an entry for a node whose type can be quantized (AM606, AM612 to AM622)."""
+    """What is wrong with an entry for a node whose type can be quantized (AM606, AM612 to AM622, AM279, AM280)."""
     row = op_def(node)
     inputs = row.data_inputs(node)
     optional: tuple[int, ...] = ()
@@ -67,7 +70,9 @@ def layer_problems(layer: LayerRecord, node: Node) -> Iterator[Diagnostic]:
         # What no output shows, calibration does not see either: it has a range of its own.
         inputs, optional = (*inputs, state), () if row.recurrent.hidden_output is not None else (state,)
     shapes = tuple(as_nchw(node, value.shape) for value in node.inputs)
-    yield from _Check(layer, row, inputs, _weight_counts(node, row), shapes, optional).problems()
+    found = data_channels(node)
+    channels = found if isinstance(found, str) else found[1]
+    yield from _Check(layer, row, inputs, _weight_counts(node, row), shapes, optional, channels).problems()
 
 
 def _known(layer: LayerRecord, node: Node, names: Names) -> Iterator[Diagnostic]:
@@ -115,8 +120,10 @@ class _Check:
         weight_counts: Sequence[int],
         shapes: Sequence[Shape | None],
         optional: Sequence[int] = (),
+        channels: int | str = "its input channels cannot be told apart",
     ) -> None:
         self._layer = layer
+        self._channels = channels
         self._type = row.type
         # A Caffe file has no other weights of 4 bits than those on levels, and none of 6 and 7.
         self._uniform = (_BITS_W,) if row.dialect == "caffe" else (*PACKED_BITS, *NARROW_BITS, _BITS_W)
@@ -128,6 +135,7 @@ class _Check:
 
     def problems(self) -> Iterator[Diagnostic]:
         yield from self._weights()
+        yield from self._balance()
         if any(self._layer.shift_bit):
             at = next(index for index, bits in enumerate(self._layer.shift_bit) if bits)
             help = "leave `shift_bit` out, or write 0; scales must hold without a shift"
@@ -168,6 +176,25 @@ class _Check:
                 message = f"has the `offset_w` {offset}, and weights are quantized without an offset"
                 yield self._problem("AM615", message, layer.place("offset_w", index), "write 0")
         yield from self._levels()
+
+    def _balance(self) -> Iterator[Diagnostic]:
+        factors, channels = self._layer.balance, self._channels
+        if not factors:
+            return
+        if not isinstance(channels, int):
+            message = f"has factors of balanced channels: {channels}"
+            help = "take `tensor_balance_factor` out"
+            yield self._problem("AM279", message, self._layer.place("tensor_balance_factor", 0), help)
+            return
+        if len(factors) != channels:
+            message = f"has {len(factors)} `tensor_balance_factor`, and reads {channels} channels"
+            yield self._problem("AM279", message, self._layer.place("tensor_balance_factor"))
+        legal = legal_factors(np.array(factors, np.float32))
+        if not legal.all():
+            first = int(np.argmin(legal))
+            message = f"has the `tensor_balance_factor` {factors[first]:g}; a factor is a number "
+            message += f"above {FLT_EPSILON:g} and below {1 / FLT_EPSILON:g}"
+            yield self._problem("AM280", message, self._layer.place("tensor_balance_factor", first))
 
     def _levels(self) -> Iterator[Diagnostic]:
         """The width of weights, and the levels of those that have 4 bits."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Label, Level, error
 from amctc.output import write_files
+from amctc.quant.half_precision import HALF_PRECISION, USUAL_PRECISION
 from amctc.records.scale_record import BITS, InputRecord, LayerRecord, Places, ScaleRecord, record_text
 from amctc.source import SourceFile, Span
 from amctc.text.bulk import building
@@ -93,7 +94,10 @@ def _joined(old: LayerRecord, new: LayerRecord) -> LayerRecord:
         inputs=tuple(inputs[index] for index in sorted(inputs)),
         skip_fusion=old.skip_fusion or new.skip_fusion,
         object_layer=new.object_layer if new.object_layer is not None else old.object_layer,
+        precision_mode=new.precision_mode if new.inputs else old.precision_mode,
     )
+    if new.balance:
+        joined = replace(joined, balance=new.balance, balance_folded=new.balance_folded)
     if not new.scale_w:
         return joined
     return replace(joined, scale_w=new.scale_w, offset_w=new.offset_w, bits_w=new.bits_w, cluster=new.cluster)
@@ -111,7 +115,6 @@ def _entry(entry: CheckedField, collector: Collector) -> Iterator[LayerRecord]:
         collector.add(Diagnostic("AM601", text, span=entry.name_span))
         return
     _warn_of_repeated(value, collector)
-    _refuse_unbuilt(value, collector)
     yield LayerRecord(
         name=str(key.value),
         inputs=tuple(_inputs(value, collector)),
@@ -119,6 +122,9 @@ def _entry(entry: CheckedField, collector: Collector) -> Iterator[LayerRecord]:
         offset_w=tuple(int(offset) for offset in value.values("offset_w")),
         bits_w=_bits(value, "wts_type", collector) or int(value.value("num_bits_w")),
         cluster=tuple(int(level) for level in value.values("cluster")),
+        balance=tuple(_float32(factor) for factor in value.values("tensor_balance_factor")),
+        balance_folded=bool(value.value("balance_folded")),
+        precision_mode=_precision_mode(value, collector),
         skip_fusion=bool(value.value("skip_fusion")),
         shift_bit=tuple(int(shift) for shift in value.values("shift_bit")),
         object_layer=str(value.value("object_layer")) if value.has("object_layer") else None,
@@ -127,15 +133,17 @@ def _entry(entry: CheckedField, collector: Collector) -> Iterator[LayerRecord]:
     )
 
 
-def _refuse_unbuilt(value: CheckedMessage, collector: Collector) -> None:
-    """AM608 for what a record of AMCT's may say and nothing here does."""
-    mode = value.value("fakequant_precision_mode") if value.has("fakequant_precision_mode") else "DEFAULT"
-    for field in value.fields:
-        if field.name == "tensor_balance_factor" or (field.name == "fakequant_precision_mode" and mode != "DEFAULT"):
-            text = f"`{field.name}` is part of the language of records, but not built in this version"
-            help = "calibrate again without `dmq_balancer` and without a precision mode"
-            collector.add(Diagnostic("AM608", text, span=field.name_span, help=help))
-            return
+def _precision_mode(value: CheckedMessage, collector: Collector) -> str | None:
+    """The precision mode, None for the usual one; AM608 for one that there is not."""
+    mode = str(value.value("fakequant_precision_mode")) if value.has("fakequant_precision_mode") else USUAL_PRECISION
+    if mode == USUAL_PRECISION:
+        return None
+    if mode != HALF_PRECISION:
+        span = next((each.span for each in value.fields if each.name == "fakequant_precision_mode"), None)
+        text = f"`{mode[:40]}` is no precision mode"
+        help = f"write {USUAL_PRECISION} or {HALF_PRECISION}"
+        collector.add(Diagnostic("AM608", text, span=span, help=help))
+    return mode
 
 
 def _inputs(value: CheckedMessage, collector: Collector) -> Iterator[InputRecord]:

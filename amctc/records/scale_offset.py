@@ -22,7 +22,9 @@ def scale_offset_record(graph: Graph) -> str:
     and a `scale_w` for each inner product, in the order of its blobs. Clustered weights have `cluster`, the
     16 levels of each `scale_w`. `skip_fusion` is written where a
     BatchNorm, Scale or Bias was left apart, and `object_layer` where a layer was made in place of
-    others: it is the last of them. So the record gives the same quantized model again.
+    others: it is the last of them. A layer whose
+    channels were balanced has `tensor_balance_factor`, and one whose scales are those of half precision its
+    `fakequant_precision_mode`. So the record gives the same quantized model again.
     """
     return record_text(layer_records(graph))
 
@@ -44,7 +46,7 @@ def weight_records(graph: Graph) -> Iterator[LayerRecord]:
         if scales is None or quant is None or quant.weight is None:
             yield from _entries(node, None)
             continue
-        entry = _named(node).with_weights(scales, quant.weight.bits, weight_tables(node))
+        entry = _with_balance(_named(node), node).with_weights(scales, quant.weight.bits, weight_tables(node))
         state = unseen_state(node)
         if state is not None and quant.state is not None:
             entry = replace(entry, inputs=(input_record(quant.state.index, *state, quant.state.bits, None),))
@@ -62,8 +64,17 @@ def _entry(layer: LayerFactors) -> LayerRecord:
         input_record(given.index, given.scale, given.offset, given.bits, as_nchw(layer.node, given.shape))
         for given in layer.inputs
     )
-    entry = replace(_named(layer.node), inputs=inputs)
+    entry = _with_balance(replace(_named(layer.node), inputs=inputs), layer.node)
     return entry if layer.scale_w is None else entry.with_weights(layer.scale_w, layer.bits_w, layer.tables_w)
+
+
+def _with_balance(entry: LayerRecord, node: Node) -> LayerRecord:
+    """The entry with what the annotation says beside scales and offsets."""
+    if node.quant is None:
+        return entry
+    said = replace(entry, precision_mode=node.quant.precision_mode)
+    balance = node.quant.balance
+    return said if balance is None else replace(said, balance=balance.factors, balance_folded=balance.folded)
 
 
 def _named(node: Node) -> LayerRecord:
@@ -94,9 +105,9 @@ def _left_apart(node: Node) -> str | None:
         reader = _reader(reader)
     if reader is None:
         return None
-    absorbed = reader.provenance.absorbed
-    if reader.provenance.inserted and absorbed:
-        return absorbed[0]
+    if reader.provenance.inserted:
+        absorbed = reader.provenance.absorbed  # of none: it divides balanced channels
+        return absorbed[0] if absorbed else None
     return reader.name if op_def(reader).affine is not None else None
 
 

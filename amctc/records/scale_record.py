@@ -52,7 +52,9 @@ class InputRecord:
 class LayerRecord:
     """What a record says of one layer, by its name. `span` is the place of the name.
 
-    `cluster` are the levels of non-uniform weights, 16 for each `scale_w`; empty for any others.
+    `cluster` are the levels of non-uniform weights, 16 for each `scale_w`; empty for any others. `balance` are the
+    factors of balanced input channels (`tensor_balance_factor`), empty where none are balanced; with `balance_folded`
+    the layer that gives the channels was divided by them. `precision_mode` is None for the usual one.
     """
 
     name: str
@@ -64,6 +66,9 @@ class LayerRecord:
     shift_bit: tuple[int, ...] = ()
     object_layer: str | None = None
     cluster: tuple[int, ...] = ()
+    balance: tuple[float, ...] = ()
+    balance_folded: bool = False
+    precision_mode: str | None = None
     places: Places = field(default_factory=dict[str, tuple[Span, ...]], compare=False, repr=False)
     span: Span | None = field(default=None, compare=False, repr=False)
 
@@ -139,6 +144,11 @@ def _write(layer: LayerRecord, entry: Any) -> None:
         value.skip_fusion = True
     if layer.object_layer is not None:
         value.object_layer = layer.object_layer
+    value.tensor_balance_factor.extend(layer.balance)
+    if layer.balance_folded:
+        value.balance_folded = True
+    if layer.precision_mode is not None:
+        value.fakequant_precision_mode = layer.precision_mode
     for given in layer.inputs:
         factors = value.record_d.add()
         factors.index, factors.num_bits_d = given.index, given.bits

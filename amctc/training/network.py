@@ -152,6 +152,12 @@ class Network:
         for parameter in self.parameters:
             parameter.tensor.grad = None
 
+    @property
+    def clips(self) -> Mapping[str, UlqState]:
+        """What the layers that learn a range of data remember, by layer; none in phase TEST."""
+        layers = (step.layer for step in self._steps)
+        return {layer.node.name: layer.clips for layer in layers if layer.clips is not None}
+
     def mend_clips(self) -> None:
         """Put the clips of data that a step has spoilt back to those of before; the next pass would do it too.
 

@@ -8,7 +8,7 @@ digits, as their order does. Chosen ranges, and the scales and offsets of data, 
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -34,12 +34,30 @@ def ulq(
     return x if clips is None else _on_grid(x, clip_max, clip_min, clips, bits, fixed_min)
 
 
-def arq_weights(w: Tensor, node: Node, how: TrainedWeights) -> Tensor:
+class Channels(NamedTuple):
+    """How the contiguous weights of a linear layer lie in memory, by [groups, channels of one, inputs, taps]."""
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @classmethod
+    def of(cls, node: Node, w: Tensor) -> Channels:
+        parts = _parts(node, w)
+        return cls(tuple(parts.shape), parts.stride())
+
+    def view(self, w: Tensor) -> Tensor:
+        return w.as_strided(self.shape, self.strides)
+
+
+def arq_weights(w: Tensor, node: Node, how: TrainedWeights, channels: Channels | None = None) -> Tensor:
     """A linear layer's weights, in its own layout, as ARQ puts them on their grid and brings them back.
 
-    The numbers are those of `arq_trained`; the gradient goes straight through.
+    The numbers are those of `arq_trained`; the gradient goes straight through. `channels` are those of the layer, for
+    whoever calls this in every pass.
     """
-    made: Tensor = _ArqWeights.apply(w, node, how)  # type: ignore[no-untyped-call]  # torch gives it no types
+    w = w.contiguous()
+    channels = channels or Channels.of(node, w)
+    made: Tensor = _ArqWeights.apply(w, channels, how)  # type: ignore[no-untyped-call]  # torch gives it no types
     return made
 
 
@@ -56,6 +74,13 @@ def ulq_weights(w: Tensor, scale: Tensor, node: Node, *, bits: int, reciprocal: 
 def arq_scale(w: Tensor, node: Node, how: TrainedWeights) -> Tensor:
     """The scale of ARQ, `[channels]` or `[1]`, on the device of the weights; the numbers of `first_scale`."""
     return _arq_scale(_parts(node, w), how).reshape(-1)
+
+
+class Seen(NamedTuple):
+    """How many batches IFMR has observed of a range, and what it has seen in them."""
+
+    batches: int
+    observer: IfmrObserver
 
 
 class UlqState:
@@ -78,9 +103,24 @@ class UlqState:
     ) -> None:
         self.bits = bits
         self.fixed_min = fixed_min
+        self.batches = batches
+        self.settings = settings or IfmrSettings(bits=bits)
+        self.name = name
         self.previous: Clips | None = None
-        self._left = batches
-        self._observer = IfmrObserver(settings or IfmrSettings(bits=bits), name)
+        self.seen = 0
+        """How many batches IFMR has observed."""
+        self.observer = IfmrObserver(self.settings, name)
+
+    @property
+    def is_measuring(self) -> bool:
+        """Whether IFMR has seen some of its batches, and not yet all of them."""
+        return 0 < self.seen < self.batches
+
+    def resume(self, seen: Seen | None) -> None:
+        """Forget all, and go on as if just this had been seen."""
+        self.previous = None
+        self.seen = seen.batches if seen is not None else 0
+        self.observer = seen.observer if seen is not None else IfmrObserver(self.settings, self.name)
 
     def quantize(self, x: Tensor, clip_max: Tensor, clip_min: Tensor) -> Tensor:
         """`x` on the grid of the clips, which are tensors of one number and are set in place where they must be.
@@ -88,7 +128,7 @@ class UlqState:
         Raises `DiagnosticError` where IFMR finds no range: NaN or Inf (AM404), nothing but zeros (AM405).
         """
         clips = self.mend(clip_max, clip_min)
-        if clips is None and self._left:
+        if clips is None and self.seen < self.batches:
             if not self._begin(x, clip_max, clip_min):
                 return self._by_itself(x, clip_max, clip_min)
             clips = self.mend(clip_max, clip_min)
@@ -109,11 +149,11 @@ class UlqState:
     def _begin(self, x: Tensor, clip_max: Tensor, clip_min: Tensor) -> bool:
         """Observe a batch; whether it was the last one, with which the clips are set."""
         seen = x.detach().cpu().numpy()
-        self._observer.update(np.maximum(seen, 0) if self.fixed_min else seen)
-        self._left -= 1
-        if self._left:
+        self.observer.update(np.maximum(seen, 0) if self.fixed_min else seen)
+        self.seen += 1
+        if self.seen < self.batches:
             return False
-        found = self._observer.finish()
+        found = self.observer.finish()
         _put(Clips(found.clip_max, 0.0 if self.fixed_min else found.clip_min), clip_max, clip_min)
         return True
 
@@ -146,16 +186,17 @@ class _Ulq(torch.autograd.Function):
     ) -> Tensor:
         grid = grid_of_clips(clips, bits)
         (low, high), offset = grid_limits(bits), int(grid.offset)
-        ctx.save_for_backward(x)
         ctx.clips, ctx.fixed_min, ctx.levels = clips, fixed_min, high - low
         ctx.scale, ctx.ends = np.float32(grid.scale), (low - offset, high - offset)
         ctx.shapes = clip_max.shape, clip_min.shape
         scale = float(ctx.scale)
-        return _steps(x, scale, *ctx.ends).mul_(scale)
+        y = _steps(x, scale, *ctx.ends).mul_(scale)
+        ctx.save_for_backward(x, y)
+        return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        (x,), (above,) = ctx.saved_tensors, gradients
+        (x, y), (above,) = ctx.saved_tensors, gradients
         scale: np.float32 = ctx.scale
         first, last = (scale * np.float32(end) for end in ctx.ends)
         # The gradient of Hardtanh is 0 at the ends too, and that of ULQ beyond them. Comparisons of our own cost more.
@@ -163,18 +204,17 @@ class _Ulq(torch.autograd.Function):
         inside: Tensor = torch.ops.aten.hardtanh_backward(above, x, float(just_below), float(just_above))
         if not any(ctx.needs_input_grad[1:3]):
             return inside, None, None, None, None, None
+        # What rounding has added inside, and what lies outside, where y is an end of the grid; in units of the scale.
         outside = (above - inside).flatten()
-        steps = x.clamp(float(first), float(last)).div_(float(scale))
-        total, moment = outside.sum(), torch.dot(outside, steps.flatten())
-        residues = torch.dot(steps.round().sub_(steps).flatten(), inside.flatten())
-        # Outside, the steps are the grid's ends, so total and moment tell what lies beyond either.
-        beyond = (moment - total * float(first / scale)) / ctx.levels
+        sums = outside.sum(), torch.dot(outside, y.flatten()), torch.dot((y - x).flatten(), inside.flatten())
+        total, moment, residues = (each.item() for each in sums)
+        beyond = (moment - total * float(first)) / (float(scale) * ctx.levels)
         below = total - beyond
         at_high, at_low = (_residue(np.float32(clip) / scale) for clip in ctx.clips)
-        common = (residues + beyond * at_high + below * at_low) / ctx.levels
-        to_min = torch.zeros_like(common) if ctx.fixed_min else below - common
+        common = (residues / float(scale) + beyond * at_high + below * at_low) / ctx.levels
         of_max, of_min = ctx.shapes
-        return inside, (common + beyond).reshape(of_max), to_min.reshape(of_min), None, None, None
+        to_max, to_min = x.new_full(of_max, common + beyond), x.new_full(of_min, 0 if ctx.fixed_min else below - common)
+        return inside, to_max, to_min, None, None, None
 
 
 def _residue(steps: np.float32) -> float:
@@ -206,19 +246,23 @@ def _along(scale: Tensor, parts: Tensor) -> Tensor:
 def _arq_scale(parts: Tensor, how: TrainedWeights) -> Tensor:
     """As `scale_offset_from_range` has it without an offset, so that it goes with parts."""
     low_q, high_q = grid_limits(how.bits)
-    axes = (2, 3) if how.channel_wise else (0, 1, 2, 3)
-    low, high = parts.amin(axes, keepdim=True), parts.amax(axes, keepdim=True)
+    if how.channel_wise:
+        low, high = (end.view(*parts.shape[:2], 1, 1) for end in parts.flatten(2).aminmax(dim=2))
+    else:
+        low, high = (end.view(1, 1, 1, 1) for end in parts.aminmax())
     levels = torch.where(high.abs() < low.abs(), float(-low_q), float(high_q))
-    scale = torch.maximum(high, -low).clamp(min=0) / levels
-    return torch.where(scale < float(FLT_EPSILON), torch.ones_like(scale), scale)
+    scale = torch.maximum(high, -low).clamp_(min=0).div_(levels)
+    return scale.masked_fill_(scale < float(FLT_EPSILON), 1.0)
 
 
 class _ArqWeights(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, w: Tensor, node: Node, how: TrainedWeights) -> Tensor:
-        parts = _parts(node, w)
+    def forward(ctx: Any, w: Tensor, channels: Channels, how: TrainedWeights) -> Tensor:
+        made = torch.empty_like(w)
+        parts, found = channels.view(w), channels.view(made)
         scale = _arq_scale(parts, how)
-        return _like(w, node, _steps(parts, scale, *grid_limits(how.bits)).mul_(scale))
+        torch.div(parts, scale, out=found).round_().clamp_(*grid_limits(how.bits)).mul_(scale)
+        return made
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:

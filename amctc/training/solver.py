@@ -16,9 +16,10 @@ from amctc.targets.caffe.files import caffemodel
 from amctc.training.fed_net import FedNet, NetSettings, mean_scores
 from amctc.training.log import Score, TrainingLog, number, progress_text, silent_log
 from amctc.training.places import located
+from amctc.training.ranges import ranges_bytes, ranges_path, read_ranges
 from amctc.training.smoothed_loss import SmoothedLoss
 from amctc.training.solver_file import SolverFile
-from amctc.training.solver_state import SolverState, checked_history, read_state, state_bytes
+from amctc.training.solver_state import SolverState, checked_history, learned_weights, read_state, state_bytes
 from amctc.training.weight_update import WeightUpdate
 
 Action: TypeAlias = Literal["none", "snapshot", "stop"]
@@ -39,6 +40,10 @@ class Watcher(Protocol):
     def tested(self, iteration: int, net: int, scores: Sequence[Score]) -> None: ...
 
 
+def _nothing(net: FedNet) -> None:
+    del net
+
+
 class Solver:
     """Trains the net of a solver file.
 
@@ -46,8 +51,9 @@ class Solver:
     of the file. `data` are arrays for the MemoryData and Input layers of the trained net, `test_data` for those of the
     test nets (default: the same). `device` is a device of torch (default: what the file asks for, where it is there).
     `asked` is called between iterations: what somebody wants now. `seed` is for files without `random_seed`, and
-    `net_class` is what makes the nets. Raises `DiagnosticError` for nets, weights or data that do not fit, AM906 for a
-    device that torch cannot use, AM700 where snapshots cannot be written.
+    `net_class` is what makes the nets; `tested` is called in every test of a net, after its first batch. Raises
+    `DiagnosticError` for nets, weights or data that do not fit, AM906 for a device that torch cannot use, AM700 where
+    snapshots cannot be written.
     """
 
     def __init__(
@@ -63,6 +69,7 @@ class Solver:
         asked: Callable[[], Action] = lambda: "none",
         seed: int = USUAL_SEED,
         net_class: type[FedNet] = FedNet,
+        tested: Callable[[FedNet], object] = _nothing,
     ) -> None:
         self.file = file
         self.iteration = 0
@@ -75,6 +82,7 @@ class Solver:
         self._log = log or silent_log()
         self._watcher = watcher
         self._asked = asked
+        self._tested = tested
         self._step = 0
         if file.snapshot:
             check_writable(self._snapshot_path(".caffemodel").parent)
@@ -216,6 +224,8 @@ class Solver:
                 return []
             with torch.no_grad():
                 result = net.forward()
+            if not passes:
+                self._tested(net)
             passes.append(net.scores(result))
             total = np.float32(total + np.float32(result.loss.item()))
         if self.file.test_compute_loss and passes:
@@ -229,13 +239,20 @@ class Solver:
     # -- snapshots -------------------------------------------------------------------------------
 
     def snapshot(self) -> tuple[Path, Path]:
-        """Write the weights and the state, whole or not at all. Raises `DiagnosticError` (AM700)."""
+        """Write the weights and the state, whole or not at all; gives their paths. Raises `DiagnosticError` (AM700).
+
+        As long as ranges are being measured, what was seen of them goes into a file beside these (see `ranges`).
+        """
         model, state = self._snapshot_path(".caffemodel"), self._snapshot_path(".solverstate")
         self._log.info(f"Snapshotting to binary proto file {model}")
         self._log.info(f"Snapshotting solver state to binary proto file {state}", "sgd_solver.cpp")
         content = SolverState(self.iteration, str(model), self._step, tuple(self._update.history()))
-        write_files({model: self.weights_file(), state: state_bytes(content)})
-        self.written = (model, state)
+        files = {model: self.weights_file(), state: state_bytes(content)}
+        seen = ranges_bytes(self.net.network.clips, self.iteration)
+        if seen is not None:
+            files[ranges_path(state)] = seen
+        write_files(files)
+        self.written = tuple(files)
         return model, state
 
     def weights_file(self) -> bytes:
@@ -247,13 +264,17 @@ class Solver:
         """Go on from a snapshot: its weights, its history, its place in the data.
 
         The weights file that it names is looked for as it is named, or else beside the snapshot. Raises
-        `DiagnosticError`: AM920 and AM921 for a state that is damaged or of another training, AM310 to AM314 for the
-        weights.
+        `DiagnosticError`: AM920 and AM921 for a state that is damaged or of another training, AM932 for such ranges,
+        AM310 to AM314 for the weights.
         """
         state = read_state(path)
         history: list[NDArray[Any]] = checked_history(state, self._update.history_shapes, path)
-        if state.learned_net is not None:
-            self.net.load(_beside(state.learned_net, Path(path)))
+        begun = read_ranges(ranges_path(path), self.net.network.clips, state.iteration)
+        learned = learned_weights(state, path)
+        if learned is not None:
+            self.net.load(learned)
+        for name, clips in self.net.network.clips.items():
+            clips.resume(begun.get(name))
         self._update.set_history(history)
         self.iteration, self._step = state.iteration, state.step
         self.net.position = state.iteration * self.file.iter_size
@@ -278,10 +299,3 @@ def _device(file: SolverFile, log: TrainingLog) -> str:
         log.info("torch has no GPU here, so the training runs on the CPU")
         return "cpu"
     return f"cuda:{file.device_id}"
-
-
-def _beside(name: str, snapshot: Path) -> Path:
-    """The weights file of a snapshot: as named, or of that name in the snapshot's folder."""
-    found = located(name, snapshot.parent)
-    beside = snapshot.parent / Path(name).name
-    return beside if not found.exists() and beside.exists() else found

@@ -17,6 +17,7 @@ from amctc.targets.caffe.files import write_blob
 from amctc.text.files import map_file
 from amctc.text.proto_schema import load_schema
 from amctc.text.wire import LEN, VARINT, WireError, WireField, string, walk, write_field
+from amctc.training.places import located
 
 _ITER, _LEARNED_NET, _HISTORY, _CURRENT_STEP = 1, 2, 3, 4
 """Field numbers of `SolverState`."""
@@ -83,6 +84,15 @@ def read_state(path: str | Path) -> SolverState:
     if iteration < 0 or step < 0:
         raise _damaged(path, f"it tells of iteration {iteration} and step {step}", DAMAGED)
     return SolverState(iteration, learned, step, tuple(history))
+
+
+def learned_weights(state: SolverState, path: str | Path) -> Path | None:
+    """The weights file that the state in a file names: where it is named, or else of that name beside the state."""
+    if state.learned_net is None:
+        return None
+    folder = Path(path).parent
+    found, beside = located(state.learned_net, folder), folder / Path(state.learned_net).name
+    return beside if not found.exists() and beside.exists() else found
 
 
 def checked_history(state: SolverState, shapes: Sequence[Shape], path: str | Path) -> list[NDArray[Any]]:

@@ -211,6 +211,7 @@ DEPTHWISE = 'override_layer_types { layer_type: "Scale" calibration_config { ifm
 UPDATED = "update_bn: true bn_update_config { bn_update_iterations: 1 }"
 ROUNDED = "common_config { ada_quantize { num_iteration: 0 } }"
 QUANTIZED = "annotate-quant,quantize-weights"
+BALANCED = "common_config { dmq_balancer { } }"
 
 CASES = {
     "remove-dead": Case(dead_branch),
@@ -226,6 +227,7 @@ CASES = {
     "replace-relu6": Case(relu6),
     "equalize-layers": Case(two_convs, weights=True),
     "annotate-quant": Case(conv_pool, policy=""),
+    "balance-channels": Case(conv_pool, setup="annotate-quant", policy=BALANCED, weights=True),
     "apply-record": Case(conv_pool, setup="annotate-quant", policy="", record=True),
     "round-weights": Case(conv_pool, setup="annotate-quant", policy=ROUNDED, weights=True),
     "observe-means": Case(conv_pool, setup="annotate-quant", policy=""),

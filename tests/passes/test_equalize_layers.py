@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from amctc.diagnostics import DiagnosticError
 from amctc.dialects.table import builtin_ops, op_def
 from amctc.dialects.traits import linear_trait
 from amctc.driver.passes import build_pipeline
@@ -169,6 +170,40 @@ def test_badly_scaled_channels_lose_much_less_to_quantization(tmp_path: Path) ->
     run_passes(equalized, EQUALIZED, ONE_SCALE, feeds)
     lost, kept = (sqnr(wanted, outputs_of(graph, fresh)["fc"]) for graph in (usual, equalized))
     assert kept > lost + 6
+
+
+def test_a_strength_that_is_measured_is_no_worse_than_none_and_near_the_whole(tmp_path: Path) -> None:
+    usual = badly_scaled(make_net(tmp_path, NET.replace("dim: 2", "dim: 16")), 3)
+    feeds = random_feeds(usual, 1)
+    wanted, found = outputs_of(usual, feeds[0])["fc"], dict[str, float]()
+    for strength in ("0", "1", "auto"):
+        graph = copied(usual)
+        passes = EQUALIZED.replace("equalize-layers", f"equalize-layers{{strength={strength}}}")
+        run_passes(graph, passes, ONE_SCALE, feeds)
+        found[strength] = sqnr(wanted, outputs_of(graph, feeds[0])["fc"])
+    assert found["auto"] > found["0"] + 6
+    assert found["auto"] > max(found.values()) - 1
+
+
+def test_a_strength_between_takes_roots_of_the_factors(tmp_path: Path) -> None:
+    before = badly_scaled(make_net(tmp_path, data("2 3 12 12") + conv("a", "data", 8) + conv("b", "a", 4)), 3)
+    whole, half, none = copied(before), copied(before), copied(before)
+    for graph, strength in ((whole, "1"), (half, "0.5"), (none, "0")):
+        clean(graph, f"equalize-layers{{strength={strength}}}")
+    ratios = [weight_ranges(before, "a", 0) / weight_ranges(graph, "a", 0) for graph in (whole, half, none)]
+    np.testing.assert_allclose(ratios[1] ** 2, ratios[0], rtol=1e-5)
+    np.testing.assert_allclose(ratios[2], 1)
+
+
+@pytest.mark.parametrize("strength", ["1.1", "-0.1", "nan", "half"])
+def test_other_strengths_are_refused(strength: str, tmp_path: Path) -> None:
+    with pytest.raises(DiagnosticError, match="AM503"):
+        clean(make_net(tmp_path, NET), f"equalize-layers{{strength={strength}}}")
+
+
+def test_a_strength_is_not_measured_without_data(tmp_path: Path) -> None:
+    with pytest.raises(DiagnosticError, match="AM281"):
+        clean(make_net(tmp_path, NET), "equalize-layers{strength=auto}")
 
 
 def test_layers_that_share_their_weights_stay(tmp_path: Path) -> None:

@@ -13,9 +13,7 @@ from tests.policy.texts import cfg, layer_config, small_graph
     ("text", "words", "place"),
     [
         ("common_config { ada_quantize { quant_bits: 6 } }", "weights of 6 bits", "1:44"),
-        ("common_config { dmq_balancer { } }", "`dmq_balancer`", "1:17"),
         ("common_config { arq_quantize { quant_bits: 6 } }", "weights of 6 bits", "1:44"),
-        ("fakequant_precision_mode: FORCE_FP16_QUANT", "`fakequant_precision_mode`", "1:27"),
         ("joint_quant: true", "`joint_quant`", "1:14"),
         ("enable_auto_nuq: true", "`enable_auto_nuq`", "1:18"),
         ("common_config { weight_compress_only: true }", "`weight_compress_only`", "1:39"),

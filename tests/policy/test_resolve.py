@@ -288,10 +288,10 @@ def test_a_node_that_stands_for_a_quantized_layer_takes_its_settings() -> None:
 
 
 def test_what_is_not_built_is_told_at_its_rule() -> None:
-    text = "fakequant_precision_mode: FORCE_FP16_QUANT\n"
-    text += "override_layer_configs { layer_name: 'conv2' calibration_config { dmq_balancer { } } }"
+    text = "joint_quant: true\n"
+    text += "override_layer_configs { layer_name: 'conv2' calibration_config { weight_compress_only: true } }"
     found = not_yet_available(resolved_cfg(text))
-    assert places(tuple(found)) == [("AM290", 2, 67), ("AM290", 1, 27)]
+    assert places(tuple(found)) == [("AM290", 2, 89), ("AM290", 1, 14)]
     assert found[0].notes == ("it holds for `conv2`",)
 
 

@@ -1,4 +1,4 @@
-"""The pages that need torch do what they say."""
+"""The pages on training do what they say."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ import pytest
 
 from tests.pages import Reader, blocks
 from tests.shared_files import ROOT
-from tests.test_docs import NEED_TORCH
+
+WRITTEN = {
+    "training.md": "snapshots/reader_iter_80.solverstate",
+    "retraining.md": "qat/digits_atc_model.prototxt",
+    "rounding.md": "out/learned_deploy_model.prototxt",
+}
 
 
-@pytest.mark.parametrize("name", NEED_TORCH)
+@pytest.mark.parametrize("name", WRITTEN)
 def test_a_page_does_what_it_says(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in (ROOT / "examples" / "digits").iterdir():
-        if path.suffix in (".prototxt", ".caffemodel", ".npz"):
+        if path.suffix in (".prototxt", ".caffemodel", ".npz", ".cfg"):
             shutil.copy(path, tmp_path)
     monkeypatch.chdir(tmp_path)
     module = ModuleType("page_of_training")
@@ -26,5 +31,4 @@ def test_a_page_does_what_it_says(name: str, tmp_path: Path, monkeypatch: pytest
     reader = Reader(page, tmp_path, module)
     for block in blocks(page):
         reader.follow(block)
-    made = {"training.md": "snapshots/reader_iter_80.solverstate", "rounding.md": "out/learned_deploy_model.prototxt"}
-    assert (tmp_path / made[name]).exists()
+    assert (tmp_path / WRITTEN[name]).exists()

@@ -120,18 +120,13 @@ class Runner:
     def take_in_weights(self) -> None:
         """Compute with what has been written into the weights."""
         if self._parameters.take_in():
-            self._forget()
+            self._engine.forget()
 
     def load_weights(self, path: str) -> None:
         """Copy weights out of a file."""
         self.look_at_all()
         self._parameters.load(path)
-        self._forget()
-
-    def _forget(self) -> None:
         self._engine.forget()
-        if self._retraining is not None:
-            self._retraining.forget()
 
     def reshape(self) -> None:
         """Give every blob the shape that it has for the inputs as they are now. Raises `CaffeError` (AM320)."""

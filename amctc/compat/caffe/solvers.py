@@ -14,6 +14,7 @@ from amctc.torch_missing import need_torch
 
 if TYPE_CHECKING:
     from amctc.compat.caffe.training_net import TrainingNet
+    from amctc.training.fed_net import FedNet
     from amctc.training.solver_file import SolverType
 
 
@@ -47,14 +48,22 @@ class Solver:
 
             collector = Collector()
             file = read_solver_file(solver_file, collector, self.type)
-            self._training = Training(file, log=TrainingLog(_log), seed=process_seed(), net_class=ShownNet)
+            self._training = Training(
+                file, log=TrainingLog(_log), seed=process_seed(), net_class=ShownNet, tested=self._write_record
+            )
             for warning in collector.warnings:
                 LOG.warning("%s", warning)
             nets = [self._training.net, *self._training.test_nets]
-            shown = [TrainingNet(net) for net in nets if isinstance(net, ShownNet)]
-        self.net: TrainingNet = shown[0]
-        self.test_nets: list[TrainingNet] = shown[1:]
+            self._shown: dict[FedNet, TrainingNet] = {
+                net: TrainingNet(net) for net in nets if isinstance(net, ShownNet)
+            }
+        self.net: TrainingNet
+        self.test_nets: list[TrainingNet]
+        self.net, *self.test_nets = self._shown.values()
         self.param = SolverParameters(file.max_iter, file.display)
+
+    def _write_record(self, net: FedNet) -> None:
+        self._shown[net].write_record()
 
     @property
     def iter(self) -> int:

@@ -15,6 +15,7 @@ from amctc.compat.caffe.blobs import Blob
 from amctc.compat.caffe.errors import as_caffe_errors, refusal
 from amctc.compat.caffe.feeding import MemoryFeeder
 from amctc.compat.caffe.net_layers import NetLayer, output_names
+from amctc.compat.caffe.retraining import NetRetraining
 from amctc.diagnostics import did_you_mean
 from amctc.ir.node import Shape
 from amctc.output import write_files
@@ -104,10 +105,12 @@ class TrainingNet:
         }
         net.sources = {**net.sources, **written}
         net.before, net.after = self._take_in, self._pass_made
+        self._record = NetRetraining.of(graph) if net.network.phase == "TEST" else None
 
     def forward(self, blobs: Sequence[str] | None = None, **kwargs: ArrayLike) -> Arrays:
         """Run the next batch, and give the outputs and `blobs` by name. Inputs may be given by name.
 
+        A test net that is a model under quantization-aware training writes its record, where that is not current.
         Raises KeyError for a blob that is not there, `CaffeError` where the net cannot run.
         """
         asked = {name: self._blob(name) for name in (*self.outputs, *(blobs or ()))}
@@ -115,7 +118,14 @@ class TrainingNet:
             self._blob(name).data[...] = np.asarray(array)
         with as_caffe_errors():
             self._net.forward()
+        self.write_record()
         return {name: blob.data for name, blob in asked.items()}
+
+    def write_record(self) -> None:
+        """Write what a model under quantization-aware training writes in phase TEST, where this is one."""
+        if self._record is not None:
+            self._net.network.write_back()
+            self._record.write()
 
     def backward(self) -> Arrays:
         """Compute the gradients of the loss of the last pass, and add them to those of the weights; gives nothing.

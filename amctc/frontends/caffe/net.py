@@ -100,6 +100,15 @@ def read_net_file(path: str | Path, collector: Collector, schema: Schema | None 
     """All layers of a net file, whatever state they are for; raises as `read_net` does."""
     schema = schema or caffe_schema()
     source, binary = read_structure(path, collector, schema)
+    return _checked(source, collector, schema, binary=binary)
+
+
+def parse_net_file(source: SourceFile, collector: Collector) -> NetFile:
+    """All layers of the text of a net; raises as `read_net` does."""
+    return _checked(source, collector, caffe_schema(), binary=False)
+
+
+def _checked(source: SourceFile, collector: Collector, schema: Schema, *, binary: bool) -> NetFile:
     net = check_message(parse_prototext(source), schema.descriptor(NET), collector, unknown_fields="keep")
     collector.raise_errors()
     return net_file_of(net, source, binary=binary, collector=collector)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from amctc.frontends.onnx.load import load_onnx
+from amctc.frontends.onnx.load import graph_of_model, load_onnx
 
-__all__ = ["load_onnx"]
+__all__ = ["graph_of_model", "load_onnx"]

@@ -51,12 +51,16 @@ def load_onnx(model: str | Path, collector: Collector | None = None) -> Graph:
     `DiagnosticError` (AM340 to AM348) with what is wrong.
     """
     own = collector if collector is not None else Collector()
-    proto = read_model(model)
-    name_nodes(proto.graph)
-    converted = runnable(proto, str(model))
+    return graph_of_model(read_model(model), str(model), own)
+
+
+def graph_of_model(model: ModelProto, file: str, collector: Collector) -> Graph:
+    """The graph of a model in memory, as `load_onnx` gives it; `file` is what messages call it. `model` may change."""
+    name_nodes(model.graph)
+    converted = runnable(model, file)
     name_nodes(converted.graph)  # a conversion may have put in some
-    graph = _Builder(converted, str(model), own).build()
-    own.raise_errors()
+    graph = _Builder(converted, file, collector).build()
+    collector.raise_errors()
     pools_in_float(graph)
     annotate_shapes(graph)
     return graph

@@ -15,7 +15,7 @@ from amctc.dialects.shapes import node_error
 from amctc.dialects.table import op_def
 from amctc.ir import Node
 from amctc.ir.node import Shape
-from amctc.training.quantizers import UlqState, arq_weights
+from amctc.training.quantizers import Channels, UlqState, arq_weights
 
 Phase: TypeAlias = Literal["TRAIN", "TEST"]
 Tensors: TypeAlias = tuple[Tensor, ...]
@@ -60,12 +60,11 @@ class Layer:
 
     def weight_reader(self, role: str) -> Callable[[], Tensor]:
         """What gives a blob in every pass: as it is stored, or quantized where training does so. Raises as `stored`."""
-        self.stored(role)
-        how = self._quantized(role)
+        stored, how = self.stored(role), self._quantized(role)
         if how is None:
             return lambda: self.stored(role)
-        node = self.node
-        return lambda: arq_weights(self.stored(role), node, how)
+        node, channels = self.node, Channels.of(self.node, stored)
+        return lambda: arq_weights(self.stored(role), node, how, channels)
 
     def _quantized(self, role: str) -> TrainedWeights | None:
         linear = op_def(self.node).linear
