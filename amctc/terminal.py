@@ -115,7 +115,10 @@ def say_files(result: CompileResult) -> None:
     """What a compilation did, in a few lines."""
     layers = [node for node in result.graph.nodes if node.quant is not None]
     weighted = sum(node.quant is not None and node.quant.weight is not None for node in layers)
-    say(f"quantized {len(layers)} {'layer' if len(layers) == 1 else 'layers'}, {weighted} of them with weights")
+    if result.kv_cache:
+        say(f"calibrated {counted(len(result.kv_cache), 'output')} for a KV cache")
+    else:
+        say(f"quantized {len(layers)} {'layer' if len(layers) == 1 else 'layers'}, {weighted} of them with weights")
     for path in result.files:
         say(f"  {path}")
 

@@ -13,6 +13,7 @@ PASSES = {
     "depthwise-affine": "amctc.passes.depthwise_affine:DepthwiseAffine",
     "replace-relu6": "amctc.passes.replace_relu6:ReplaceReLU6",
     "equalize-layers": "amctc.passes.equalize_layers:EqualizeLayers",
+    "insert-kv-cache-quant": "amctc.passes.insert_kv_cache_quant:InsertKvCacheQuant",
     "annotate-quant": "amctc.passes.annotate_quant:AnnotateQuant",
     "balance-channels": "amctc.passes.balance_channels:BalanceChannels",
     "apply-record": "amctc.passes.apply_record:ApplyRecord",
@@ -54,7 +55,8 @@ PIPELINES = {
         "fuse-batchnorm,depthwise-affine,annotate-quant,apply-record,quantize-weights,quantize-bias,insert-quant"
     ),
     "retrain": "insert-retrain-quant",
+    "kv-cache": "insert-kv-cache-quant",
 }
 """Named pipelines in their text form; by default `amctc compile` runs `ptq`, or `ptq-nonuniform` where the policy
-says `snq_quantize` or `update_bn`, or `ptq-rounded` where it says `ada_quantize`; `amctc convert` runs `convert`;
-`retrain` makes a network one that is trained quantized."""
+says `snq_quantize` or `update_bn`, `ptq-rounded` where it says `ada_quantize`, or `kv-cache` for one of KV-cache
+quantization; `amctc convert` runs `convert`; `retrain` makes a network one that is trained quantized."""

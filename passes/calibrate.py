@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,15 +11,14 @@ from amctc.diagnostics import DiagnosticError
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import initial_state
 from amctc.ir import Graph, Node, Value
-from amctc.pipeline.context import Calibration, Context
+from amctc.pipeline.context import Context
 from amctc.pipeline.pass_ import Pass
 from amctc.quant.activation import settings_from_plain
 from amctc.quant.half_precision import scale_in
 from amctc.quant.ifmr import IfmrResult
-from amctc.quant.observers import USUAL_OBSERVER, Observer
+from amctc.quant.observers import USUAL_OBSERVER
 from amctc.records.factors import unseen_state
 from amctc.runtime.calibration import Reader
-from amctc.runtime.calibration_engine import observe_values
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Calibrate(Pass):
         calibration = context.need_calibration()
         nodes = [node for node in graph.nodes if node.op == "quant.Observe"]
         readers = [_reader(graph, node) for node in nodes]
-        observers = _observed(graph, readers, calibration)
+        observers = calibration.observed(graph, readers)
         for node, observer in zip(nodes, observers, strict=True):
             try:
                 found = observer.finish()
@@ -81,12 +79,6 @@ class Calibrate(Pass):
             f"hidden state: scale {scale:.6g}, offset {offset}, for its whole range {low:g} … {high:g}, "
             "as no output of the layer shows it",
         )
-
-
-def _observed(graph: Graph, readers: Sequence[Reader], calibration: Calibration) -> list[Observer]:
-    if calibration.observe is not None:
-        return calibration.observe(graph, readers, calibration.batch_num)
-    return observe_values(graph, readers, calibration.batches(), calibration.batch_num, calibration.progress)
 
 
 def _reader(graph: Graph, observer: Node) -> Reader:

@@ -31,7 +31,7 @@ AREAS: Final[Mapping[str, str]] = {
     "AM6": "Records",
     "AM7": "Targets and the files they write",
     "AM8": "The command line, and the keys of `aclgrph_calibration`",
-    "AM9": "Training",
+    "AM9": "Training, and the modules of PyTorch",
 }
 """What codes are about, by how they begin."""
 

@@ -10,7 +10,7 @@ from types import ModuleType
 USAGE = """\
 usage: python -m amctc.compat SCRIPT [ARGUMENTS]
 
-Run SCRIPT as `python SCRIPT ARGUMENTS` would, with `caffe`, `amct_caffe` and `hotwheels.amct_caffe`
+Run SCRIPT as `python SCRIPT ARGUMENTS` would, with `caffe`, `amct_caffe`, `hotwheels.amct_caffe` and `amct_pytorch`
 served by amctc: neither Caffe nor AMCT needs to be there.
 """
 

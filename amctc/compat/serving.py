@@ -1,4 +1,4 @@
-"""Serving `caffe`, `amct_caffe` and `hotwheels.amct_caffe` to the scripts of this process."""
+"""Serving `caffe`, `amct_caffe`, `hotwheels.amct_caffe` and `amct_pytorch` to the scripts of this process."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ SERVED: Mapping[str, str] = MappingProxyType(
         "caffe": "amctc.compat.caffe",
         "amct_caffe": "amctc.compat.amct_caffe",
         "hotwheels.amct_caffe": "amctc.compat.amct_caffe",
+        "amct_pytorch": "amctc.compat.amct_pytorch",
     }
 )
 """The name that scripts import, and the module that they get; modules inside go with it."""

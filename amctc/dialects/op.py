@@ -255,6 +255,8 @@ class OpDef:
     linear: Linear | None = None
     recurrent: Recurrent | None = None
     affine: Affine | None = None
+    addend: Callable[[Node], NDArray[np.generic] | None] = lambda node: None
+    """The constant that the op adds to its only input, where that is all it does."""
     statistics: BatchStatistics | None = None
     homogeneous: Callable[[Node], bool] | None = None
     """Whether this node is positively homogeneous: its input times s > 0 gives its output times s. For an op with one

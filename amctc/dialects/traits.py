@@ -31,6 +31,23 @@ def output_channel_axis(node: Node) -> int | None:
     return None if shape is None else trait.channel_axis(node, shape)
 
 
+def biased_output(node: Node) -> Value:
+    """The output of a linear layer with its bias.
+
+    That is the output of the layer behind it where that adds a number for each channel of the last axis, or one for
+    all, to what nobody else reads: ONNX's MatMul has no bias of its own.
+    """
+    trait, value = linear_trait(node), node.output
+    uses = node.graph.uses(value)
+    if trait.bias in node.weights or len(uses) != 1 or node.graph.is_output(value):
+        return value
+    reader = uses[0].node
+    addend = op_def(reader).addend(reader)
+    if addend is None or addend.size != max(addend.shape[-1:], default=1):
+        return value
+    return reader.output if addend.size in (1, trait.out_channels(node)) else value
+
+
 def inner_products(node: Node) -> tuple[InnerProduct, ...]:
     """The products of weights with data that make up a node: one for a linear layer, some for a recurrent one."""
     row = op_def(node)

@@ -175,6 +175,8 @@ class Calibrating:
     def _obstacle(self, graph: Graph, readers: Sequence[Reader]) -> str | None:
         """Why the calibration can be neither split nor taken up again."""
         for reader in readers:
+            if reader.per_channel:
+                return f"what was seen of each channel of `{reader.name}` cannot be kept, and not be merged"
             if reader.observer not in BUILT_IN_OBSERVERS:
                 return f"what the observer `{reader.observer}` has seen cannot be kept, and not be merged"
         if self._data.batch_num is None:

@@ -19,7 +19,7 @@ from amctc.pipeline.pipeline import Fixpoint, Pipeline
 from amctc.pipeline.pipeline_text import parse_pipeline
 from amctc.plugins import load_plugins
 from amctc.policy import Policy, ResolvedPolicy, resolve
-from amctc.policy.availability import require_post_training
+from amctc.policy.availability import refuse_training
 from amctc.policy.flavours import flavour_of_format
 from amctc.registry import current_registry
 from amctc.source import SourceFile
@@ -85,7 +85,7 @@ def explain_pass(
     usual = flavour_of_format(format_of(model))
     rules = Policy.from_file(policy, usual=usual) if policy is not None else None
     if rules is not None:
-        require_post_training(rules)
+        refuse_training(rules)
 
     def begin(told: Collector) -> tuple[Graph, Context]:
         graph = load_model(model, weights, told, **reading)

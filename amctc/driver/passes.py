@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 USUAL, NONUNIFORM, ROUNDED = "ptq", "ptq-nonuniform", "ptq-rounded"
 """The pipelines that run where the user names none."""
 
+KV_CACHE = "kv-cache"
+"""The pipeline for a policy of KV-cache quantization."""
+
 RETRAIN = "retrain"
 """The pipeline that makes a network one that is trained quantized."""
 
@@ -44,6 +47,8 @@ def usual_pipeline(policy: ResolvedPolicy) -> str:
     Where weights are clustered, or BatchNorm layers updated, weights are quantized before these layers are folded.
     Where it is learned how weights are rounded, a pass in front of the one that quantizes them does so.
     """
+    if policy.policy.kv_cache is not None:
+        return KV_CACHE
     if policy.is_nonuniform:
         return NONUNIFORM
     return ROUNDED if policy.has_learned_rounding else USUAL
@@ -54,6 +59,8 @@ def pipeline_of_rules(rules: Policy) -> str:
 
     Where the layers that it clusters are all switched off, `usual_pipeline` takes the other one.
     """
+    if rules.kv_cache is not None:
+        return KV_CACHE
     configs = [override.config for override in (*rules.override_layer_types, *rules.override_layer_configs)]
     configs += [rules.common_config] if rules.common_config is not None else []
     weights = [config.weights for config in configs] + [layer.weights for layer in rules.layers or ()]

@@ -12,7 +12,7 @@ from amctc.frontends import Reading, load_model
 from amctc.output import write_files
 from amctc.plugins import load_plugins
 from amctc.policy import Explanation, Policy, explanation, resolve, to_json
-from amctc.policy.availability import require_post_training
+from amctc.policy.availability import refuse_training
 from amctc.policy.check import FileReport, check_files
 from amctc.policy.flavours import flavour_named, usual_flavour
 
@@ -52,7 +52,7 @@ def explain(
     load_plugins(plugins)
     graph = load_model(model, weights, collector, **reading)
     rules = Policy.from_file(policy, usual=usual_flavour(graph))
-    require_post_training(rules)
+    refuse_training(rules)
     resolved = resolve(rules, graph)
     if collector is not None:
         collector.extend(resolved.warnings)
@@ -75,7 +75,7 @@ def write_config(
     graph = load_model(model, weights, collector, **reading)
     usual = usual_flavour(graph)
     rules = Policy.from_file(policy, usual=usual) if policy is not None else Policy(flavour=usual)
-    require_post_training(rules)
+    refuse_training(rules)
     resolved = resolve(rules, graph)
     if collector is not None:
         collector.extend(resolved.warnings)

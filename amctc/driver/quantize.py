@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -16,6 +16,7 @@ from amctc.dialects.traits import inner_products
 from amctc.driver.calibrating import EVERY, Calibrating, HowToCalibrate
 from amctc.driver.checkpoint import calibration_identity
 from amctc.driver.emit import emission_of, emit_files, find_targets
+from amctc.driver.kv_cache import kv_cache_files
 from amctc.driver.passes import (
     UPDATE,
     Again,
@@ -41,6 +42,7 @@ from amctc.policy import Policy, ResolvedPolicy, not_yet_available, resolve
 from amctc.policy.dump_dir import check_dump_dir
 from amctc.policy.flavours import flavour_of_format
 from amctc.progress import Progress, Silent
+from amctc.quant.ifmr import IfmrResult
 from amctc.reproducer import DataReference
 from amctc.runtime.calibration_data import CalibrationData
 from amctc.runtime.datasets import Dataset, require_batches
@@ -59,6 +61,8 @@ class CompileResult:
     runs: tuple[PassRun, ...]
     refusals: tuple[Refusal, ...]
     warnings: tuple[Diagnostic, ...]
+    kv_cache: Mapping[str, tuple[IfmrResult, ...]] = field(default_factory=dict[str, tuple[IfmrResult, ...]])
+    """Of a policy of KV-cache quantization: the grids of each layer's output, one, or one for each channel."""
 
 
 def compile(
@@ -93,7 +97,8 @@ def compile(
     `sample_seed` a random choice of them. `instruments` watch the passes run. Calibration is done by so many `workers`
     on this machine, or by those of the Dask cluster at `scheduler`, or by this process. What it has seen is written
     to the file `checkpoint` every so many seconds, and read from there unless to `start_over`; the file is removed at
-    the end. See docs/scale-out.md. Raises `DiagnosticError` for mistakes in any of the inputs; no file but the
+    the end. See docs/scale-out.md. A policy of KV-cache quantization writes a record and a report, and no model: see
+    docs/kv-cache.md. Raises `DiagnosticError` for mistakes in any of the inputs; no file but the
     checkpoint has been touched then.
     """
     how = HowToCalibrate(
@@ -104,9 +109,13 @@ def compile(
     collector = Collector()
     load_plugins(plugins)
     own = format_of(model)
-    emitters = find_targets(own if target is None else target)
     usual = flavour_of_format(own)
     rules = policy if isinstance(policy, Policy) else Policy.from_file(policy, usual=usual)
+    for_cache = rules.kv_cache is not None
+    if for_cache and target is not None:
+        message = "a policy of KV-cache quantization leaves the model as it is, so that no target is written"
+        raise error("AM287", message, help="leave `--target` out; the record is for the runtime that keeps the cache")
+    emitters = () if for_cache else find_targets(own if target is None else target)
     steps = build_pipeline(pipeline_of_rules(rules) if pipeline is None else pipeline, rules.passes)
     check_needs(steps, calibration=True, record=False)
 
@@ -152,10 +161,13 @@ def compile(
         context = replace(context, calibration=replace(context.need_calibration(), observe=calibrating.observe))
     runs = run_pipeline(steps, graph, context, again, (ReportedPasses(report), *instruments))
     report.end()
-    if all(node.quant is None for node in graph.nodes):
+    if not for_cache and all(node.quant is None for node in graph.nodes):
         message = f"the pipeline `{steps}` quantizes nothing; the files hold the float model"
         collector.add(Diagnostic("AM506", message, level=Level.WARNING))
-    files = {**emit_files(emitters, graph, output, emission_of(rules, str(steps))), **statistics_file(context)}
+    if for_cache:
+        files = kv_cache_files(graph, context.kv_cache, context.need_policy(), output)
+    else:
+        files = {**emit_files(emitters, graph, output, emission_of(rules, str(steps))), **statistics_file(context)}
     write_files(files)
     calibrating.finish()
     return CompileResult(
@@ -166,6 +178,7 @@ def compile(
         runs=runs,
         refusals=tuple(context.refusals),
         warnings=collector.warnings,
+        kv_cache=context.kv_cache,
     )
 
 

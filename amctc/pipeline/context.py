@@ -15,6 +15,7 @@ from amctc.diagnostics import Collector
 from amctc.ir import Graph
 from amctc.policy import ResolvedPolicy
 from amctc.policy.resolve_training import ResolvedTraining
+from amctc.quant.ifmr import IfmrResult
 from amctc.quant.observers import Observer
 from amctc.records.scale_record import ScaleRecord
 from amctc.runtime.calibration import Reader
@@ -44,6 +45,17 @@ class Calibration:
     more: Callable[[int], Iterator[Feeds]] | None = None
     observe: Observe | None = None
 
+    def observed(self, graph: Graph, readers: Sequence[Reader]) -> list[Observer]:
+        """One observer for each reader, in their order, that has seen all batches of a run of the graph.
+
+        Raises `DiagnosticError` as `observe_values` does.
+        """
+        from amctc.runtime.calibration_engine import observe_values
+
+        if self.observe is not None:
+            return self.observe(graph, readers, self.batch_num)
+        return observe_values(graph, readers, self.batches(), self.batch_num, self.progress)
+
     def at_most(self, count: int) -> Iterator[Feeds]:
         """A new run over `count` batches, or fewer where the data end."""
         return self.more(count) if self.more is not None else islice(self.batches(), count)
@@ -66,9 +78,10 @@ class Context:
     pass that needs one says so through `needs_policy`, `needs_calibration` and `needs_record`). `refusals` is an
     ordered set. `training` is what a policy of quantization-aware training gives the layers, None where there is none.
     `statistics` are what update-batchnorm has found, by layer and role. `means` are those of the channels that
-    observe-means has seen in the float network: [batches, channels] by layer. `divided` are the values inside the
-    network, by name, whose channels the pass that runs has divided, while all that reads them computes as before: the
-    axis at which the channels begin, and the divisors [channels]. `counts` are the statistics of the pass
+    observe-means has seen in the float network: [batches, channels] by layer. `kv_cache` are the grids that
+    insert-kv-cache-quant has chosen for outputs, by layer: one, or one for each channel. `divided` are the values
+    inside the network, by name, whose channels the pass that runs has divided, while all that reads them computes as
+    before: the axis at which the channels begin, and the divisors [channels]. `counts` are the statistics of the pass
     that runs, under words of its own.
     """
 
@@ -82,6 +95,7 @@ class Context:
     training: ResolvedTraining | None = None
     statistics: dict[str, Statistics] = field(default_factory=dict[str, Statistics])
     means: dict[str, NDArray[np.float64]] = field(default_factory=dict[str, NDArray[np.float64]])
+    kv_cache: dict[str, tuple[IfmrResult, ...]] = field(default_factory=dict[str, tuple[IfmrResult, ...]])
 
     divided: dict[str, tuple[int, NDArray[np.float64]]] = field(
         default_factory=dict[str, tuple[int, NDArray[np.float64]]]

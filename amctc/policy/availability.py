@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from amctc.diagnostics import Diagnostic, DiagnosticError
+from amctc.diagnostics import Diagnostic, DiagnosticError, error
 from amctc.dialects.ge.prototype import GE
 from amctc.policy.layer_types import NARROW_BITS, PACKED_BITS
 from amctc.policy.limited import some_layers
@@ -22,15 +22,24 @@ def not_yet_available(resolved: ResolvedPolicy) -> list[Diagnostic]:
     return [*_kind(resolved.policy), *_of_layers(resolved), *_of_the_whole(resolved)]
 
 
-def require_post_training(policy: Policy) -> None:
-    """Raise `DiagnosticError` AM290 for a policy of training or of KV-cache quantization: no layer would follow it."""
+def refuse_training(policy: Policy) -> None:
+    """Raise `DiagnosticError` AM290 for a policy of training: no layer would follow it."""
     found = list(_kind(policy))
     if found:
         raise DiagnosticError(*found)
 
 
+def require_post_training(policy: Policy) -> None:
+    """Raise `DiagnosticError` AM290 for a policy of training or of KV-cache quantization, where only layers count."""
+    refuse_training(policy)
+    if policy.kv_cache is not None:
+        message = f"{policy.flavour.title} is not built here, where the layers themselves are quantized"
+        help = "`amctc compile MODEL --policy FILE --data DATA` calibrates the outputs that it names"
+        raise error("AM290", message, file=policy.source.name if policy.source is not None else None, help=help)
+
+
 def _kind(policy: Policy) -> Iterator[Diagnostic]:
-    if policy.flavour.kind == "ptq":
+    if policy.flavour.kind != "qat":
         return
     yield Diagnostic(
         "AM290",

@@ -8,7 +8,8 @@ from typing import TypeAlias
 
 from amctc.diagnostics import error
 from amctc.policy.explain_layers import LayerRow, explain_layers, layer_row_to_json
-from amctc.policy.resolved import InputConfig, LayerConfig, Resolved, ResolvedPolicy, WeightConfig
+from amctc.policy.resolve_kv import KV_DATA, kv_params
+from amctc.policy.resolved import InputConfig, KvLayerConfig, LayerConfig, Resolved, ResolvedPolicy, WeightConfig
 from amctc.policy.said import nearest
 from amctc.policy.tensors import TENSOR
 
@@ -45,6 +46,8 @@ def explain(resolved: ResolvedPolicy, layer: str | None = None) -> list[ExplainR
     that the model lacks.
     """
     if layer is not None:
+        if layer in resolved.kv_cache:
+            return list(_output_rows(resolved.kv_cache[layer]))
         config = resolved.layers.get(layer)
         if config is not None:
             return [*_layer_rows(config), *_tensor_rows(resolved, config)]
@@ -55,6 +58,8 @@ def explain(resolved: ResolvedPolicy, layer: str | None = None) -> list[ExplainR
     for config in resolved.layers.values():
         rows.extend(_layer_rows(config))
         rows.extend(_tensor_rows(resolved, config))
+    for output in resolved.kv_cache.values():
+        rows.extend(_output_rows(output))
     return rows
 
 
@@ -89,6 +94,8 @@ def _general_fields(resolved: ResolvedPolicy) -> _Fields:
     general = resolved.general
     yield "batch_num", general.batch_num
     yield "activation_offset", general.activation_offset
+    if resolved.policy.kv_cache is not None:
+        return
     yield "do_fusion", general.do_fusion
     for index, name in enumerate(general.skip_fusion_layers):
         yield f"skip_fusion_layers[{index}]", name
@@ -102,6 +109,13 @@ def _general_fields(resolved: ResolvedPolicy) -> _Fields:
     yield "weight_offset", general.weight_offset
     yield "enable_auto_nuq", general.enable_auto_nuq
     yield "fakequant_precision_mode", general.fakequant_precision_mode
+
+
+def _output_rows(config: KvLayerConfig) -> Iterator[ExplainRow]:
+    for key, found in kv_params(config).items():
+        yield _row(config.name, config.type, f"{KV_DATA}.{key}", found)
+    if not config.own_offset:
+        yield _row(config.name, config.type, f"{KV_DATA}.asymmetric", config.output.with_offset)
 
 
 def _layer_rows(config: LayerConfig) -> Iterator[ExplainRow]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from amctc.diagnostics import error
-from amctc.policy.resolved import GaveWay, InputConfig, LayerConfig, Lost, ResolvedPolicy, Rule
+from amctc.policy.resolved import GaveWay, InputConfig, KvLayerConfig, LayerConfig, Lost, ResolvedPolicy, Rule
 from amctc.policy.said import nearest
 from amctc.policy.settings import IFMR_NAME
 from amctc.policy.tensors import TENSOR
@@ -13,6 +13,7 @@ from amctc.policy.tensors import TENSOR
 LAYER_HEAD = ("layer", "type", "quantized", "weights", "scale", "data", "because of")
 
 _NEVER = "its type is never quantized"
+_NOT_NAMED = "not named"
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class LayerRow:
 
     `reason` says why it is not quantized, and is None for a layer that is. `weights`, `weight_bits`
     and `scale` (`channel`: one for each output channel, `layer`: one for all) are None for a layer
-    without weights, `data_bits` empty for one that is not quantized at all; a skipped layer has what it
+    without weights; of a policy of KV-cache quantization `scale` and `data` are about the layer's output.
+    `data_bits` is empty for one that is not quantized at all; a skipped layer has what it
     would get. `rule` gave the layer its config, or left it out; `location` is its `file:line`, or
     None for what no file says. `lost` are the other rules about this layer, `gave_way` the widths that its rule asks
     for and its type cannot have.
@@ -94,6 +96,8 @@ def layer_row_to_json(row: LayerRow) -> dict[str, object]:
 
 
 def _row(resolved: ResolvedPolicy, name: str, kind: str) -> LayerRow:
+    if resolved.policy.kv_cache is not None:
+        return _output_row(resolved.kv_cache.get(name), name, kind)
     config = resolved.layers.get(name)
     if config is None:
         return LayerRow(name, kind, False, _NEVER, None, None, None, (), (), f"built-in default of {kind}", None)
@@ -118,6 +122,16 @@ def _row(resolved: ResolvedPolicy, name: str, kind: str) -> LayerRow:
         config.lost,
         config.gave_way,
     )
+
+
+def _output_row(config: KvLayerConfig | None, name: str, kind: str) -> LayerRow:
+    """Of a policy of KV-cache quantization: what becomes of the layer's output."""
+    if config is None:
+        return LayerRow(name, kind, False, _NOT_NAMED, None, None, None, (), (), "built-in default", None)
+    data, bits = _data((config.output,))
+    scale = "channel" if config.per_channel else "layer"
+    rule = config.rule
+    return LayerRow(name, kind, True, None, None, None, scale, data, bits, rule.kind, rule.place, config.lost)
 
 
 def _data(inputs: tuple[InputConfig, ...]) -> tuple[tuple[str, ...], tuple[int, ...]]:

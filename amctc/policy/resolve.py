@@ -32,6 +32,7 @@ from amctc.policy.in_vain import overrides_in_vain
 from amctc.policy.limited import advise_limits, within_limits
 from amctc.policy.names import Candidate, Names, check_names, first_skip
 from amctc.policy.resolve_fit import check_fits
+from amctc.policy.resolve_kv import kv_candidates, resolve_kv
 from amctc.policy.resolved import GeneralConfig, LayerConfig, Lost, Resolved, ResolvedPolicy, Rule
 from amctc.policy.rules import CalibrationRule, DataRule, LayerRule, Policy
 from amctc.policy.selectors import Entry
@@ -40,6 +41,7 @@ from amctc.policy.tensors import check_tensor_rules, tensor_configs
 from amctc.policy.values import (
     Choice,
     bn_update_config,
+    idle_weights,
     input_configs,
     migration_strength,
     said_value,
@@ -60,11 +62,14 @@ def resolve(policy: Policy, graph: Graph) -> ResolvedPolicy:
 
     Raises `DiagnosticError` with everything that does not fit: AM215 a list of another length than
     the layer has data inputs, AM220 to AM223 and AM228 wrong names, AM224 nothing left to quantize,
-    AM226 and AM227 a weight algorithm that the type does not have, AM234 a wrong pattern. Its
+    AM226 and AM227 a weight algorithm that the type does not have, AM234 a wrong pattern, AM285 an output that is
+    none of a KV cache. Its
     warnings: those of the policy, AM225 an override in vain, AM272 clustered weights where they harm most,
     AM276 widths that a type cannot have, AM273 and AM275 BatchNorm statistics that cannot be renewed or should be.
     """
     with building():
+        if policy.kv_cache is not None:
+            return resolve_kv(policy, kv_candidates(graph))
         return _resolve(policy, graph)
 
 
@@ -119,6 +124,8 @@ class _Resolver:
         inputs = input_configs(row.data_inputs(node), choice, self._offset, self._common_data, default)
         weights = weight_config(candidate, choice, default, limit) if quantizable.weights else None
         inputs, weights, gave_way = within_limits(inputs, weights, candidate.limits, limit)
+        unsaid = self._policy.layers is not None and choice.weights is None
+        idle = None if unsaid else idle_weights(candidate, choice, default, limit)
         return LayerConfig(
             node.name,
             node.type,
@@ -131,6 +138,7 @@ class _Resolver:
             lost,
             gave_way,
             node.dialect,
+            idle,
         )
 
     def _json_choice(self, candidate: Candidate, default: Rule) -> tuple[Choice, Resolved[bool], tuple[Lost, ...]]:

@@ -33,8 +33,11 @@ def check_fits(names: Names, policy: Policy, collector: Collector) -> None:
     for override in names.by_name.entries:
         _check_entry(*_rules(override.item.config), override.pattern, _layer_kinds(names, override.matched), collector)
     for layer in names.json_layers.entries:
+        # AMCT writes them for types that have none, too.
         kinds = _layer_kinds(names, layer.matched)
-        _check_entry(layer.item.inputs, layer.item.weights, layer.pattern, kinds, collector)
+        idle = bool(kinds) and all(kind.limits is not None and not kind.limits.weights for kind in kinds)
+        weights = None if idle else layer.item.weights
+        _check_entry(layer.item.inputs, weights, layer.pattern, kinds, collector)
     for layer in names.json_layers.entries:
         _check_length(names, layer, collector)
 

@@ -207,9 +207,9 @@ class LayerConfig:
     """What one layer gets. `type` is the layer type, `rule` the config that applies to it as a whole.
 
     `lost` are the rules that are about this layer and do not hold for it, `gave_way` the widths that the one that
-    holds asks for and the type cannot have. `migration_strength` (of `dmq_balancer`: a number,
-    or `auto` where one is chosen by measurement) and `weight_compress_only` are
-    None where nothing is said of them.
+    holds asks for and the type cannot have. `migration_strength` (of `dmq_balancer`: a number, or `auto` where one is
+    chosen by measurement) and `weight_compress_only` are None where nothing is said of them. `idle_weights` is what is
+    said of weights for a type that has none, but for which AMCT writes it all the same (AvgPool2d); nothing follows it.
     """
 
     name: str
@@ -223,6 +223,7 @@ class LayerConfig:
     lost: tuple[Lost, ...] = field(default=(), compare=False, repr=False)
     gave_way: tuple[GaveWay, ...] = field(default=(), compare=False, repr=False)
     dialect: str = field(default="caffe", compare=False, repr=False)
+    idle_weights: WeightConfig | None = field(default=None, compare=False, repr=False)
 
     @property
     def input_settings(self) -> tuple[ActivationSettings, ...]:
@@ -252,6 +253,28 @@ class LayerConfig:
                 rounding=said.rounding,
             )
         return NodeQuant(inputs, weight, str(self.rule))
+
+
+@value_type
+class KvLayerConfig:
+    """How the output of one layer is quantized where it is kept as keys or values of attention.
+
+    `output` is how it is calibrated; `granularity` is `per_tensor`, or `per_channel` for a scale for each channel of
+    its last axis. `rule` is the config that applies as a whole, and `own_offset` tells whether it says, or the common
+    config for it, if there is an offset. `lost` are the other rules about the layer.
+    """
+
+    name: str
+    type: str
+    output: InputConfig
+    granularity: Resolved[str]
+    rule: Rule = field(compare=False)
+    own_offset: bool = False
+    lost: tuple[Lost, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def per_channel(self) -> bool:
+        return self.granularity.value == "per_channel"
 
 
 @dataclass(frozen=True)
@@ -290,7 +313,8 @@ class ResolvedPolicy:
     """A policy applied to a graph: a config for every layer that can be quantized, by name in graph order.
 
     `types` are the layer types of all layers of the graph by their names, in graph order. `tensors` are inputs that are
-    quantized on their own, by layer: such a layer has no others that are, unless its config says so.
+    quantized on their own, by layer: such a layer has no others that are, unless its config says so. `kv_cache` are the
+    outputs that a policy of KV-cache quantization names, by layer; such a policy quantizes nothing else.
 
     Equality is that of the values: two policies that give every layer the same are equal, whatever
     rules they have.
@@ -303,6 +327,7 @@ class ResolvedPolicy:
     types: Mapping[str, str] = field(default_factory=dict[str, str], compare=False, repr=False)
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)
     tensors: Mapping[str, tuple[TensorConfig, ...]] = field(default_factory=dict[str, tuple[TensorConfig, ...]])
+    kv_cache: Mapping[str, KvLayerConfig] = field(default_factory=dict[str, KvLayerConfig])
 
     @property
     def batch_num(self) -> int:

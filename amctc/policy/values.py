@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Final, TypeVar
 
 from amctc.policy.checks import allows_snq
-from amctc.policy.layer_types import can_be_learned, usual_channel_wise
+from amctc.policy.layer_types import NARROW_BITS, can_be_learned, usual_channel_wise
 from amctc.policy.names import Candidate
 from amctc.policy.resolved import BnUpdateConfig, InputConfig, Resolved, Rule, WeightConfig
 from amctc.policy.rules import BalancerRule, BnUpdateRule, DataRule, WeightRule
@@ -29,6 +30,7 @@ from amctc.quant.hfmg import BIN_COUNT, HFMG
 from amctc.text.bulk import value_type
 
 T = TypeVar("T")
+
 
 _NO_RULE: Final = WeightRule()
 
@@ -164,6 +166,22 @@ def weight_config(candidate: Candidate, choice: Choice, default: Rule, limit: Ru
         warm_start=value_of(rule.warm_start, kind, ADA_DEFAULTS.warm_start, default),
         asymmetric=asymmetric,
     )
+
+
+def idle_weights(candidate: Candidate, choice: Choice, default: Rule, limit: Rule) -> WeightConfig | None:
+    """What is said of the weights of a type that has none, where AMCT's language has them all the same; None elsewhere.
+
+    Widths that AMCT takes give way as in AMCT: 6 and 7 bits, but not 4. It writes nothing where `ada_quantize` is said.
+    """
+    limits = candidate.limits
+    if candidate.quantizable.weights or limits is None or limits.weights:
+        return None
+    said = choice.weights.algorithm if choice.weights is not None else None
+    if said is not None and said.value == ADA:
+        return None
+    found = weight_config(candidate, choice, default, limit)
+    narrow = found.num_bits.value in NARROW_BITS
+    return replace(found, num_bits=Resolved(ARQ_BITS, limit)) if narrow else found
 
 
 def migration_strength(choice: Choice) -> Resolved[float] | Resolved[str] | None:

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from amctc.diagnostics import Diagnostic, DiagnosticError
-from amctc.policy.availability import require_post_training
-from amctc.policy.flavours import CAFFE, GE
+from amctc.policy.availability import refuse_training
+from amctc.policy.flavours import CAFFE, GE, PYTORCH, Flavour
 from amctc.policy.json_schema import parameter_names
 from amctc.policy.resolved import InputConfig, LayerConfig, Resolved, ResolvedPolicy, WeightConfig
 from amctc.policy.rules import DataRule, TensorRule
 from amctc.policy.said import Said
 from amctc.policy.settings import AUTO_STRENGTH, IFMR
+from amctc.policy.write_kv_json import kv_json
 from amctc.quant.hfmg import HFMG
 
 VERSION = 1
@@ -28,12 +29,12 @@ def to_json(resolved: ResolvedPolicy) -> str:
 
     Its keys are those of the policy's flavour. Reading it back and resolving it on the same graph gives
     an equal `ResolvedPolicy`. Raises `DiagnosticError` AM229 for a layer that bears the name of a
-    parameter, AM290 for a policy that is not of post-training quantization: no layer follows it.
+    parameter, AM290 for a policy of training: no layer follows it.
     """
-    require_post_training(resolved.policy)
+    refuse_training(resolved.policy)
     flavour = resolved.policy.flavour
     parameters = parameter_names(flavour.json_schema)
-    clashes = [name for name in resolved.layers if name in parameters]
+    clashes = [name for name in (*resolved.layers, *resolved.kv_cache) if name in parameters]
     if clashes:
         raise DiagnosticError(
             *(
@@ -45,9 +46,11 @@ def to_json(resolved: ResolvedPolicy) -> str:
                 for name in clashes
             )
         )
+    if resolved.policy.kv_cache is not None:
+        return kv_json(resolved)
     root = _general(resolved)
     for name in sorted(resolved.layers):
-        root[name] = _layer(resolved.layers[name], resolved.activation_offset, caffe=flavour == CAFFE)
+        root[name] = _layer(resolved.layers[name], resolved.activation_offset, flavour)
     tensors = resolved.policy.tensor_quantize
     if tensors:
         root["tensor_quantize"] = [_tensor(tensor) for tensor in tensors]
@@ -93,14 +96,15 @@ def _said(found: Mapping[str, _Value | None]) -> dict[str, object]:
     return {key: entry.value for key, entry in found.items() if entry is not None}
 
 
-def _layer(config: LayerConfig, activation_offset: bool, *, caffe: bool) -> dict[str, object]:
-    inputs = [_input(entry, activation_offset, caffe) for entry in config.inputs]
+def _layer(config: LayerConfig, activation_offset: bool, flavour: Flavour) -> dict[str, object]:
+    inputs = [_input(entry, activation_offset, flavour) for entry in config.inputs]
     layer: dict[str, object] = {"quant_enable": config.quant_enable.value}
     layer |= _balancer(config.migration_strength)
     layer |= _said({"weight_compress_only": config.weight_compress_only})
     layer["activation_quant_params"] = inputs[0] if len(inputs) == 1 else inputs
-    if config.weights is not None:
-        layer["weight_quant_params"] = _caffe_weights(config.weights) if caffe else _weights(config.weights)
+    weights = config.idle_weights if config.weights is None and flavour == PYTORCH else config.weights
+    if weights is not None:
+        layer["weight_quant_params"] = _caffe_weights(weights) if flavour == CAFFE else _weights(weights)
     return layer
 
 
@@ -111,20 +115,20 @@ def _balancer(strength: Resolved[float] | Resolved[str] | None) -> dict[str, obj
     return {"dmq_balancer_auto": True} if auto else {"dmq_balancer_param": strength.value}
 
 
-def _input(entry: InputConfig, activation_offset: bool, caffe: bool) -> dict[str, object]:
+def _input(entry: InputConfig, activation_offset: bool, flavour: Flavour) -> dict[str, object]:
     params: dict[str, object] = {"num_bits": entry.num_bits.value}
     own_offset = entry.with_offset.value != activation_offset
-    if own_offset and caffe:
+    if own_offset and flavour == CAFFE:
         params["with_offset"] = entry.with_offset.value
     if entry.algorithm.value != HFMG:
         params["max_percentile"] = entry.max_percentile.value
         params["min_percentile"] = entry.min_percentile.value
         params["search_range"] = [entry.search_range_start.value, entry.search_range_end.value]
         params["search_step"] = entry.search_step.value
-    if caffe:
+    if flavour == CAFFE:
         return params
     params["act_algo"] = entry.algorithm.value
-    if own_offset:
+    if own_offset or flavour == PYTORCH:  # as in AMCT, which says it of every layer
         params["asymmetric"] = entry.with_offset.value
     return params | _said({"num_of_bins": entry.num_of_bins})
 

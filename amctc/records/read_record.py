@@ -14,6 +14,7 @@ import numpy as np
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Label, Level, error
 from amctc.output import write_files
 from amctc.quant.half_precision import HALF_PRECISION, USUAL_PRECISION
+from amctc.records.kv_cache import read_kv_cache
 from amctc.records.scale_record import BITS, InputRecord, LayerRecord, Places, ScaleRecord, record_text
 from amctc.source import SourceFile, Span
 from amctc.text.bulk import building
@@ -41,7 +42,7 @@ def read_record(path: str | Path, collector: Collector | None = None) -> ScaleRe
     """The record in a text file, in the manual's form or the older one with the factors directly in `value`.
 
     Warnings (AM604) go to `collector`. Raises `DiagnosticError` with every mistake at its place: AM100 to AM105 from
-    reading, AM110 to AM114 for what does not fit the schema, AM600 braces that do not match, AM601 to AM603.
+    reading, AM110 to AM114 for what does not fit the schema, AM286, AM600 braces that do not match, AM601 to AM603.
     """
     return parse_record(read_text(path, MOST_BYTES), collector)
 
@@ -94,6 +95,7 @@ def _joined(old: LayerRecord, new: LayerRecord) -> LayerRecord:
         inputs=tuple(inputs[index] for index in sorted(inputs)),
         skip_fusion=old.skip_fusion or new.skip_fusion,
         object_layer=new.object_layer if new.object_layer is not None else old.object_layer,
+        kv_cache=new.kv_cache if new.kv_cache is not None else old.kv_cache,
         precision_mode=new.precision_mode if new.inputs else old.precision_mode,
     )
     if new.balance:
@@ -108,7 +110,10 @@ def _entry(entry: CheckedField, collector: Collector) -> Iterator[LayerRecord]:
     if not isinstance(message, CheckedMessage):
         return
     _warn_of_repeated(message, collector)
-    key, value = message.field("key"), message.message("value")
+    key, value, cache = message.field("key"), message.message("value"), message.message("kv_cache_value")
+    if key is not None and value is None and cache is not None:
+        yield LayerRecord(str(key.value), kv_cache=read_kv_cache(str(key.value), cache, collector), span=key.span)
+        return
     if key is None or value is None:
         missing = "key" if key is None else "value"
         text = f"this `record` has no `{missing}`, so it says nothing of any layer"
@@ -128,6 +133,7 @@ def _entry(entry: CheckedField, collector: Collector) -> Iterator[LayerRecord]:
         skip_fusion=bool(value.value("skip_fusion")),
         shift_bit=tuple(int(shift) for shift in value.values("shift_bit")),
         object_layer=str(value.value("object_layer")) if value.has("object_layer") else None,
+        kv_cache=read_kv_cache(str(key.value), cache, collector) if cache is not None else None,
         places=_places(value.fields),
         span=key.span,
     )

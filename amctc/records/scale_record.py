@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from amctc.records.kv_cache import KvCacheRecord
 from amctc.source import SourceFile, Span
 from amctc.text.message_text import message_text
 from amctc.text.proto_schema import load_schema
@@ -54,7 +55,8 @@ class LayerRecord:
 
     `cluster` are the levels of non-uniform weights, 16 for each `scale_w`; empty for any others. `balance` are the
     factors of balanced input channels (`tensor_balance_factor`), empty where none are balanced; with `balance_folded`
-    the layer that gives the channels was divided by them. `precision_mode` is None for the usual one.
+    the layer that gives the channels was divided by them. `precision_mode` is None for the usual one. `kv_cache` is
+    about the layer's output, and None where nothing is said of it.
     """
 
     name: str
@@ -69,13 +71,14 @@ class LayerRecord:
     balance: tuple[float, ...] = ()
     balance_folded: bool = False
     precision_mode: str | None = None
+    kv_cache: KvCacheRecord | None = None
     places: Places = field(default_factory=dict[str, tuple[Span, ...]], compare=False, repr=False)
     span: Span | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_quantized(self) -> bool:
-        """Whether the layer is to be quantized: an entry may say `skip_fusion` alone."""
-        return bool(self.inputs or self.scale_w) or not self.skip_fusion
+        """Whether the layer is to be quantized: an entry may say `skip_fusion` or `kv_cache_value` alone."""
+        return bool(self.inputs or self.scale_w) or not (self.skip_fusion or self.kv_cache is not None)
 
     def input(self, index: int) -> InputRecord | None:
         return next((found for found in self.inputs if found.index == index), None)
@@ -132,6 +135,11 @@ def record_text(layers: Iterable[LayerRecord]) -> str:
 
 def _write(layer: LayerRecord, entry: Any) -> None:
     entry.key = layer.name
+    if layer.kv_cache is not None:
+        entry.kv_cache_value.scale.extend(layer.kv_cache.scale)
+        entry.kv_cache_value.offset.extend(layer.kv_cache.offset)
+        if not (layer.is_quantized or layer.skip_fusion or layer.balance):
+            return
     value = entry.value
     value.SetInParent()
     if layer.scale_w:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from amctc.dialects.table import op_def
 from amctc.ir import Value
 from amctc.quant.activation import ActivationSettings
+from amctc.quant.channel_observers import channel_observer
 from amctc.quant.hfmg import HfmgObserver, HfmgSettings
 from amctc.quant.ifmr import IfmrSettings
 from amctc.quant.observer import UNBOUNDED, Bounds
@@ -25,7 +26,8 @@ class Reader:
     """A value to be observed, with the settings of the observer, the layers' name for messages, and the observer's.
 
     The settings of HFMG go with the observer of that name, those of IFMR with any other. The elements of `also` and of
-    `constants` count as those of the value do, the latter once.
+    `constants` count as those of the value do, the latter once. `per_channel` asks for a grid for each channel of the
+    last axis: the observer is then one of `amctc.quant.channel_observers`.
     """
 
     value: Value
@@ -34,6 +36,7 @@ class Reader:
     observer: str = USUAL_OBSERVER
     also: tuple[Value, ...] = ()
     constants: tuple[NDArray[np.float32], ...] = field(default=(), compare=False)
+    per_channel: bool = False
 
     @property
     def values(self) -> tuple[Value, ...]:
@@ -52,9 +55,10 @@ class CalibrationRun:
 
     A value that only holds elements of other values (the output of a Concat or a Reshape) is not looked at itself:
     the observers of those values are merged instead. Registered observers, which cannot be merged, look at each
-    value that is asked for, and so does HFMG: what its histogram counts depends on the order in which ranges grow (see
-    `amctc.quant.hfmg_histogram`), so that merged ones could choose another grid than AMCT does. `batch_num` is the
-    number of batches to come; with the size of the first it decides how much of a sample searches look at.
+    value that is asked for, and so do observers of channels and HFMG: what its histogram counts depends on the order
+    in which ranges grow (see `amctc.quant.hfmg_histogram`), so that merged ones could choose another grid than AMCT
+    does. `batch_num` is the number of batches to come; with the size of the first it decides how much of a sample
+    searches look at.
     `values` are what every batch must bring. `own` makes the observer of a reader whose value is looked at itself,
     where that is to be another than the usual one.
     """
@@ -68,6 +72,7 @@ class CalibrationRun:
             (reader, settings): tuple(source for value in reader.values for source in element_sources(value))
             for reader in readers
             if reader.observer in MERGING and isinstance(settings := reader.settings, IfmrSettings)
+            if not reader.per_channel
         }
         merged = {reader for reader, _ in self._sources}
         self.others: dict[Reader, Observer] = {
@@ -197,7 +202,9 @@ def _widened(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def own_observer(reader: Reader) -> Observer:
-    """A new observer for a reader whose value is looked at itself: HFMG's, or a registered one."""
+    """A new observer for a reader whose value is looked at itself: of channels, HFMG's, or a registered one."""
+    if reader.per_channel:
+        return channel_observer(reader.settings, reader.name)
     if isinstance(reader.settings, HfmgSettings):
         return HfmgObserver(reader.settings, reader.name)
     return make_observer(reader.observer, reader.settings, reader.name)

@@ -26,7 +26,7 @@ def describe(model: ModelProto, graph: Graph, emission: Emission, form: str | No
     name, _, version = emission.tool.partition(" ")
     model.producer_name, model.producer_version = name, version
     entries: dict[str, str] = {}
-    entries.update((key, value) for key, value in _kept(graph).items() if not key.startswith(PREFIX))
+    entries.update((key, value) for key, value in kept_metadata(graph).items() if not key.startswith(PREFIX))
     entries[f"{PREFIX}version"] = version
     if form is not None:
         entries[_FORM] = form
@@ -43,10 +43,10 @@ def describe(model: ModelProto, graph: Graph, emission: Emission, form: str | No
 
 def form_of(graph: Graph) -> str | None:
     """The form of a quantized model that `describe` has written into the file a graph was read from, if it has."""
-    return _kept(graph).get(_FORM)
+    return kept_metadata(graph).get(_FORM)
 
 
-def _kept(graph: Graph) -> dict[str, str]:
+def kept_metadata(graph: Graph) -> dict[str, str]:
     """The metadata of the source."""
     kept = graph.attrs.get("metadata")
     pairs = (str(text).partition("=") for text in kept) if isinstance(kept, tuple) else ()

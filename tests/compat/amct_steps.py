@@ -12,7 +12,8 @@ import pytest
 
 from amctc.compat import amct_caffe as amct
 from amctc.compat import caffe
-from amctc.compat.amct_caffe import log
+from amctc.compat.amct_caffe.log import log
+from amctc.compat.interface_log import FILE_VARIABLE, SCREEN_VARIABLE
 from amctc.diagnostics import DiagnosticError, Level
 from tests.compat.running import digits
 
@@ -29,15 +30,15 @@ def at_desk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[None, No
     """With the embedded example in a folder, the folder as the current one, and a log of its own."""
     digits(folder)
     monkeypatch.chdir(folder)
-    for name in (log.SCREEN_VARIABLE, log.FILE_VARIABLE):
+    for name in (SCREEN_VARIABLE, FILE_VARIABLE):
         monkeypatch.delenv(name, raising=False)
-    log.close_log()
+    log.close()
     try:
         yield
     finally:
-        log.close_log()
+        log.close()
         amct.set_cpu_mode()
-        log.close_log()
+        log.close()
 
 
 def started(batch_num: int = 2) -> Any:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from amctc.compat import amct_caffe as amct
 from amctc.compat import caffe
-from amctc.compat.amct_caffe import log
+from amctc.compat.amct_caffe.log import log
+from amctc.compat.interface_log import FILE_VARIABLE, SCREEN_VARIABLE
 from amctc.diagnostics import DiagnosticError, Level
 from amctc.frontends.caffe.weights import read_weights
 from amctc.records.read_record import read_record
@@ -37,11 +38,11 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with the embedded example in it, as the current one, and a log of its own."""
     digits(tmp_path)
     monkeypatch.chdir(tmp_path)
-    for name in (log.SCREEN_VARIABLE, log.FILE_VARIABLE):
+    for name in (SCREEN_VARIABLE, FILE_VARIABLE):
         monkeypatch.delenv(name, raising=False)
-    log.close_log()
+    log.close()
     yield tmp_path
-    log.close_log()
+    log.close()
 
 
 def policy(iterations: int = RENEWED) -> str:

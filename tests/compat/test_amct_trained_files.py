@@ -12,7 +12,7 @@ import pytest
 
 from amctc.compat import amct_caffe as amct
 from amctc.compat import caffe
-from amctc.compat.amct_caffe import log
+from amctc.compat.amct_caffe.log import log
 from amctc.driver import ready_to_convert
 from amctc.frontends import load_model
 from amctc.records.read_record import read_record
@@ -28,9 +28,9 @@ USUAL: Mapping[str, Any] = {"retrain_data_config": CLIPS}
 @pytest.fixture(autouse=True)
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
-    log.close_log()
+    log.close()
     yield tmp_path
-    log.close_log()
+    log.close()
 
 
 def make(folder: Path, text: str, layers: Mapping[str, Any]) -> None:

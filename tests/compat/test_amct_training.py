@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from amctc.compat import amct_caffe as amct
 from amctc.compat import caffe
-from amctc.compat.amct_caffe import log
+from amctc.compat.amct_caffe.log import log
 from amctc.diagnostics import DiagnosticError
 from amctc.driver import convert
 from amctc.driver.ready_to_convert import ENDING
@@ -37,9 +37,9 @@ Files = tuple[str | Path, str | Path]
 @pytest.fixture(autouse=True)
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
-    log.close_log()
+    log.close()
     yield tmp_path
-    log.close_log()
+    log.close()
 
 
 def shared_input(folder: Path) -> Files:

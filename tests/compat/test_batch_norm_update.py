@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from amctc.compat import caffe
-from amctc.compat.amct_caffe import log
+from amctc.compat.amct_caffe.log import log
 from amctc.frontends import load_model
 from amctc.frontends.caffe.batch_norm_file import read_statistics
 from amctc.frontends.caffe.weights import read_weights
@@ -43,9 +43,9 @@ CAFFES = 0.9990000128746033
 @pytest.fixture(autouse=True)
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
-    log.close_log()
+    log.close()
     yield tmp_path
-    log.close_log()
+    log.close()
 
 
 def chain(first: str = BATCH, second: str = HALF) -> str:

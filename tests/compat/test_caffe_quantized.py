@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from amctc.compat import caffe
-from amctc.compat.amct_caffe import log
+from amctc.compat.amct_caffe.log import log
 from amctc.frontends import load_model
 from amctc.ir import Graph
 from amctc.records.read_record import read_record
@@ -42,7 +42,7 @@ BEFORE = "fuse-batchnorm,depthwise-affine,annotate-quant,quantize-weights,observ
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Records and logs are written where the script runs."""
     monkeypatch.chdir(tmp_path)
-    log.close_log()
+    log.close()
 
 
 def batches() -> list[dict[str, Any]]:

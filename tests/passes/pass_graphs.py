@@ -85,6 +85,12 @@ def relu6(build: Builder, value: Value) -> Value:
     return build.layer("ReLU6", value)
 
 
+def inner(build: Builder, value: Value) -> Value:
+    """An inner product of the last axis, which keeps the shape."""
+    param: Plain = {"num_output": 2, "axis": 3, "bias_term": False}
+    return build.layer("InnerProduct", value, ("weight", (2, 2)), inner_product_param=param)
+
+
 def two_convs(build: Builder, value: Value) -> Value:
     """Two that can be equalized, and what keeps them apart from the next two."""
     return build.layer("Sigmoid", conv(build, relu(build, conv(build, value))))
@@ -212,6 +218,9 @@ UPDATED = "update_bn: true bn_update_config { bn_update_iterations: 1 }"
 ROUNDED = "common_config { ada_quantize { num_iteration: 0 } }"
 QUANTIZED = "annotate-quant,quantize-weights"
 BALANCED = "common_config { dmq_balancer { } }"
+LINEAR = "ALL_INNER_PRODUCTS"
+"""In a policy: the names of all inner products of the graph."""
+KV_CACHE = f"kv_cache_quant_config {{ quant_layers: [{LINEAR}] }}"
 
 CASES = {
     "remove-dead": Case(dead_branch),
@@ -226,6 +235,7 @@ CASES = {
     "depthwise-affine": Case(scale_relu, policy=DEPTHWISE, weights=True),
     "replace-relu6": Case(relu6),
     "equalize-layers": Case(two_convs, weights=True),
+    "insert-kv-cache-quant": Case(inner, policy=KV_CACHE),
     "annotate-quant": Case(conv_pool, policy=""),
     "balance-channels": Case(conv_pool, setup="annotate-quant", policy=BALANCED, weights=True),
     "apply-record": Case(conv_pool, setup="annotate-quant", policy="", record=True),
@@ -245,7 +255,9 @@ CASES = {
 def prepared(case: Case, shape: str, size: int) -> tuple[Graph, Context]:
     """A graph of about `size` nodes that is ready for the pass of a case, and the context to run it with."""
     graph = SHAPES[shape](case.unit, size)
-    policy = None if case.policy is None else resolve(Policy.from_text(SourceFile("policy", case.policy)), graph)
+    linear = ", ".join(f'"{node.name}"' for node in graph.nodes if node.type == "InnerProduct")
+    text = None if case.policy is None else case.policy.replace(LINEAR, linear)
+    policy = None if text is None else resolve(Policy.from_text(SourceFile("policy", text)), graph)
     feeds = {"Input1": np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)}
     context = Context(policy, Calibration(lambda: iter([feeds]), 1))
     if case.setup:

@@ -44,11 +44,8 @@ def test_what_is_switched_off_is_not_refused() -> None:
     assert not_yet_available(resolve(cfg(text), small_graph())) == []
 
 
-@pytest.mark.parametrize(
-    "text", ["retrain_data_quant_config { ulq_quantize { } }", "kv_cache_quant_config { quant_layers: 'fc' }"]
-)
-def test_training_and_kv_cache_policies_are_refused_when_compiling(text: str) -> None:
-    policy = cfg(text)
+def test_policies_of_training_are_refused_when_compiling() -> None:
+    policy = cfg("retrain_data_quant_config { ulq_quantize { } }")
     (found,) = not_yet_available(resolve(policy, small_graph()))
     assert (found.code, found.file) == ("AM290", "quant.cfg")
     assert policy.flavour.title in found.message

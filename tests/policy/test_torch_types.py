@@ -7,7 +7,7 @@ from collections.abc import Generator
 import pytest
 
 from amctc.ir import Graph
-from amctc.policy import LayerConfig, ResolvedPolicy, resolve, to_json
+from amctc.policy import LayerConfig, ResolvedPolicy, not_yet_available, resolve, to_json
 from amctc.policy.explain import explain
 from amctc.policy.explain_layers import explain_layers
 from tests.policy.texts import cfg, layer_config, places, refused
@@ -217,3 +217,13 @@ def test_a_scale_for_each_channel_of_linear_layers_is_a_warning_before_the_model
     policy = cfg(by_type("Linear", "arq_quantize { channel_wise: true quant_bits: 8 }"))
     assert policy.flavour.name == "pytorch"
     assert places(policy.warnings) == [("AM277", 1, 95)]
+
+
+# What is not built.
+
+
+def test_compressed_weights_are_understood_and_refused(graph: Graph) -> None:
+    found = not_yet_available(layers(by_type("Conv2d", "weight_compress_only: true"), graph))
+    assert [(d.code, d.message.startswith("`weight_compress_only` is")) for d in found] == [("AM290", True)]
+    assert found[0].notes == ("it holds for `conv2`",)
+    assert found[0].help

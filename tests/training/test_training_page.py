@@ -1,4 +1,4 @@
-"""The pages on training do what they say."""
+"""The pages that need torch, and train or learn on the digits, do what they say."""
 
 from __future__ import annotations
 

@@ -7,8 +7,9 @@ from functools import wraps
 from pathlib import Path
 from typing import ParamSpec
 
-from amctc.compat.amct_caffe import arguments, log
+from amctc.compat import arguments
 from amctc.compat.amct_caffe.errors import told_as_amct
+from amctc.compat.amct_caffe.log import log
 from amctc.compat.amct_caffe.output import save
 from amctc.diagnostics import Collector
 from amctc.driver import uninplace_model as write_uninplaced

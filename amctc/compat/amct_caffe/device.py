@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from amctc.compat.amct_caffe import log
 from amctc.compat.amct_caffe.errors import told_as_amct
+from amctc.compat.amct_caffe.log import log
 from amctc.runtime.providers import has_gpu, use_cpu, use_gpu
 
 

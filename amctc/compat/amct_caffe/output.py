@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from amctc.compat.amct_caffe import log
+from amctc.compat.amct_caffe.log import log
 from amctc.output import write_files
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from amctc.compat.amct_caffe import log
+from amctc.compat.amct_caffe.log import log
 from amctc.compat.logged_passes import LoggedPasses
 from amctc.diagnostics import error
 from amctc.driver.passes import Again, build_pipeline, run_pipeline, usual_pipeline

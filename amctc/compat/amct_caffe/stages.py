@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from amctc.compat.amct_caffe import arguments, log
+from amctc.compat import arguments
 from amctc.compat.amct_caffe.errors import told_as_amct
+from amctc.compat.amct_caffe.log import log
 from amctc.compat.amct_caffe.output import save
 from amctc.compat.amct_caffe.plan import Plan, update_of
 from amctc.compat.amct_caffe.task import Files, Graph, Stage, begin, graph_of

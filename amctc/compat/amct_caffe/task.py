@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
-from amctc.compat.amct_caffe import arguments
+from amctc.compat import arguments
 from amctc.compat.amct_caffe.plan import Plan
 from amctc.diagnostics import Collector, Diagnostic, error
 from amctc.driver.quantize import float_model

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from amctc.compat.amct_caffe import arguments, log
+from amctc.compat import arguments
 from amctc.compat.amct_caffe.errors import told_as_amct
+from amctc.compat.amct_caffe.log import log
 from amctc.compat.amct_caffe.output import save
 from amctc.compat.amct_caffe.stages import SAVE_TYPES, save_models
 from amctc.compat.logged_passes import LoggedPasses

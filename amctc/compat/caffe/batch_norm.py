@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
-from amctc.compat.amct_caffe import log
+from amctc.compat.amct_caffe.log import log
 from amctc.compat.caffe.engine import Engine, Part, is_repeatable, is_undisturbed
 from amctc.compat.caffe.errors import as_caffe_errors
 from amctc.compat.caffe.parameters import Parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from amctc.compat.amct_caffe import log
+from amctc.compat.amct_caffe.log import log
 from amctc.compat.caffe.errors import as_caffe_errors
 from amctc.driver.trained_record import TrainedRecord
 from amctc.ir import Graph

@@ -17,6 +17,7 @@ SCHEMAS = (
     "amct_kv_cache.proto",
     "amct_pytorch_ptq.proto",
     "amct_pytorch_qat.proto",
+    "amct_pytorch_record.proto",
     "amct_record.proto",
     "caffe_weights.proto",
     "ge_ir.proto",

@@ -102,7 +102,11 @@ def _sum(node: Node) -> OpDef | None:
     return _ADD_OF_TWO if len(node.inputs) == 2 and _floats(node) else _ADD_OF_ONE
 
 
-_ADD_OF_ONE = _affine("Add", "the sum of two values, or of a value and a constant", _add)
+def _addend(node: Node) -> NDArray[np.generic] | None:
+    return next(iter(node.weights.values())) if len(node.inputs) == len(node.weights) == 1 else None
+
+
+_ADD_OF_ONE = replace(_affine("Add", "the sum of two values, or of a value and a constant", _add), addend=_addend)
 _ADD_OF_TWO = replace(_ADD_OF_ONE, affine=None, quantizable=Quantizable(on_by_default=False))
 
 

@@ -1,0 +1,1 @@
+"""What AMCT has under `amct_pytorch.nn`."""
