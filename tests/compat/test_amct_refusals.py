@@ -173,6 +173,16 @@ class TestArguments:
                 call()
             assert code(refusal) == "AM332"
 
+    def test_learned_rounding_has_no_data_to_learn_from(self, desk: Path) -> None:
+        config = (
+            '{"version": 1, "batch_num": 2, "conv1": {"quant_enable": true, '
+            '"weight_quant_params": {"wts_algo": "ada_quantize", "num_iteration": 10}}}'
+        )
+        (desk / "learned.json").write_text(config, encoding="utf-8")
+        with pytest.raises((RuntimeError, ValueError), match="learns from the calibration data") as refusal:
+            amct.init("learned.json", MODEL, WEIGHTS, RECORD)
+        assert code(refusal) == "AM491"
+
     def test_what_cannot_be_written_is_an_os_error_and_changes_nothing(self, desk: Path) -> None:
         (desk / "occupied").write_text("a file", encoding="utf-8")
         graph = ready()

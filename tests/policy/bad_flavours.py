@@ -44,6 +44,7 @@ PYTORCH = (
     bad(common("hfmg_quantize { ▸search_step: 0.1 }"), "AM200", "has no field `search_step`"),
     bad(common("ifmr_quantize { asymmetric: ▸on }"), "AM201", "write `true`"),
     bad(common("ifmr_quantize { asymmetric: true search_step: ▸2.0 }"), "AM213", "0.6 long"),
+    bad(common("ada_quantize { quant_bits: ▸5 }"), "AM210", "one of 4, 6, 7, 8"),
     bad(common("ada_quantize { reg_param: ▸1.0 }"), "AM210", "above 0 and below 1"),
     bad(common("ada_quantize { warm_start: ▸0 }"), "AM210", "above 0 and below 1"),
     bad(common("ada_quantize { num_iteration: ▸-1 }"), "AM202", "0 to 4294967295"),

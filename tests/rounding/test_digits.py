@@ -86,7 +86,7 @@ def test_learned_weights_of_4_bits_do_better_than_the_nearest(
     # Measured on images that calibrate nothing: 22.6 dB and 351 of 360 right, against 26.9 dB and 352.
     assert sqnr(found) > sqnr(nearest) + 3
     assert right(found) >= right(nearest)
-    assert "annotate-quant,round-weights,quantize-weights" in learned[0].pipeline
+    assert "round-weights,quantize-weights" in learned[0].pipeline
 
 
 def test_the_weights_are_on_the_grid_of_the_nearest_and_at_most_a_step_away(
