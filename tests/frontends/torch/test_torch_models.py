@@ -105,6 +105,38 @@ def test_the_factors_of_a_module_are_those_of_amct_and_of_the_onnx_file(desk: Pa
             np.testing.assert_array_equal(weights, others)
 
 
+@needs_golden
+def test_one_policy_gives_one_record_through_torch_onnx_and_caffe(desk: Path) -> None:
+    case = "default"
+    onnx_file = network(case, desk)
+    data = np.concatenate(calibration(case))
+    amctc.export(onnx_file, target="caffe", output=desk / "caffe" / "digits", shapes={"x": (16, 1, 8, 8)})
+    caffe = desk / "caffe" / "digits_model.prototxt", desk / "caffe" / "digits_model.caffemodel"
+    (desk / "policy.cfg").write_text("batch_num: 2\ncommon_config { ifmr_quantize { search_range_start: 0.8 } }\n")
+    grids: list[dict[str, tuple[float, int, tuple[float, ...]]]] = []
+    for number, files in enumerate((("own_nets:digits_cnn",), (onnx_file,), caffe)):
+        graph = amctc.compile(
+            *files,
+            policy=desk / "policy.cfg",
+            data={"x": data},
+            batch_size=16,
+            target="caffe" if files == caffe else "onnx",
+            output=desk / str(number) / "net",
+        ).graph
+        found: dict[str, tuple[float, int, tuple[float, ...]]] = {}
+        for layer in layer_factors(graph):
+            if layer.scale_w is not None:
+                (grid,) = layer.inputs
+                found[layer.node.name] = float(grid.scale), int(grid.offset), tuple(map(float, layer.scale_w))
+        grids.append(found)
+    assert list(grids[0]) == ["conv1", "conv2", "dw", "conv3", "fc1", "fc2"]
+    for other in grids[1:]:
+        assert other.keys() == grids[0].keys()
+        for name, (scale, offset, weights) in grids[0].items():
+            assert other[name][0] == pytest.approx(scale, rel=1e-6) and other[name][1] == offset
+            assert other[name][2] == pytest.approx(weights, rel=1e-6)
+
+
 def test_a_program_is_quantized_by_one_command(desk: Path) -> None:
     module, x, _ = small()
     torch.export.save(torch.export.export(module.eval(), (x.repeat(4, 1, 1, 1),)), desk / "net.pt2")
