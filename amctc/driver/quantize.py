@@ -245,7 +245,9 @@ def _need_anew(dataset: Dataset, policy: ResolvedPolicy, steps: Pipeline) -> Non
     """Raise `DiagnosticError` (AM446) where the data can be gone through only once, and more than one pass does so."""
     if not dataset.once:
         return
-    readers = [f"`{step.name}`" for step in steps.passes if step.needs_calibration and step.name != UPDATE]
+    told = Context(policy)
+    reading = (step for step in steps.passes if step.needs_calibration and step.skip_reason(told) is None)
+    readers = [f"`{step.name}`" for step in reading if step.name != UPDATE]
     if policy.update_bn:
         readers.insert(0, "`update_bn`")
     if len(readers) > 1:

@@ -26,6 +26,9 @@ EXACT_LIMIT: Final = 1 << 12
 BINS: Final = 1 << 11
 """Bins of a channel's histogram on either side of 0: with 8 bytes each, 32 KiB a channel at most."""
 
+_WAITING: Final = 1 << 11
+"""Values of a channel that wait to be counted at once; there may be thousands of channels."""
+
 _TOGETHER: Final = 1 << 18
 """So many bins, of several channels, are counted at once: few enough for the cache."""
 
@@ -154,7 +157,7 @@ class _Channel(IfmrObserver):
 
     def __init__(self, settings: IfmrSettings, name: str) -> None:
         super().__init__(settings, name)
-        self._histogram = Histogram(BINS)
+        self._histogram = Histogram(BINS, together=_WAITING)
 
 
 class ChannelHfmgObserver:

@@ -36,10 +36,14 @@ class Density:
 
 
 class Histogram:
-    """Counts of float32 values in `2 * bins - 1` bins, at most 2**15; only the used sides of 0 take memory."""
+    """Counts of float32 values in `2 * bins - 1` bins, at most 2**15; only the used sides of 0 take memory.
 
-    def __init__(self, bins: int) -> None:
+    Up to `together` values wait to be counted at once, in two bytes each.
+    """
+
+    def __init__(self, bins: int, together: int = TOGETHER) -> None:
         self.bins = bins
+        self._together = together
         self.minimum = math.inf
         self.maximum = -math.inf
         self._exponent = _LEAST_MAGNITUDE_EXPONENT - bins.bit_length() + 1
@@ -61,17 +65,17 @@ class Histogram:
         They stand for a stretch of the stream that spans `low` to `high`, which the histogram then covers.
         """
         self._cover(float(low), float(high))
-        if weight != self._weight or self._filled + values.size > TOGETHER:
+        if weight != self._weight or self._filled + values.size > self._together:
             self._count_waiting()
             self._weight = weight
         factor = np.float32(math.ldexp(1.0, -self._exponent))
-        if values.size > TOGETHER:
+        if values.size > self._together:
             flat = values.reshape(-1)
-            for start in range(0, flat.size, TOGETHER):
-                self._count(np.multiply(flat[start : start + TOGETHER], factor).astype(np.intp))  # truncates
+            for start in range(0, flat.size, self._together):
+                self._count(np.multiply(flat[start : start + self._together], factor).astype(np.intp))  # truncates
             return
         if not self._waiting.size:
-            self._waiting = np.empty(TOGETHER, dtype=np.int16)
+            self._waiting = np.empty(self._together, dtype=np.int16)
         end = self._filled + values.size
         self._waiting[self._filled : end].reshape(values.shape)[...] = np.multiply(values, factor)  # truncates
         self._filled = end

@@ -232,7 +232,7 @@ def test_a_pipeline_that_needs_data_is_refused(tmp_path: Path) -> None:
     record = tmp_path / "net_scale_offset_record.txt"
     outcome = amctc("convert", MODEL, WEIGHTS, "-r", record, "-o", tmp_path / "out", "--pipeline", "ptq")
     assert outcome.status == 1
-    assert "error[AM509]: `calibrate` runs only with calibration data" in outcome.stderr
+    assert "error[AM509]: `balance-channels` runs only with calibration data" in outcome.stderr
 
 
 def test_compile_refuses_the_pipeline_that_needs_a_record(tmp_path: Path) -> None:

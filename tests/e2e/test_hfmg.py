@@ -108,10 +108,10 @@ def test_explain_names_hfmg_and_its_rule(tmp_path: Path) -> None:
 
 @needs_assets
 def test_what_is_not_built_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
-    text = "common_config { hfmg_quantize { } dmq_balancer { } }"
+    text = "common_config { hfmg_quantize { } arq_quantize { quant_bits: 6 } }"
     with pytest.raises(DiagnosticError) as caught:
         compiled(tmp_path, policy(text))
     (found,) = caught.value.diagnostics
     assert found.code == "AM290" and found.span is not None and found.span.line == 1
-    assert found.message.startswith("`dmq_balancer` is accepted by the language")
+    assert found.message.startswith("weights of 6 bits are accepted by the language")
     assert list(tmp_path.iterdir()) == []

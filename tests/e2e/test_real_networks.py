@@ -13,6 +13,7 @@ from amctc import driver
 from amctc.frontends import load_model
 from amctc.ir import Graph, Node
 from amctc.policy import Policy
+from amctc.quant.histogram import TOGETHER
 from amctc.quant.ifmr import IfmrSettings
 from amctc.quant.observer import EXACT_LIMIT, TAIL_CAPACITY, IfmrObserver
 from amctc.runtime.calibration import Reader
@@ -210,10 +211,10 @@ def test_what_calibration_keeps_does_not_grow_with_the_number_of_batches(tmp_pat
     text = data("2 3 64 64") + conv("a", "data", 8) + layer("relu", "ReLU", "a", "a") + conv("b", "a", 4)
     graph = make_net(tmp_path, text)
     few, many = (observed_bytes(graph, count) for count in (4, 40))
-    # The values at either end wait to be sorted: at most as many again as are kept.
-    waiting = len(graph.nodes) * 2 * TAIL_CAPACITY * np.dtype(np.float32).itemsize
-    assert abs(many - few) <= waiting
-    assert waiting < few / 50
+    # The values at either end wait to be sorted: at most as many again as are kept. So do bins, to be counted.
+    ends, bins = 2 * TAIL_CAPACITY * np.dtype(np.float32).itemsize, TOGETHER * np.dtype(np.int16).itemsize
+    assert abs(many - few) <= len(graph.nodes) * (ends + bins)
+    assert len(graph.nodes) * (ends + bins) < few
 
 
 def observed_bytes(graph: Graph, count: int) -> int:

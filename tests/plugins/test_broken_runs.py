@@ -144,6 +144,7 @@ def test_a_policy_brings_its_passes_into_the_pipeline(net: Path) -> None:
         "depthwise-affine",
         "broken",
         "annotate-quant",
+        "balance-channels",
         "quantize-weights",
         "observe",
         "calibrate",

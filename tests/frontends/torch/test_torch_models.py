@@ -73,7 +73,7 @@ def test_the_layers_that_are_quantized_of_a_module_are_those_of_amct(net: str, c
     on = {name: each for name, each in ours.items() if isinstance(each, dict) and each["quant_enable"]}
     assert list(on) == [name for name, each in theirs.items() if isinstance(each, dict)]
     weights = {name: each["weight_quant_params"] for name, each in on.items() if "weight_quant_params" in each}
-    assert weights == {name: theirs[name]["weight_quant_params"] for name in on if name != "pool"}
+    assert weights == {name: theirs[name]["weight_quant_params"] for name in on}
 
 
 @needs_golden
