@@ -111,10 +111,11 @@ def test_one_policy_gives_one_record_through_torch_onnx_and_caffe(desk: Path) ->
     onnx_file = network(case, desk)
     data = np.concatenate(calibration(case))
     amctc.export(onnx_file, target="caffe", output=desk / "caffe" / "digits", shapes={"x": (16, 1, 8, 8)})
-    caffe = desk / "caffe" / "digits_model.prototxt", desk / "caffe" / "digits_model.caffemodel"
+    caffe: tuple[str | Path, ...] = desk / "caffe" / "digits_model.prototxt", desk / "caffe" / "digits_model.caffemodel"
     (desk / "policy.cfg").write_text("batch_num: 2\ncommon_config { ifmr_quantize { search_range_start: 0.8 } }\n")
     grids: list[dict[str, tuple[float, int, tuple[float, ...]]]] = []
-    for number, files in enumerate((("own_nets:digits_cnn",), (onnx_file,), caffe)):
+    models: tuple[tuple[str | Path, ...], ...] = (("own_nets:digits_cnn",), (onnx_file,), caffe)
+    for number, files in enumerate(models):
         graph = amctc.compile(
             *files,
             policy=desk / "policy.cfg",
