@@ -1,10 +1,8 @@
 """What training with quantization recovers: accuracy in floats, when it begins, and when it is done.
 
-Two networks that are hard to quantize: a digit reader with weights of 4 bits, and ResNet-20, each with 4-bit weights
-and with ranges of data that are 0.3 of
-the measured ones. Half of the shared images are learned from, the others are scored.
-"At first" is the saved model before a weight has changed: post-training quantization of the same kind. Needs the extra
-`torch`.
+Two networks, a digit reader and ResNet-20, each with weights of 4 bits and with ranges of data that are 0.3 of the
+measured ones. Half of the shared images are learned from, the others are scored. "At first" is the saved model before a
+weight has changed: post-training quantization of the same kind. Needs the extra `torch`.
 """
 
 from __future__ import annotations

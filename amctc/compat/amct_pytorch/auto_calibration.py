@@ -88,7 +88,7 @@ def accuracy_based_auto_calibration(
 
 @dataclass(frozen=True)
 class _Trial:
-    """A choice of layers that stay float (None: all of them), and how it was judged."""
+    """A choice of layers that stay float, and how it was judged; `quantized` unless it is all of them."""
 
     number: int
     float_layers: tuple[str, ...]
