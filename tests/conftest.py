@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def one_torch_thread(request: pytest.FixtureRequest) -> None:
     """Let torch compute on one thread: the nets are small, and several processes of tests share the cores."""
     if request.node.get_closest_marker("torch") is not None:
-        import torch
-
+        torch: Any = import_module("torch")  # by name: types are checked where there is none, too
         torch.set_num_threads(1)
 
 
