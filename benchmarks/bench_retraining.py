@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from amctc import driver
 from amctc.compat import amct_caffe as amct
-from amctc.compat.amct_caffe import log
+from amctc.compat.amct_caffe.log import log
 from amctc.diagnostics import DiagnosticError
 from amctc.frontends import load_model
 from amctc.records.read_record import read_record
