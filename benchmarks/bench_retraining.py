@@ -164,7 +164,7 @@ def main() -> None:
         print(missing)
         return
     log.logger().setLevel(logging.ERROR)
-    print(f"{'network':18} {'what':13} {'float':>6} {'at first':>8} {'trained':>7} {'ms a step':>9} {'steps':>6}")
+    print(f"{'network':18} {'what':13} {'float':>6} {'at first':>8} {'trained':>7} {'steps':>6}")
     for make in (mnist_bn, resnet20):
         network = make()
         if arguments.only is not None and arguments.only not in network.name:
