@@ -146,7 +146,7 @@ def bench(network: Network, way: Way, count: int) -> None:
     way.configure(network)
     exact = network.accuracy(network.deploy, network.weights)
     first, last = trained(network, "first", 0.0, 1), trained(network, "last", way.rate, count)
-    print(f"{network.name:18} {way.name:13} {exact:6.2f} {first:8.2f} {last:7.2f} {count:10}", flush=True)
+    print(f"{network.name:18} {way.name:13} {exact:6.2f} {first:8.2f} {last:7.2f} {count:6}", flush=True)
 
 
 WAYS = (Way("4-bit weights", four_bits, 0.001), Way("bad clips", bad_clips, 0.01))
