@@ -11,11 +11,7 @@ from amctc.diagnostics import did_you_mean, error
 
 def path(name: str, value: object) -> str:
     """A path. Raises `DiagnosticError`: AM630 for another type, AM631 for an empty one or one that ends in a slash."""
-    if not isinstance(value, str | os.PathLike):
-        raise _wrong_type(name, value, "a path as a string")
-    text = os.fspath(value)
-    if not isinstance(text, str):
-        raise _wrong_type(name, value, "a path as a string")
+    text = _path_text(name, value)
     if not text:
         raise error("AM631", f"`{name}` is empty", help="give the path of a file")
     if text.endswith("/"):
@@ -25,12 +21,7 @@ def path(name: str, value: object) -> str:
 
 def prefix(name: str, value: object) -> str:
     """A path whose last part begins the names of files; after a slash, or alone, these have no such beginning."""
-    if not isinstance(value, str | os.PathLike):
-        raise _wrong_type(name, value, "a path as a string")
-    text = os.fspath(value)
-    if not isinstance(text, str):
-        raise _wrong_type(name, value, "a path as a string")
-    return text or "./"
+    return _path_text(name, value) or "./"
 
 
 def optional_path(name: str, value: object) -> str | None:
@@ -69,6 +60,15 @@ def word(name: str, value: object, known: Sequence[str]) -> str:
         help = did_you_mean(value, known) or f"give one of {', '.join(f'`{each}`' for each in known)}"
         raise error("AM631", f"`{name}` is `{value[:40]}`, which there is not", help=help)
     return value
+
+
+def _path_text(name: str, value: object) -> str:
+    if not isinstance(value, str | os.PathLike):
+        raise _wrong_type(name, value, "a path as a string")
+    text = os.fspath(value)
+    if not isinstance(text, str):
+        raise _wrong_type(name, value, "a path as a string")
+    return text
 
 
 def _wrong_type(name: str, value: object, wanted: str) -> Exception:

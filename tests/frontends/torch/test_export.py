@@ -21,14 +21,11 @@ from amctc.policy import Policy, resolve
 from amctc.policy.flavours import PYTORCH
 from tests.frontends.torch.torch_nets import (
     Block,
-    DigitsCnn,
-    MiscNet,
     Recurrent,
     Shared,
     Tied,
-    digits_cnn,
-    misc_net,
 )
+from tests.modules.nets import Digits, Misc, digits, misc
 from tests.onnx_nets import run_model
 from tests.shared_files import GOLDEN, needs_golden
 
@@ -60,7 +57,7 @@ def free_batch(make: Callable[[], nn.Module], *shape: int) -> tuple[nn.Module, M
 
 @needs_golden
 @pytest.mark.parametrize(
-    ("make", "shape", "case"), [(digits_cnn, (16, 1, 8, 8), "default"), (misc_net, (4, 3, 4, 4), "misc_default")]
+    ("make", "shape", "case"), [(digits, (16, 1, 8, 8), "default"), (misc, (4, 3, 4, 4), "misc_default")]
 )
 def test_layers_have_the_names_and_ops_that_amct_gives_them(
     make: Callable[[], nn.Module], shape: tuple[int, ...], case: str
@@ -72,17 +69,17 @@ def test_layers_have_the_names_and_ops_that_amct_gives_them(
 
 
 def test_modules_without_weights_and_what_stands_in_no_layer_have_names_too() -> None:
-    names = [node.name for node in free_batch(DigitsCnn, 1, 8, 8)[1].graph.node]
+    names = [node.name for node in free_batch(Digits, 1, 8, 8)[1].graph.node]
     assert len(set(names)) == len(names)
     assert [name for name in names if name.startswith("relu")] == ["relu", "relu1", "relu2", "relu3", "relu4"]
     assert "/Add" in names
-    misc = [node.name for node in free_batch(MiscNet, 3, 4, 4)[1].graph.node]
+    misc = [node.name for node in free_batch(Misc, 3, 4, 4)[1].graph.node]
     assert [name for name in misc if name.startswith("lin3")] == ["lin3", "lin3/Add"]
     assert {"/Relu", "/Relu_1", "/Tanh"} <= set(misc)
 
 
 def test_weights_keep_the_names_of_parameters() -> None:
-    module, model = free_batch(DigitsCnn, 1, 8, 8)
+    module, model = free_batch(Digits, 1, 8, 8)
     kept = {name for name in module.state_dict() if "num_batches" not in name}
     assert kept <= initializers(model)
     for node in model.graph.node:
@@ -93,12 +90,12 @@ def test_weights_keep_the_names_of_parameters() -> None:
 
 
 def test_nothing_of_the_place_where_a_model_was_exported_is_in_it() -> None:
-    text = str(free_batch(DigitsCnn, 1, 8, 8)[1])
+    text = str(free_batch(Digits, 1, 8, 8)[1])
     assert ".py" not in text
     assert "pkg.torch" not in text
 
 
-@pytest.mark.parametrize(("make", "shape"), [(Block, (3, 8)), (Recurrent, (3, 3)), (DigitsCnn, (1, 8, 8))])
+@pytest.mark.parametrize(("make", "shape"), [(Block, (3, 8)), (Recurrent, (3, 3)), (Digits, (1, 8, 8))])
 def test_a_model_with_a_free_batch_axis_gives_what_the_module_gives(
     make: Callable[[], nn.Module], shape: tuple[int, ...]
 ) -> None:
@@ -221,7 +218,7 @@ def test_inputs_have_the_names_of_arguments_unless_others_are_given() -> None:
 )
 def test_axes_that_no_input_has_are_refused(axes: dict[str, Any], said: str) -> None:
     with pytest.raises(DiagnosticError, match="AM481") as refusal:
-        export_module(DigitsCnn(), torch.zeros(2, 1, 8, 8), dynamic_axes=axes)
+        export_module(Digits(), torch.zeros(2, 1, 8, 8), dynamic_axes=axes)
     assert said in str(refusal.value)
 
 

@@ -24,7 +24,8 @@ from tests.frontends.torch.torch_nets import small
 from tests.shared_files import needs_golden
 
 NETS = """
-from tests.frontends.torch.torch_nets import digits_cnn as digits, misc_net as misc, small
+from tests.frontends.torch.torch_nets import small
+from tests.modules.nets import digits, misc
 import torch
 
 def digits_cnn():

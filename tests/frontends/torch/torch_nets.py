@@ -1,79 +1,11 @@
-"""Torch modules, most of them small, and the two that AMCT was recorded with."""
+"""Small torch modules."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-
-from tests.shared_files import GOLDEN
-
-MODELS = GOLDEN / "amct_pytorch" / "models"
-
-
-class DigitsCnn(nn.Module):
-    """The network of `golden/amct_pytorch/README.md`; data [n, 1, 8, 8]."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(1, 8, 3, padding=1)
-        self.bn1 = nn.BatchNorm2d(8)
-        self.conv2 = nn.Conv2d(8, 16, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(16)
-        self.dw = nn.Conv2d(16, 16, 3, padding=1, groups=16, bias=False)
-        self.bn3 = nn.BatchNorm2d(16)
-        self.conv3 = nn.Conv2d(16, 16, 1)
-        self.pool = nn.AvgPool2d(2)
-        self.relu = nn.ReLU()
-        self.fc1 = nn.Linear(256, 32)
-        self.fc2 = nn.Linear(32, 10, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.relu(self.bn1(self.conv1(x)))
-        y = self.relu(self.bn2(self.conv2(x)))
-        x = self.relu(self.bn3(self.dw(y)))
-        x = self.relu(self.conv3(x) + y)
-        x = torch.flatten(self.pool(x), 1)
-        found: Tensor = self.fc2(self.relu(self.fc1(x)))
-        return found
-
-
-class MiscNet(nn.Module):
-    """The other recorded network; data [n, 3, 4, 4]."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.deconv = nn.ConvTranspose2d(3, 6, 2, stride=2)
-        self.gconv = nn.Conv2d(6, 8, 3, padding=1, groups=2)
-        self.bn = nn.BatchNorm2d(8)
-        self.pool = nn.AvgPool2d(2)
-        self.c1 = nn.Conv1d(8, 12, 3, padding=1)
-        self.lin3 = nn.Linear(12, 7)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = functional.relu(self.bn(self.gconv(functional.relu(self.deconv(x)))))
-        x = self.pool(x).reshape(x.shape[0], 8, 16)
-        found: Tensor = self.lin3(torch.tanh(self.c1(x)).transpose(1, 2))
-        return found
-
-
-def loaded(module: nn.Module, weights: Mapping[str, Any], prefix: str = "") -> nn.Module:
-    """The module with recorded weights, in eval mode."""
-    state = {name.removeprefix(prefix): torch.from_numpy(weights[name]) for name in weights if name.startswith(prefix)}
-    module.load_state_dict(state)
-    return module.eval()
-
-
-def digits_cnn() -> nn.Module:
-    return loaded(DigitsCnn(), np.load(MODELS / "digits_cnn_weights.npz"))
-
-
-def misc_net() -> nn.Module:
-    return loaded(MiscNet(), np.load(MODELS / "misc_net.npz"), "w.")
 
 
 class Block(nn.Module):
