@@ -11,16 +11,14 @@ from amctc.compat import arguments
 from amctc.compat.amct_caffe.errors import told_as_amct
 from amctc.compat.amct_caffe.log import log
 from amctc.compat.amct_caffe.output import save
+from amctc.compat.config_policy import ACTIVATION_OFFSET, BATCH_NUM, config_policy
 from amctc.diagnostics import Collector
 from amctc.driver import uninplace_model as write_uninplaced
 from amctc.driver.quantize import float_model
-from amctc.policy import Policy, Said, resolve, to_json
-from amctc.policy.availability import require_post_training
+from amctc.policy import resolve, to_json
+from amctc.policy.flavours import CAFFE
 
 P = ParamSpec("P")
-
-BATCH_NUM = 1
-ACTIVATION_OFFSET = True
 
 _FILES = 3
 _OLDER = (
@@ -73,18 +71,7 @@ def create_quant_config(
     offset = arguments.flag("activation_offset", activation_offset)
     defined = arguments.optional_path("config_defination", config_defination)
     skipped = arguments.names("skip_layers", skip_layers)
-    if defined is not None:
-        if skipped or batches != BATCH_NUM or offset != ACTIVATION_OFFSET:
-            text = f"the settings come from `{defined}`; skip_layers, batch_num and activation_offset have no effect"
-            log.warning("create_quant_config", text)
-        policy = Policy.from_file(defined)
-        require_post_training(policy)
-    else:
-        policy = Policy(
-            batch_num=Said(batches),
-            activation_offset=Said(offset),
-            skip_layers=tuple(Said(name) for name in dict.fromkeys(skipped)),
-        )
+    policy = config_policy(log, defined, skipped, batches, offset, CAFFE)
     collector = Collector()
     resolved = resolve(policy, float_model(model, weights, collector, {}))
     collector.extend(resolved.warnings)

@@ -11,14 +11,11 @@ from torch import nn
 from amctc.compat import arguments
 from amctc.compat.amct_pytorch.log import log, told_as_amct
 from amctc.compat.amct_pytorch.network import Network
+from amctc.compat.config_policy import ACTIVATION_OFFSET, BATCH_NUM, config_policy
 from amctc.diagnostics import did_you_mean, error
 from amctc.output import write_files
-from amctc.policy import Policy, Said, to_json
-from amctc.policy.availability import require_post_training
+from amctc.policy import to_json
 from amctc.policy.flavours import PYTORCH
-
-BATCH_NUM = 1
-ACTIVATION_OFFSET = True
 
 _MOST_NAMED = 8
 
@@ -43,19 +40,7 @@ def create_quant_config(
     batches = arguments.positive("batch_num", batch_num)
     offset = arguments.flag("activation_offset", activation_offset)
     defined = arguments.optional_path("config_defination", config_defination)
-    if defined is not None:
-        if skipped or batches != BATCH_NUM or offset != ACTIVATION_OFFSET:
-            text = f"the settings come from `{defined}`; skip_layers, batch_num and activation_offset have no effect"
-            log.warning("create_quant_config", text)
-        policy = Policy.from_file(defined, usual=PYTORCH)
-        require_post_training(policy)
-    else:
-        policy = Policy(
-            batch_num=Said(batches),
-            activation_offset=Said(offset),
-            skip_layers=tuple(Said(name) for name in dict.fromkeys(skipped)),
-            flavour=PYTORCH,
-        )
+    policy = config_policy(log, defined, skipped, batches, offset, PYTORCH)
     network = Network.of(model, input_data)
     _require_layers(network, skipped)
     resolved = network.resolve(policy)
