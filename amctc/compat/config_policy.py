@@ -24,8 +24,8 @@ def config_policy(
 ) -> Policy:
     """The policy of a .cfg file, or of the other arguments where there is none; with one these have no effect.
 
-    Warnings go to `interface`. `flavour` is that of the arguments, and of a file that could be of several. Raises what `Policy.from_file` does,
-    and what `require_post_training` does.
+    Warnings go to `interface`. `flavour` is that of the arguments, and of a file that could be of several. Raises what
+    `Policy.from_file` and `require_post_training` do.
     """
     if defined is None:
         names = tuple(Said(name) for name in dict.fromkeys(skipped))
