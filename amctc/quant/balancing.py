@@ -53,7 +53,7 @@ def balance_factors(data: ArrayLike, weights: ArrayLike, strength: float, layer_
     if most_weight < FLT_EPSILON or most_data < FLT_EPSILON:
         return np.ones(len(a), np.float32)
     only_weights, only_data = no_data & ~no_weights, no_weights & ~no_data
-    factors[only_weights] = most_weight / w[only_weights]
+    factors[only_weights] = _factors_up_to(most_weight, w[only_weights])
     factors[only_data] = a[only_data] / most_data
     # Nothing depends on these: where the other side is hardly more than 0 either, AMCT stops.
     factors[~told & ~legal_factors(factors)] = 1
@@ -77,6 +77,14 @@ def checked_factors(factors: FloatArray, layer_name: str) -> FloatArray:
 def legal_factors(factors: FloatArray) -> NDArray[np.bool_]:
     """Which of the factors lie in (FLT_EPSILON, 1 / FLT_EPSILON)."""
     return np.asarray(np.isfinite(factors) & (factors > FLT_EPSILON) & (factors < 1 / FLT_EPSILON))
+
+
+def _factors_up_to(most: np.float32, magnitudes: FloatArray) -> FloatArray:
+    """What brings magnitudes to `most` and no further: the last bit of a quotient must not widen the weights' range."""
+    factors = most / magnitudes
+    beyond = factors * magnitudes > most
+    factors[beyond] = np.nextafter(factors[beyond], np.float32(0))
+    return np.asarray(factors)
 
 
 def _largest(ranges: FloatArray) -> np.float32:

@@ -67,6 +67,17 @@ def test_a_channel_without_data_takes_the_largest_range_of_the_weights() -> None
     assert (weights * factors).max() == weights[1] * factors[1]
 
 
+def test_a_channel_without_data_widens_the_weights_by_no_bit() -> None:
+    # Their range decides between 127 and 128 steps, where a channel as large lies on the other side of 0.
+    rng = np.random.default_rng(3)
+    for _ in range(200):
+        weights = rng.uniform(0.01, 1, 40).astype(np.float32)
+        data = rng.uniform(0.5, 2, 40).astype(np.float32)
+        data[20:] = 0
+        balanced = weights * balance_factors(data, weights, 0.5)
+        assert balanced[20:].max() <= balanced[:20].max()
+
+
 def test_a_channel_without_weights_takes_the_largest_range_of_the_data() -> None:
     data, weights = np.array([4, 3, 1]), np.array([1, 0, 4])
     np.testing.assert_allclose(balance_factors(data, weights, 0.5), [2, 1.5, 0.5])
