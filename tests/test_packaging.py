@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -21,6 +22,7 @@ CONFIG: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encod
 SETUPTOOLS: dict[str, Any] = CONFIG["tool"]["setuptools"]
 LINKS = {"demo": "examples/digits", "grammar": "grammar", "passes": "passes", "targets": "targets"}
 NOT_SHIPPED = {".md"}  # notes for the reader of the repository
+BUILT = {".so", ".pyd"}  # not in the repository, but beside it where the package was installed from the checkout
 
 
 def checkout_files() -> Iterator[str]:
@@ -28,7 +30,7 @@ def checkout_files() -> Iterator[str]:
     for folder, subfolders, names in os.walk(ROOT / "amctc", followlinks=True):
         subfolders[:] = [name for name in subfolders if name != "__pycache__"]
         for name in names:
-            if not name.startswith(".") and Path(name).suffix not in NOT_SHIPPED:
+            if not name.startswith(".") and Path(name).suffix not in NOT_SHIPPED | BUILT:
                 yield (Path(folder) / name).relative_to(ROOT).as_posix()
 
 
@@ -39,7 +41,7 @@ def wheel_files(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     out = tmp_path_factory.mktemp("wheel")
     for name in ("amctc", "examples", "grammar", "passes", "targets"):
         _copy_without_links(ROOT / name, source / name)
-    for name in ("pyproject.toml", "LICENSE", "README.md"):
+    for name in ("pyproject.toml", "setup.py", "LICENSE", "README.md"):
         (source / name).write_bytes((ROOT / name).read_bytes())
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -54,7 +56,7 @@ def _copy_without_links(source: Path, destination: Path) -> None:
         subfolders[:] = [name for name in subfolders if name != "__pycache__"]
         target = destination / Path(folder).relative_to(source)
         target.mkdir(parents=True, exist_ok=True)
-        for name in names:
+        for name in (name for name in names if Path(name).suffix not in BUILT):
             (target / name).write_bytes((Path(folder) / name).read_bytes())
 
 
@@ -72,7 +74,13 @@ def test_the_wheel_has_one_top_level_name(wheel_files: set[str]) -> None:
 
 
 def test_the_wheel_holds_every_file_of_the_checkout_and_no_other(wheel_files: set[str]) -> None:
-    assert {name for name in wheel_files if name.startswith("amctc/")} == set(checkout_files())
+    carried = {name for name in wheel_files if name.startswith("amctc/") and Path(name).suffix not in BUILT}
+    assert carried == set(checkout_files())
+
+
+def test_the_wheel_holds_what_the_compiler_made(wheel_files: set[str]) -> None:
+    built = {Path(name).name.split(".")[0] for name in wheel_files if Path(name).suffix in BUILT}
+    assert built == ({"native"} if shutil.which("cc") or shutil.which("gcc") else set())
 
 
 def test_every_folder_with_python_files_is_a_listed_package() -> None:

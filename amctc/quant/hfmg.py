@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from amctc.diagnostics import error
 from amctc.quant.grid import check_scale, scale_offset_from_range
-from amctc.quant.hfmg_histogram import RangeHistogram, count_values, counts_on
+from amctc.quant.hfmg_histogram import RangeHistogram, count_values, counts_on, extremes_and_counts
 from amctc.quant.hfmg_search import search
 from amctc.quant.ifmr import IfmrResult, all_zero, no_data, not_finite
+from amctc.quant.scan import extremes
 from amctc.quant.state_parts import MOST_VALUES, State, plus_zero, settings_table, take_array, take_settings
 
 HFMG: Final = "hfmg"
@@ -55,10 +56,12 @@ Span: TypeAlias = tuple[np.float32, np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Extent:
-    """Finite values (one axis), at least one, and their range."""
+    """Finite values (one axis), at least one, and their range; perhaps their counts on a range of before."""
 
     values: NDArray[np.float32]
     span: Span
+    counted_on: Span | None = None
+    counts: NDArray[np.int64] | None = None
 
 
 class HfmgObserver:
@@ -104,11 +107,15 @@ class HfmgObserver:
             values = np.asarray(array, dtype=np.float32).reshape(-1)
         if not values.size:
             return None
-        low, high = values.min(), values.max()
-        # A NaN anywhere makes both of them NaN, an infinity is one of them.
+        bins = self.settings.num_of_bins
+        # Most batches are no wider than those before: they are counted with the first look. Other threads may widen
+        # the range meanwhile; `count` sees to that.
+        before = self._span
+        ends, counts = extremes_and_counts(values, *before, bins) if before is not None else (extremes(values), None)
+        low, high = map(np.float32, ends)
         if not (math.isfinite(low) and math.isfinite(high)):
             raise not_finite(self.name)
-        return Extent(values, (low, high))
+        return Extent(values, (low, high), before, counts)
 
     def widen(self, seen: Extent | None) -> Span | None:
         """The range of a batch and of all before it. Raises AM410."""
@@ -120,6 +127,8 @@ class HfmgObserver:
         """The counts of a batch on the range that `widen` gave for it."""
         if seen is None or span is None:
             return None
+        if seen.counts is not None and seen.counted_on == span:
+            return seen.counts
         return count_values(seen.values, *span, self.settings.num_of_bins)
 
     def add(self, span: Span | None, counts: NDArray[np.int64] | None) -> None:

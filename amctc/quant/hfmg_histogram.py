@@ -15,10 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from amctc.quant import scan
 from amctc.quant.grid import FLT_EPSILON
-
-# Values that are counted at once: many against the bins, few enough for the cache.
-_CHUNK = 1 << 16
+from amctc.quant.scan import count_between, extremes
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,26 +47,31 @@ def count_values(values: NDArray[np.float32], low: np.float32, high: np.float32,
     The bin of x is `trunc((x - low) * bins / (high - low))` in float32, and `high` goes to the last one. Where `low` is
     `high` all go to the middle bin. Source: PyTorch's histogram kernel.
     """
-    counts = np.zeros(bins + 1, dtype=np.int64)
     extent = high - low
     if not extent:
+        counts = np.zeros(bins, dtype=np.int64)
         counts[bins // 2] = values.size
-        return counts[:bins]
-    # A power of two times a float32 is exact, so that the product may come last, where it cannot overflow.
-    factor = np.float32(bins)
-    # Both made once: an array of a chunk costs more to get than to fill.
-    buffer = np.empty(min(_CHUNK, values.size), dtype=np.float32)
-    numbers = np.empty(buffer.size, dtype=np.intp)
-    for start in range(0, values.size, _CHUNK):
-        chunk = values[start : start + _CHUNK]
-        work, places = buffer[: chunk.size], numbers[: chunk.size]
-        np.subtract(chunk, low, out=work)
-        np.divide(work, extent, out=work)
-        np.multiply(work, factor, out=work)
-        np.copyto(places, work, casting="unsafe")  # truncates
-        counts += np.bincount(places, minlength=bins + 1)
-    counts[bins - 1] += counts[bins]
-    return counts[:bins]
+        return counts
+    return _joined(count_between(values, low, extent, bins))
+
+
+def extremes_and_counts(
+    values: NDArray[np.float32], low: np.float32, high: np.float32, bins: int
+) -> tuple[tuple[float, float], NDArray[np.int64] | None]:
+    """The least and the largest of values (one axis), and `count_values`, where that costs no second look at them.
+
+    The counts mean nothing if the values reach beyond `low` or `high`, and the extremes are NaN if not all are finite.
+    """
+    if low == high:
+        return extremes(values), None
+    ends, counts = scan.extremes_and_counts(values, low, high - low, bins)
+    return ends, None if counts is None else _joined(counts)
+
+
+def _joined(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The last bin holds the upper end too, which was counted in one of its own."""
+    counts[-2] += counts[-1]
+    return counts[:-1]
 
 
 def counts_on(histogram: RangeHistogram, low: np.float32, high: np.float32) -> NDArray[np.int64]:

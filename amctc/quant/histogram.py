@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from amctc.quant.scan import count_runs, runs
+
 TOGETHER = 1 << 15
 """Values that are best counted at once: large against the histogram, small enough for the cache."""
 
@@ -59,16 +61,21 @@ class Histogram:
         """Bytes that the counts take, and the bins that wait to be counted."""
         return self._counts.nbytes + self._waiting.nbytes
 
-    def add(self, values: NDArray[np.float32], low: np.float32, high: np.float32, weight: int = 1) -> None:
-        """Count each of finite `values` (of any shape) as `weight` values.
+    def add(self, samples: NDArray[np.float32], low: float, high: float, stride: int = 1) -> None:
+        """Count every `stride`-th run of each of finite samples (n, values) as `stride` runs, from the first on.
 
         They stand for a stretch of the stream that spans `low` to `high`, which the histogram then covers.
         """
-        self._cover(float(low), float(high))
+        self._cover(low, high)
+        factor = np.float32(math.ldexp(1.0, -self._exponent))
+        if not count_runs(samples, stride, self._first, factor, self._counts):
+            self._wait(runs(samples, stride), factor, stride)
+
+    def _wait(self, values: NDArray[np.float32], factor: np.float32, weight: int) -> None:
+        """Let values (of any shape) wait until many are counted at once; each counts `weight`."""
         if weight != self._weight or self._filled + values.size > self._together:
             self._count_waiting()
             self._weight = weight
-        factor = np.float32(math.ldexp(1.0, -self._exponent))
         if values.size > self._together:
             flat = values.reshape(-1)
             for start in range(0, flat.size, self._together):

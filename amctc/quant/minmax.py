@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from amctc.quant.ifmr import IfmrResult, IfmrSettings, all_zero, no_data, not_finite
 from amctc.quant.observer import UNBOUNDED, Bounds
 from amctc.quant.range_grid import grid_of_range
+from amctc.quant.scan import extremes
 from amctc.quant.state_parts import State, plus_zero, settings_table, take_array, take_int, take_settings
 
 
@@ -45,10 +46,11 @@ class MinMaxObserver:
         if not values.size:
             return
         floor, ceiling = map(np.float32, self.within)
-        # What an end cannot pass need not be looked for again; one look is left, for NaN and Inf.
-        high = values.max() if self._low == floor or self._high != ceiling else ceiling
-        low = values.min() if self._low != floor else floor
-        # A NaN anywhere makes what is looked at NaN, an infinity is one of them.
+        # What an end cannot pass need not be looked for again.
+        low, high = map(
+            np.float32,
+            extremes(values, floor if self._low == floor else None, ceiling if self._high == ceiling else None),
+        )
         if not (math.isfinite(low) and math.isfinite(high)):
             raise not_finite(self.name)
         self._low, self._high = min(self._low, low), max(self._high, high)

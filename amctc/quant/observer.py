@@ -30,6 +30,7 @@ from amctc.quant.ifmr import (
     tail_rank,
 )
 from amctc.quant.kept_samples import in_one_order, out_of_one_order
+from amctc.quant.scan import beyond, extremes
 from amctc.quant.state_parts import State, plus_zero, settings_table, take_array, take_int, take_settings
 from amctc.quant.tails import Tail
 
@@ -38,9 +39,6 @@ EXACT_LIMIT = 1 << 16
 
 PER_SAMPLE = 1 << 14
 """About this many values of a sample, or more, are counted for the search, where nothing else is asked."""
-
-RUN = 16
-"""Values are counted in runs of so many, a cache line, because picking single ones costs as much as reading all."""
 
 SAMPLED_PERCENTILE = 0.99999
 """Percentiles from here on are found at the ends; below, every value is counted, so that they come out right."""
@@ -122,7 +120,7 @@ class IfmrObserver:
         samples = values.reshape(len(values) if values.ndim > 1 else 1, -1)
         self.count += values.size
         if self._raw is not None and self.count <= self.exact_limit:
-            self._check_finite(samples.min(), samples.max())
+            self._check_finite(*extremes(samples))
             self._raw.append((samples.copy(), stride))
             return
         self._spill()
@@ -251,14 +249,18 @@ class IfmrObserver:
     def _take_in(self, samples: NDArray[np.float32], stride: int) -> None:
         """Look at all values, and count every `stride`-th run of each sample as `stride` runs, from the first on."""
         low, high = self._look_at(samples.reshape(-1))
-        counted = samples
-        if stride > 1:
-            count, size = samples.shape
-            counted = samples[:, : size - size % RUN].reshape(count, -1, RUN)[:, ::stride]
-        self._histogram.add(counted, low, high, stride)
+        self._histogram.add(samples, low, high, stride)
 
-    def _look_at(self, values: NDArray[np.float32]) -> tuple[np.float32, np.float32]:
+    def _look_at(self, values: NDArray[np.float32]) -> tuple[float, float]:
         """The least and the largest of some values, or bounds; the tails look into those blocks that have news."""
+        if self._lower.bound is not None and self._upper.bound is not None:
+            found = beyond(values, self._lower.bound, self._upper.bound)
+            if found is not None:
+                ends, below, above = found
+                self._check_finite(*ends)
+                self._lower.take(below)
+                self._upper.take(above)
+                return ends
         length = _block_length(values.size)
         whole = values.size - values.size % length
         parts = [part for part in (values[:whole].reshape(-1, length), values[whole:].reshape(1, -1)) if part.size]
@@ -272,7 +274,7 @@ class IfmrObserver:
             high = self._seen(parts, self._upper)
         elif not math.isfinite(values.max()):
             raise not_finite(self.name)
-        return low, high
+        return float(low), float(high)
 
     def _seen(self, parts: Sequence[NDArray[np.float32]], tail: Tail) -> np.float32:
         """The most extreme of the values of some blocks (n, m), which go to a tail."""
@@ -288,7 +290,7 @@ class IfmrObserver:
             found.append(most)
         return max(found) if tail.largest else min(found)
 
-    def _check_finite(self, low: np.float32, high: np.float32) -> None:
+    def _check_finite(self, low: float, high: float) -> None:
         # A NaN anywhere makes both of them NaN, an infinity is one of them.
         if not (math.isfinite(low) and math.isfinite(high)):
             raise not_finite(self.name)

@@ -51,8 +51,15 @@ class Tail:
             kept = _extremes(kept, self.capacity, self.largest)
         self._parts.append(kept if kept.base is None else kept.copy())
         self._size += kept.size
-        if self._size > 2 * self.capacity or (self._bound is None and self._size >= self.capacity):
-            self._prune()
+        self._prune_if_many()
+
+    def take(self, values: NDArray[np.float32]) -> None:
+        """Take in values (n,), all of them beyond the bound; they are copied."""
+        if not values.size:
+            return
+        self._parts.append(_extremes(values, self.capacity, self.largest))
+        self._size += min(values.size, self.capacity)
+        self._prune_if_many()
 
     def merge(self, other: Tail) -> None:
         """Take in everything `other` holds; both have the same capacity and side."""
@@ -77,6 +84,10 @@ class Tail:
 
     def _beyond(self, values: NDArray[np.float32], bound: np.float32) -> NDArray[np.bool_]:
         return np.asarray(values > bound if self.largest else values < bound)
+
+    def _prune_if_many(self) -> None:
+        if self._size > 2 * self.capacity or (self._bound is None and self._size >= self.capacity):
+            self._prune()
 
     def _prune(self) -> None:
         values = _extremes(np.concatenate(self._parts), self.capacity, self.largest)

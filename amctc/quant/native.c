@@ -1,0 +1,332 @@
+/* Counting float32 values in one pass over memory: what numpy takes several passes for.
+
+Each function does what the numpy code beside its call in amctc/quant does, bit for bit, and lets go of Python's lock
+meanwhile. The package works without this module, only slower; amctc/quant/native.pyi says what the functions take. */
+
+#define Py_LIMITED_API 0x030b0000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One build for all processors of a kind: the loader takes the version for the widest registers there are. */
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__GLIBC__)
+#define FOR_EACH_PROCESSOR __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define FOR_EACH_PROCESSOR
+#endif
+
+enum {
+    BLOCK = 1024, /* values looked at together: their bins stay in the first cache */
+    LANES = 32,   /* extremes taken side by side, so that no value waits for the one before */
+    MOST_BINS = 1 << 20,
+    TABLES = 4 /* tables counted into in turn: equal values in a row would wait for each other in one */
+};
+
+static const float FARTHEST = 1 << 30;
+static const int32_t INFINITE = 0x7f800000; /* the bits of infinity; those of NaN are more */
+
+typedef struct {
+    float low, high;
+    int32_t magnitude; /* the largest of all bits but the sign's */
+} Extremes;
+
+static inline int32_t magnitude_of(float value)
+{
+    int32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits & INT32_MAX;
+}
+
+static inline void widen(Extremes *found, float low, float high, int32_t magnitude)
+{
+    found->low = low < found->low ? low : found->low;
+    found->high = high > found->high ? high : found->high;
+    found->magnitude = magnitude > found->magnitude ? magnitude : found->magnitude;
+}
+
+/* Of n values, at least one. Comparisons with NaN are false, so that `magnitude` alone tells of it. */
+FOR_EACH_PROCESSOR static void take_extremes(const float *values, Py_ssize_t n, Extremes *found)
+{
+    float low[LANES], high[LANES];
+    int32_t magnitude[LANES];
+    for (int lane = 0; lane < LANES; lane++) {
+        low[lane] = high[lane] = values[0];
+        magnitude[lane] = 0;
+    }
+    Py_ssize_t whole = n - n % LANES;
+    for (Py_ssize_t start = 0; start < whole; start += LANES) {
+        for (int lane = 0; lane < LANES; lane++) {
+            float value = values[start + lane];
+            int32_t bits = magnitude_of(value);
+            low[lane] = value < low[lane] ? value : low[lane];
+            high[lane] = value > high[lane] ? value : high[lane];
+            magnitude[lane] = bits > magnitude[lane] ? bits : magnitude[lane];
+        }
+    }
+    *found = (Extremes){values[0], values[0], 0};
+    for (Py_ssize_t i = whole; i < n; i++)
+        widen(found, values[i], values[i], magnitude_of(values[i]));
+    for (int lane = 0; lane < LANES; lane++)
+        widen(found, low[lane], high[lane], magnitude[lane]);
+}
+
+/* trunc(place), or a place that no counts have: what is no int32 must not be cast to one. */
+static inline int32_t whole(float place)
+{
+    return (int32_t)(place > -FARTHEST && place < FARTHEST ? place : -FARTHEST);
+}
+
+/* trunc(value * factor); the product is exact where the factor is a power of two. */
+FOR_EACH_PROCESSOR static void scaled_places(const float *values, int n, float factor, int32_t *places)
+{
+    for (int i = 0; i < n; i++)
+        places[i] = whole(values[i] * factor);
+}
+
+/* trunc((value - low) / extent * factor), each step rounded to float32. */
+FOR_EACH_PROCESSOR static void places_between(
+    const float *values, int n, float low, float extent, float factor, int32_t *places)
+{
+    for (int i = 0; i < n; i++)
+        places[i] = whole((values[i] - low) / extent * factor);
+}
+
+/* Whether the elements of a buffer are of one of these types and of this size, in the processor's own byte order. */
+static int holds(const Py_buffer *view, const char *types, Py_ssize_t size)
+{
+    const char *format = view->format ? view->format : "B";
+    uint16_t one = 1;
+    char least_first;
+    memcpy(&least_first, &one, 1);
+    if (*format == '@' || *format == '=' || *format == (least_first ? '<' : '>'))
+        format++;
+    return *format && strchr(types, *format) && !format[1] && view->itemsize == size &&
+           (uintptr_t)view->buf % (size_t)size == 0;
+}
+
+/* A buffer of float32 to be read, or of counts to be changed, both without gaps; or an exception and -1. */
+static int get_array(PyObject *object, int counts, int flags, Py_buffer *view)
+{
+    if (PyObject_GetBuffer(object, view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS | flags) < 0)
+        return -1;
+    if (counts ? holds(view, "lq", 8) : holds(view, "f", 4))
+        return 0;
+    PyErr_Format(PyExc_TypeError, "an aligned array of %s was expected, not one of `%s`", counts ? "int64" : "float32",
+                 view->format ? view->format : "B");
+    PyBuffer_Release(view);
+    return -1;
+}
+
+static PyObject *native_extremes(PyObject *module, PyObject *args)
+{
+    PyObject *given;
+    Py_buffer values;
+    Extremes found = {0};
+    if (!PyArg_ParseTuple(args, "O", &given) || get_array(given, 0, 0, &values) < 0)
+        return NULL;
+    Py_ssize_t n = values.len / values.itemsize;
+    if (n) {
+        Py_BEGIN_ALLOW_THREADS
+        take_extremes(values.buf, n, &found);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&values);
+    if (!n)
+        return PyErr_Format(PyExc_ValueError, "there are no values");
+    if (found.magnitude >= INFINITE)
+        return Py_BuildValue("ddO", (double)found.low, (double)found.high, Py_False);
+    return Py_BuildValue("ddO", (double)found.low, (double)found.high, Py_True);
+}
+
+/* Write the values of a block that lie beyond a bound, as far as there is room; how many there are by then. */
+static Py_ssize_t pick(const float *block, int n, float bound, int above, Py_buffer *room, Py_ssize_t picked)
+{
+    Py_ssize_t most = room->len / room->itemsize;
+    float *places = room->buf;
+    for (int i = 0; i < n; i++) {
+        if (above ? block[i] > bound : block[i] < bound) {
+            if (picked < most)
+                places[picked] = block[i];
+            picked++;
+        }
+    }
+    return picked;
+}
+
+static PyObject *native_beyond(PyObject *module, PyObject *args)
+{
+    PyObject *given, *given_below, *given_above;
+    float low, high;
+    Py_buffer values, below, above;
+    if (!PyArg_ParseTuple(args, "OffOO", &given, &low, &high, &given_below, &given_above))
+        return NULL;
+    if (get_array(given, 0, 0, &values) < 0)
+        return NULL;
+    if (get_array(given_below, 0, PyBUF_WRITABLE, &below) < 0) {
+        PyBuffer_Release(&values);
+        return NULL;
+    }
+    if (get_array(given_above, 0, PyBUF_WRITABLE, &above) < 0) {
+        PyBuffer_Release(&values);
+        PyBuffer_Release(&below);
+        return NULL;
+    }
+    const float *all = values.buf;
+    Py_ssize_t n = values.len / values.itemsize, lower = 0, higher = 0;
+    Extremes found = {0};
+    Py_BEGIN_ALLOW_THREADS
+    for (Py_ssize_t start = 0; start < n; start += BLOCK) {
+        int length = n - start < BLOCK ? (int)(n - start) : BLOCK;
+        Extremes block;
+        take_extremes(all + start, length, &block);
+        if (block.low < low)
+            lower = pick(all + start, length, low, 0, &below, lower);
+        if (block.high > high)
+            higher = pick(all + start, length, high, 1, &above, higher);
+        if (!start)
+            found = block;
+        widen(&found, block.low, block.high, block.magnitude);
+    }
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&values);
+    PyBuffer_Release(&below);
+    PyBuffer_Release(&above);
+    if (!n)
+        return PyErr_Format(PyExc_ValueError, "there are no values");
+    PyObject *finite = found.magnitude < INFINITE ? Py_True : Py_False;
+    return Py_BuildValue("ddOnn", (double)found.low, (double)found.high, finite, lower, higher);
+}
+
+static PyObject *native_count_runs(PyObject *module, PyObject *args)
+{
+    PyObject *given, *given_counts;
+    Py_ssize_t row, run, stride;
+    int first;
+    float factor;
+    Py_buffer values, counts;
+    if (!PyArg_ParseTuple(args, "OnnnifO", &given, &row, &run, &stride, &first, &factor, &given_counts))
+        return NULL;
+    if (get_array(given, 0, 0, &values) < 0)
+        return NULL;
+    if (get_array(given_counts, 1, PyBUF_WRITABLE, &counts) < 0) {
+        PyBuffer_Release(&values);
+        return NULL;
+    }
+    const float *all = values.buf;
+    int64_t *sums = counts.buf;
+    Py_ssize_t n = values.len / values.itemsize, size = counts.len / counts.itemsize;
+    int sound = row > 0 && run > 0 && run <= BLOCK && stride > 0 && stride <= PY_SSIZE_T_MAX / BLOCK && n % row == 0;
+    int missing = 0;
+    if (sound) {
+        Py_BEGIN_ALLOW_THREADS
+        int32_t places[BLOCK];
+        for (Py_ssize_t start = 0; start < n; start += row) {
+            for (Py_ssize_t at = 0; at < row; at += run * stride) {
+                int length = row - at < run ? (int)(row - at) : (int)run;
+                if (length < run && stride > 1)
+                    break;
+                scaled_places(all + start + at, length, factor, places);
+                for (int i = 0; i < length; i++) {
+                    uint32_t place = (uint32_t)places[i] - (uint32_t)first;
+                    if (place < (uint64_t)size)
+                        sums[place] += stride;
+                    else
+                        missing = 1;
+                }
+            }
+        }
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&values);
+    PyBuffer_Release(&counts);
+    if (!sound)
+        return PyErr_Format(PyExc_ValueError, "there are no such rows, runs or strides");
+    if (missing)
+        return PyErr_Format(PyExc_ValueError, "a value lies outside the bins");
+    Py_RETURN_NONE;
+}
+
+/* Extremes of n values, and their counts, in tables of which each takes every fourth value; whether all have places. */
+static int count_in_tables(
+    const float *values, Py_ssize_t n, float low, float extent, uint32_t *tables, Py_ssize_t size, Extremes *found)
+{
+    int32_t places[BLOCK];
+    int counted = 1;
+    for (Py_ssize_t start = 0; start < n; start += BLOCK) {
+        int length = n - start < BLOCK ? (int)(n - start) : BLOCK;
+        Extremes block;
+        take_extremes(values + start, length, &block);
+        if (!start)
+            *found = block;
+        widen(found, block.low, block.high, block.magnitude);
+        if (block.magnitude >= INFINITE)
+            counted = 0;
+        if (!counted)
+            continue;
+        places_between(values + start, length, low, extent, (float)(size - 1), places);
+        for (int i = 0; i < length; i += TABLES) {
+            for (int table = 0; table < TABLES && i + table < length; table++) {
+                uint32_t place = (uint32_t)places[i + table];
+                if (place < (uint64_t)size)
+                    tables[table * size + place]++;
+                else
+                    counted = 0;
+            }
+        }
+    }
+    return counted;
+}
+
+static PyObject *native_count_between(PyObject *module, PyObject *args)
+{
+    PyObject *given, *given_counts;
+    float low, extent;
+    Py_buffer values, counts;
+    if (!PyArg_ParseTuple(args, "OffO", &given, &low, &extent, &given_counts))
+        return NULL;
+    if (get_array(given, 0, 0, &values) < 0)
+        return NULL;
+    if (get_array(given_counts, 1, PyBUF_WRITABLE, &counts) < 0) {
+        PyBuffer_Release(&values);
+        return NULL;
+    }
+    Py_ssize_t n = values.len / values.itemsize, size = counts.len / counts.itemsize;
+    int sound = n > 0 && n <= UINT32_MAX && size > 1 && size <= MOST_BINS, counted = 0;
+    Extremes found = {0};
+    uint32_t *tables = sound ? calloc((size_t)size * TABLES, sizeof *tables) : NULL;
+    if (tables) {
+        int64_t *sums = counts.buf;
+        Py_BEGIN_ALLOW_THREADS
+        counted = count_in_tables(values.buf, n, low, extent, tables, size, &found);
+        for (int table = 0; table < TABLES && counted; table++)
+            for (Py_ssize_t i = 0; i < size; i++)
+                sums[i] += tables[table * size + i];
+        Py_END_ALLOW_THREADS
+        free(tables);
+    }
+    PyBuffer_Release(&values);
+    PyBuffer_Release(&counts);
+    if (!sound)
+        return PyErr_Format(PyExc_ValueError, "there are no values or bins, or too many");
+    if (!tables)
+        return PyErr_NoMemory();
+    PyObject *finite = found.magnitude < INFINITE ? Py_True : Py_False;
+    return Py_BuildValue("ddOO", (double)found.low, (double)found.high, finite, counted ? Py_True : Py_False);
+}
+
+static PyMethodDef METHODS[] = {
+    {"extremes", native_extremes, METH_VARARGS, NULL},
+    {"beyond", native_beyond, METH_VARARGS, NULL},
+    {"count_runs", native_count_runs, METH_VARARGS, NULL},
+    {"count_between", native_count_between, METH_VARARGS, NULL},
+    {0},
+};
+
+static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "native", NULL, 0, METHODS};
+
+PyMODINIT_FUNC PyInit_native(void)
+{
+    return PyModuleDef_Init(&MODULE);
+}

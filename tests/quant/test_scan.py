@@ -1,0 +1,177 @@
+"""The compiled looks at values: what numpy finds, bit for bit, and nothing but errors where they are misused."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from amctc.diagnostics import DiagnosticError
+from amctc.quant import scan
+from amctc.quant.entropy import EntropyObserver
+from amctc.quant.hfmg import HfmgObserver, HfmgSettings
+from amctc.quant.hfmg_histogram import count_values
+from amctc.quant.ifmr import IfmrSettings
+from amctc.quant.minmax import MinMaxObserver
+from amctc.quant.observer import IfmrObserver
+from amctc.quant.scan import Compiled
+
+Floats = NDArray[np.float32]
+
+SIZES = st.integers(1, 70) | st.integers(1000, 1100) | st.integers(2040, 2060)
+VALUES = st.floats(width=32)
+FINITE = st.floats(-(2.0**60), 2.0**60, width=32)
+
+
+def compiled() -> Compiled:
+    """Never None: where there is a C compiler, installing the package has built it."""
+    if scan.COMPILED is None:
+        pytest.fail("amctc.quant.native was not built; see tests/quant/test_scan.py::test_it_is_built")
+    return scan.COMPILED
+
+
+def in_numpy(work: Callable[[], Any]) -> Any:
+    """What `work` gives without the compiled code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan, "COMPILED", None)
+        return work()
+
+
+def test_it_is_built() -> None:
+    assert (scan.COMPILED is not None) or not (shutil.which("cc") or shutil.which("gcc")), "reinstall the package"
+
+
+@given(arrays(np.float32, SIZES, elements=VALUES))
+def test_extremes_are_those_of_numpy(values: Floats) -> None:
+    low, high, finite = compiled().extremes(values)
+    assert finite == bool(np.isfinite(values).all())
+    if finite:
+        assert (low, high) == (values.min(), values.max())
+    else:
+        assert not np.isfinite(scan.extremes(values)).all()
+
+
+@given(arrays(np.float32, SIZES, elements=VALUES), FINITE, FINITE, st.integers(0, 80))
+def test_values_beyond_bounds_are_picked_out(values: Floats, low: float, high: float, room: int) -> None:
+    below, above = np.full(room, np.nan, np.float32), np.full(room, np.nan, np.float32)
+    least, most, finite, lower, higher = compiled().beyond(values, low, high, below, above)
+    assert finite == bool(np.isfinite(values).all())
+    if not finite:
+        return
+    assert (least, most) == (values.min(), values.max())
+    for found, count, wanted in ((below, lower, values[values < low]), (above, higher, values[values > high])):
+        assert count == wanted.size
+        np.testing.assert_array_equal(found[:count], wanted[:room])
+        assert np.isnan(found[count:]).all()
+
+
+@given(arrays(np.float32, SIZES, elements=st.floats(-100, 100, width=32)), st.integers(1, 5), st.integers(1, 9))
+def test_runs_are_counted_as_in_numpy(values: Floats, samples: int, stride: int) -> None:
+    values = np.resize(values, (samples, values.size))
+    factor, first = np.float32(4), -400
+    counts = np.zeros(801, np.int64)
+    assert scan.count_runs(values, stride, first, factor, counts)
+    places = np.trunc(scan.runs(values, stride) * factor).astype(np.int64).reshape(-1) - first
+    np.testing.assert_array_equal(counts, stride * np.bincount(places, minlength=801))
+
+
+@given(arrays(np.float32, SIZES, elements=st.floats(-(2.0**100), 2.0**100, width=32)), st.sampled_from([2, 1024, 8192]))
+def test_bins_of_a_range_are_counted_as_in_numpy(values: Floats, bins: int) -> None:
+    low, high = values.min(), values.max()
+    found = count_values(values, low, high, bins)
+    np.testing.assert_array_equal(found, in_numpy(lambda: count_values(values, low, high, bins)))
+    assert found.sum() == values.size
+
+
+STREAMS = st.lists(arrays(np.float32, st.tuples(st.integers(1, 3), st.integers(1, 700)), elements=FINITE), min_size=1)
+
+
+OBSERVERS: dict[str, Callable[[], Any]] = {
+    "ifmr": lambda: IfmrObserver(IfmrSettings(), "layer", exact_limit=100, per_sample=64),
+    "entropy": lambda: EntropyObserver(IfmrSettings(), "layer"),
+    "minmax": lambda: MinMaxObserver(IfmrSettings(), "layer"),
+    "hfmg": lambda: HfmgObserver(HfmgSettings(num_of_bins=1024), "layer"),
+}
+
+
+@given(STREAMS, st.sampled_from(sorted(OBSERVERS)))
+def test_observers_end_in_the_same_state(stream: list[Floats], kind: str) -> None:
+    def seen() -> Any:
+        observer = OBSERVERS[kind]()
+        try:
+            for array in stream:
+                observer.update(array)
+        except DiagnosticError as mistake:
+            return {"mistake": str(mistake)}
+        return observer.state()
+
+    one, other = seen(), in_numpy(seen)
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        np.testing.assert_array_equal(value, other[key], err_msg=key)
+
+
+def test_many_values_beyond_a_bound_are_left_to_a_longer_look() -> None:
+    values = np.arange(20_000, dtype=np.float32)
+    assert scan.beyond(values, np.float32(0), np.float32(19_990)) is not None
+    assert scan.beyond(values, np.float32(0), np.float32(10)) is None
+
+
+def test_arrays_with_gaps_are_left_to_numpy() -> None:
+    values = np.arange(4000, dtype=np.float32).reshape(40, 100)[:, ::2]
+    counts = np.zeros(4001, np.int64)
+    assert scan.extremes(values) == (0, 3998)
+    assert scan.beyond(values, np.float32(0), np.float32(1)) is None
+    assert not scan.count_runs(values, 1, 0, np.float32(1), counts)
+    assert count_values(values[:, 0], np.float32(0), np.float32(3900), 1024).sum() == 40
+
+
+def test_what_the_compiled_code_cannot_take_is_an_error() -> None:
+    code, values, counts = compiled(), np.zeros(64, np.float32), np.zeros(8, np.int64)
+    wrong: list[NDArray[Any]] = [
+        values.astype(np.float64),
+        values.astype(">f4"),
+        np.frombuffer(bytearray(65), np.uint8)[1:].view(np.float32),
+    ]
+    for array in wrong:
+        with pytest.raises(TypeError, match="float32"):
+            code.extremes(array)
+        with pytest.raises(TypeError, match="int64"):
+            code.count_between(values, 0, 1, array.astype(np.int32).view())  # type: ignore[arg-type]
+    for gaps in (values[::2], np.zeros((8, 8), np.float32).T):
+        with pytest.raises((TypeError, ValueError, BufferError)):
+            code.extremes(gaps)
+    read_only = counts.copy()
+    read_only.flags.writeable = False
+    with pytest.raises((TypeError, ValueError, BufferError)):
+        code.count_between(values, 0, 1, read_only)
+    with pytest.raises(ValueError, match="no values"):
+        code.extremes(values[:0])
+    with pytest.raises(ValueError, match="no values"):
+        code.beyond(values[:0], 0, 0, values, values)
+    with pytest.raises(ValueError, match="no values"):
+        code.count_between(values[:0], 0, 1, counts)
+    with pytest.raises(ValueError, match="too many"):
+        code.count_between(values, 0, 1, np.zeros((1 << 20) + 1, np.int64))
+    for row, run, stride in ((0, 1, 1), (64, 0, 1), (64, 2000, 1), (64, 16, 0), (7, 16, 1), (64, 16, -1)):
+        with pytest.raises(ValueError, match="no such"):
+            code.count_runs(values, row, run, stride, 0, 1.0, counts)
+
+
+@given(arrays(np.float32, 40, elements=VALUES), st.floats(width=32), st.integers(-(2**31), 2**31 - 1))
+def test_no_value_is_counted_outside_the_counts(values: Floats, factor: float, first: int) -> None:
+    room = np.zeros(20, np.int64)
+    try:
+        compiled().count_runs(values, 40, 8, 2, first, factor, room[5:15])
+    except ValueError as mistake:
+        assert "outside" in str(mistake)
+    assert not room[:5].any() and not room[15:].any()
+    *_, counted = compiled().count_between(values, float(values[0]), factor, room[5:15])
+    assert counted in (True, False) and not room[:5].any() and not room[15:].any()
