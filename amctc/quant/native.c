@@ -140,63 +140,105 @@ static PyObject *native_extremes(PyObject *module, PyObject *args)
     return Py_BuildValue("ddO", (double)found.low, (double)found.high, Py_True);
 }
 
-/* Write the values of a block that lie beyond a bound, as far as there is room; how many there are by then. */
-static Py_ssize_t pick(const float *block, int n, float bound, int above, Py_buffer *room, Py_ssize_t picked)
+/* The most extreme values so far, a heap whose first is the least extreme; `sign` is 1 for the largest, -1 for the least. */
+typedef struct {
+    float *values;
+    Py_ssize_t filled, room;
+    float sign;
+} Tail;
+
+static void sink(Tail *tail, Py_ssize_t place)
 {
-    Py_ssize_t most = room->len / room->itemsize;
-    float *places = room->buf;
-    for (int i = 0; i < n; i++) {
-        if (above ? block[i] > bound : block[i] < bound) {
-            if (picked < most)
-                places[picked] = block[i];
-            picked++;
-        }
+    float value = tail->values[place];
+    for (;;) {
+        Py_ssize_t child = 2 * place + 1;
+        if (child >= tail->filled)
+            break;
+        if (child + 1 < tail->filled && tail->sign * tail->values[child + 1] < tail->sign * tail->values[child])
+            child++;
+        if (tail->sign * value <= tail->sign * tail->values[child])
+            break;
+        tail->values[place] = tail->values[child];
+        place = child;
     }
-    return picked;
+    tail->values[place] = value;
 }
 
-static PyObject *native_beyond(PyObject *module, PyObject *args)
+static void make_heap(Tail *tail)
 {
-    PyObject *given, *given_below, *given_above;
-    float low, high;
-    Py_buffer values, below, above;
-    if (!PyArg_ParseTuple(args, "OffOO", &given, &low, &high, &given_below, &given_above))
+    for (Py_ssize_t place = tail->filled / 2; place-- > 0;)
+        sink(tail, place);
+}
+
+/* Take in finite values, of which none is more extreme than `most`. */
+static void extend(Tail *tail, const float *values, int n, float most)
+{
+    int i = 0;
+    if (tail->filled < tail->room) {
+        for (; i < n && tail->filled < tail->room; i++)
+            tail->values[tail->filled++] = values[i];
+        make_heap(tail);
+    }
+    if (tail->sign * most <= tail->sign * tail->values[0])
+        return;
+    for (; i < n; i++) {
+        if (tail->sign * values[i] > tail->sign * tail->values[0]) {
+            tail->values[0] = values[i];
+            sink(tail, 0);
+        }
+    }
+}
+
+static PyObject *native_extend_tails(PyObject *module, PyObject *args)
+{
+    PyObject *given, *given_lower, *given_upper;
+    Py_ssize_t lower_filled, upper_filled;
+    Py_buffer values, lower, upper;
+    if (!PyArg_ParseTuple(args, "OOnOn", &given, &given_lower, &lower_filled, &given_upper, &upper_filled))
         return NULL;
     if (get_array(given, 0, 0, &values) < 0)
         return NULL;
-    if (get_array(given_below, 0, PyBUF_WRITABLE, &below) < 0) {
+    if (get_array(given_lower, 0, PyBUF_WRITABLE, &lower) < 0) {
         PyBuffer_Release(&values);
         return NULL;
     }
-    if (get_array(given_above, 0, PyBUF_WRITABLE, &above) < 0) {
+    if (get_array(given_upper, 0, PyBUF_WRITABLE, &upper) < 0) {
         PyBuffer_Release(&values);
-        PyBuffer_Release(&below);
+        PyBuffer_Release(&lower);
         return NULL;
     }
     const float *all = values.buf;
-    Py_ssize_t n = values.len / values.itemsize, lower = 0, higher = 0;
+    Py_ssize_t n = values.len / values.itemsize;
+    Tail below = {lower.buf, lower_filled, lower.len / lower.itemsize, -1};
+    Tail above = {upper.buf, upper_filled, upper.len / upper.itemsize, 1};
+    int sound = n > 0 && below.room > 0 && below.filled >= 0 && below.filled <= below.room && above.room > 0 &&
+                above.filled >= 0 && above.filled <= above.room;
     Extremes found = {0};
-    Py_BEGIN_ALLOW_THREADS
-    for (Py_ssize_t start = 0; start < n; start += BLOCK) {
-        int length = n - start < BLOCK ? (int)(n - start) : BLOCK;
-        Extremes block;
-        take_extremes(all + start, length, &block);
-        if (block.low < low)
-            lower = pick(all + start, length, low, 0, &below, lower);
-        if (block.high > high)
-            higher = pick(all + start, length, high, 1, &above, higher);
-        if (!start)
-            found = block;
-        widen(&found, block.low, block.high, block.magnitude);
+    if (sound) {
+        Py_BEGIN_ALLOW_THREADS
+        make_heap(&below);
+        make_heap(&above);
+        for (Py_ssize_t start = 0; start < n; start += BLOCK) {
+            int length = n - start < BLOCK ? (int)(n - start) : BLOCK;
+            Extremes block;
+            take_extremes(all + start, length, &block);
+            if (!start)
+                found = block;
+            widen(&found, block.low, block.high, block.magnitude);
+            if (found.magnitude >= INFINITE)
+                break;
+            extend(&below, all + start, length, block.low);
+            extend(&above, all + start, length, block.high);
+        }
+        Py_END_ALLOW_THREADS
     }
-    Py_END_ALLOW_THREADS
     PyBuffer_Release(&values);
-    PyBuffer_Release(&below);
-    PyBuffer_Release(&above);
-    if (!n)
-        return PyErr_Format(PyExc_ValueError, "there are no values");
+    PyBuffer_Release(&lower);
+    PyBuffer_Release(&upper);
+    if (!sound)
+        return PyErr_Format(PyExc_ValueError, "there are no values, or no tails of this length");
     PyObject *finite = found.magnitude < INFINITE ? Py_True : Py_False;
-    return Py_BuildValue("ddOnn", (double)found.low, (double)found.high, finite, lower, higher);
+    return Py_BuildValue("ddOnn", (double)found.low, (double)found.high, finite, below.filled, above.filled);
 }
 
 static PyObject *native_count_runs(PyObject *module, PyObject *args)
@@ -318,7 +360,7 @@ static PyObject *native_count_between(PyObject *module, PyObject *args)
 
 static PyMethodDef METHODS[] = {
     {"extremes", native_extremes, METH_VARARGS, NULL},
-    {"beyond", native_beyond, METH_VARARGS, NULL},
+    {"extend_tails", native_extend_tails, METH_VARARGS, NULL},
     {"count_runs", native_count_runs, METH_VARARGS, NULL},
     {"count_between", native_count_between, METH_VARARGS, NULL},
     {0},

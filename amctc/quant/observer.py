@@ -30,9 +30,9 @@ from amctc.quant.ifmr import (
     tail_rank,
 )
 from amctc.quant.kept_samples import in_one_order, out_of_one_order
-from amctc.quant.scan import beyond, extremes
+from amctc.quant.scan import extremes
 from amctc.quant.state_parts import State, plus_zero, settings_table, take_array, take_int, take_settings
-from amctc.quant.tails import Tail
+from amctc.quant.tails import Tail, extend
 
 EXACT_LIMIT = 1 << 16
 """Up to this many values are kept as they are, and searched exactly."""
@@ -253,14 +253,10 @@ class IfmrObserver:
 
     def _look_at(self, values: NDArray[np.float32]) -> tuple[float, float]:
         """The least and the largest of some values, or bounds; the tails look into those blocks that have news."""
-        if self._lower.bound is not None and self._upper.bound is not None:
-            found = beyond(values, self._lower.bound, self._upper.bound)
-            if found is not None:
-                ends, below, above = found
-                self._check_finite(*ends)
-                self._lower.take(below)
-                self._upper.take(above)
-                return ends
+        ends = extend(self._lower, self._upper, values)
+        if ends is not None:
+            self._check_finite(*ends)
+            return ends
         length = _block_length(values.size)
         whole = values.size - values.size % length
         parts = [part for part in (values[:whole].reshape(-1, length), values[whole:].reshape(1, -1)) if part.size]

@@ -17,9 +17,6 @@ Floats = NDArray[np.float32]
 RUN: Final = 16
 """Values are counted in runs of so many, a cache line, because picking single ones costs as much as reading all."""
 
-_ROOM: Final = 1 << 12
-"""Values beyond a bound are picked out as long as they are no more than so many."""
-
 _BLOCK: Final = 1 << 10
 """Of so many at a time where all are counted."""
 
@@ -37,12 +34,13 @@ class Compiled(Protocol):
         """The least and the largest value, and whether all are finite."""
         ...
 
-    def beyond(
-        self, values: Floats, low: float, high: float, below: Floats, above: Floats, /
+    def extend_tails(
+        self, values: Floats, lower: Floats, lower_filled: int, upper: Floats, upper_filled: int, /
     ) -> tuple[float, float, bool, int, int]:
-        """`extremes`, and how many values are below `low` and above `high`.
+        """`extremes`, and to how many values the tails are filled afterwards.
 
-        As many of them as have room are written to `below` and `above`.
+        `lower` and `upper` have room for some of the least and the largest values, of which the first so many are
+        known already. Where not all values are finite the tails mean nothing afterwards.
         """
         ...
 
@@ -75,8 +73,9 @@ def _compiled() -> Compiled | None:
 COMPILED: Final = _compiled()
 
 
-def _is_plain(values: NDArray[np.generic]) -> bool:
-    return values.flags.c_contiguous and values.flags.aligned
+def is_compiled_for(values: Floats) -> bool:
+    """Whether there is compiled code, and takes such an array: one without gaps."""
+    return COMPILED is not None and values.flags.c_contiguous and values.flags.aligned
 
 
 def extremes(values: Floats, low: np.float32 | None = None, high: np.float32 | None = None) -> tuple[float, float]:
@@ -84,7 +83,7 @@ def extremes(values: Floats, low: np.float32 | None = None, high: np.float32 | N
 
     `low` and `high` are bounds that hold, where the caller asks for no more: they may be given back as they are.
     """
-    if COMPILED is not None and _is_plain(values):
+    if COMPILED is not None and is_compiled_for(values):
         least, most, finite = COMPILED.extremes(values)
         return (least, most) if finite else (np.nan, np.nan)
     # One look is left, for NaN and Inf.
@@ -92,25 +91,25 @@ def extremes(values: Floats, low: np.float32 | None = None, high: np.float32 | N
     return float(values.min() if low is None else low), most
 
 
-def beyond(values: Floats, low: np.float32, high: np.float32) -> tuple[tuple[float, float], Floats, Floats] | None:
-    """The `extremes` of values (at least one), those below `low`, and those above `high`.
+def extend_tails(
+    values: Floats, lower: Floats, lower_filled: int, upper: Floats, upper_filled: int
+) -> tuple[tuple[float, float], int, int]:
+    """The `extremes` of values, at least one, and to how many values two tails are filled when they have taken them in.
 
-    None where that is more than a quick look: without compiled code, or where many values lie beyond.
+    `lower` holds the least values, `upper` the largest, in no order; so many are known already. Where not all values
+    are finite the tails mean nothing afterwards. `ValueError` where code is not `is_compiled_for` the values.
     """
-    if COMPILED is None or not _is_plain(values):
-        return None
-    below, above = np.empty(_ROOM, np.float32), np.empty(_ROOM, np.float32)
-    least, most, finite, lower, higher = COMPILED.beyond(values, float(low), float(high), below, above)
-    if not finite:
-        return (np.nan, np.nan), below[:0], above[:0]
-    if max(lower, higher) > _ROOM:
-        return None
-    return (least, most), below[:lower], above[:higher]
+    if COMPILED is None:
+        raise ValueError("there is no compiled code")
+    low, high, finite, below, above = COMPILED.extend_tails(values, lower, lower_filled, upper, upper_filled)
+    return (low, high) if finite else (np.nan, np.nan), below, above
 
 
 def runs(samples: Floats, stride: int) -> Floats:
-    """Of samples (n, values), every `stride`-th run of each, from the first on; what fills no run at the end is left
-    out where not all is taken."""
+    """Of samples (n, values), every `stride`-th run of each, from the first on.
+
+    What fills no run at the end of a sample is left out, where not all is taken.
+    """
     if stride == 1:
         return samples
     count, size = samples.shape
@@ -122,7 +121,7 @@ def count_runs(samples: Floats, stride: int, first: int, factor: np.float32, cou
 
     The place of a value is trunc(value * factor) - first; `factor` is a power of two.
     """
-    if COMPILED is None or not _is_plain(samples):
+    if COMPILED is None or not is_compiled_for(samples):
         return False
     row, run = (samples.shape[1], RUN) if stride > 1 else (samples.size, _BLOCK)
     COMPILED.count_runs(samples, row, run, stride, first, float(factor), counts)
@@ -136,7 +135,7 @@ def extremes_and_counts(
 
     The counts mean nothing where a value lies below `low` or above `low + extent`; often there are none then.
     """
-    if COMPILED is None or not _is_plain(values):
+    if COMPILED is None or not is_compiled_for(values):
         return extremes(values), None
     counts = np.zeros(bins + 1, dtype=np.int64)
     least, most, finite, counted = COMPILED.count_between(values, float(low), float(extent), counts)
@@ -148,7 +147,7 @@ def count_between(values: Floats, low: np.float32, extent: np.float32, bins: int
 
     `bins` is a power of two, `extent` above 0; all values lie between `low` and `low + extent`.
     """
-    counts = extremes_and_counts(values, low, extent, bins)[1] if COMPILED is not None else None
+    counts = extremes_and_counts(values, low, extent, bins)[1] if is_compiled_for(values) else None
     if counts is not None:
         return counts
     # A power of two times a float32 is exact, so that the product may come last, where it cannot overflow.

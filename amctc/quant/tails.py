@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from amctc.quant.scan import extend_tails, is_compiled_for
+
 
 class Tail:
     """The `capacity` largest (or smallest) values added so far, whatever their order and split.
@@ -25,6 +27,11 @@ class Tail:
     def bound(self) -> np.float32 | None:
         """Only values beyond it can still enter; None as long as any can."""
         return self._bound
+
+    @property
+    def size(self) -> int:
+        """How many values are held, for a while perhaps more than `capacity`."""
+        return self._size
 
     @property
     def nbytes(self) -> int:
@@ -51,15 +58,8 @@ class Tail:
             kept = _extremes(kept, self.capacity, self.largest)
         self._parts.append(kept if kept.base is None else kept.copy())
         self._size += kept.size
-        self._prune_if_many()
-
-    def take(self, values: NDArray[np.float32]) -> None:
-        """Take in values (n,), all of them beyond the bound; they are copied."""
-        if not values.size:
-            return
-        self._parts.append(_extremes(values, self.capacity, self.largest))
-        self._size += min(values.size, self.capacity)
-        self._prune_if_many()
+        if self._size > 2 * self.capacity or (self._bound is None and self._size >= self.capacity):
+            self._prune()
 
     def merge(self, other: Tail) -> None:
         """Take in everything `other` holds; both have the same capacity and side."""
@@ -85,15 +85,39 @@ class Tail:
     def _beyond(self, values: NDArray[np.float32], bound: np.float32) -> NDArray[np.bool_]:
         return np.asarray(values > bound if self.largest else values < bound)
 
-    def _prune_if_many(self) -> None:
-        if self._size > 2 * self.capacity or (self._bound is None and self._size >= self.capacity):
+    def room(self) -> NDArray[np.float32]:
+        """A new array with room for all that can be kept, which begins with the `size` values that are held."""
+        room = np.empty(self.capacity, np.float32)
+        if self._size > self.capacity or len(self._parts) > 1:
             self._prune()
+        for part in self._parts:
+            room[: part.size] = part
+        return room
 
-    def _prune(self) -> None:
-        values = _extremes(np.concatenate(self._parts), self.capacity, self.largest)
+    def hold(self, values: NDArray[np.float32]) -> None:
+        """Hold these values, and no others; they are not copied."""
         self._parts = [values]
         self._size = values.size
-        self._bound = values.min() if self.largest else values.max()
+        self._bound = None
+        if values.size == self.capacity:
+            self._bound = values.min() if self.largest else values.max()
+
+    def _prune(self) -> None:
+        self.hold(_extremes(np.concatenate(self._parts), self.capacity, self.largest))
+
+
+def extend(lower: Tail, upper: Tail, values: NDArray[np.float32]) -> tuple[float, float] | None:
+    """Let two tails take in values (at least one, any shape) in compiled code; None, with nothing done, without that.
+
+    Gives the least and the largest of the values, NaN where not all are finite; the tails are of no use then.
+    """
+    if not is_compiled_for(values):
+        return None
+    below, above = lower.room(), upper.room()
+    ends, filled_below, filled_above = extend_tails(values, below, lower.size, above, upper.size)
+    lower.hold(below[:filled_below])
+    upper.hold(above[:filled_above])
+    return ends
 
 
 def _extremes(values: NDArray[np.float32], count: int, largest: bool) -> NDArray[np.float32]:

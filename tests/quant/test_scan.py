@@ -22,6 +22,7 @@ from amctc.quant.ifmr import IfmrSettings
 from amctc.quant.minmax import MinMaxObserver
 from amctc.quant.observer import IfmrObserver
 from amctc.quant.scan import Compiled
+from amctc.quant.tails import Tail, extend
 
 Floats = NDArray[np.float32]
 
@@ -58,18 +59,23 @@ def test_extremes_are_those_of_numpy(values: Floats) -> None:
         assert not np.isfinite(scan.extremes(values)).all()
 
 
-@given(arrays(np.float32, SIZES, elements=VALUES), FINITE, FINITE, st.integers(0, 80))
-def test_values_beyond_bounds_are_picked_out(values: Floats, low: float, high: float, room: int) -> None:
-    below, above = np.full(room, np.nan, np.float32), np.full(room, np.nan, np.float32)
-    least, most, finite, lower, higher = compiled().beyond(values, low, high, below, above)
-    assert finite == bool(np.isfinite(values).all())
-    if not finite:
-        return
-    assert (least, most) == (values.min(), values.max())
-    for found, count, wanted in ((below, lower, values[values < low]), (above, higher, values[values > high])):
-        assert count == wanted.size
-        np.testing.assert_array_equal(found[:count], wanted[:room])
-        assert np.isnan(found[count:]).all()
+FEW_VALUES = st.integers(-5, 5).map(float) | VALUES
+
+
+@given(st.lists(arrays(np.float32, SIZES, elements=FEW_VALUES), min_size=1), st.integers(1, 70))
+def test_tails_keep_the_most_extreme_values(stream: list[Floats], room: int) -> None:
+    lower, upper = np.full(room, np.nan, np.float32), np.full(room, np.nan, np.float32)
+    below, above, seen = 0, 0, np.zeros(0, np.float32)
+    for values in stream:
+        low, high, finite, below, above = compiled().extend_tails(values, lower, below, upper, above)
+        assert finite == bool(np.isfinite(values).all())
+        if not finite:
+            return
+        assert (low, high) == (values.min(), values.max())
+        seen = np.sort(np.concatenate((seen, values)))
+        assert below == above == min(room, seen.size)
+        np.testing.assert_array_equal(np.sort(lower[:below]), seen[:room])
+        np.testing.assert_array_equal(np.sort(upper[:above]), seen[-room:])
 
 
 @given(arrays(np.float32, SIZES, elements=st.floats(-100, 100, width=32)), st.integers(1, 5), st.integers(1, 9))
@@ -118,17 +124,11 @@ def test_observers_end_in_the_same_state(stream: list[Floats], kind: str) -> Non
         np.testing.assert_array_equal(value, other[key], err_msg=key)
 
 
-def test_many_values_beyond_a_bound_are_left_to_a_longer_look() -> None:
-    values = np.arange(20_000, dtype=np.float32)
-    assert scan.beyond(values, np.float32(0), np.float32(19_990)) is not None
-    assert scan.beyond(values, np.float32(0), np.float32(10)) is None
-
-
 def test_arrays_with_gaps_are_left_to_numpy() -> None:
     values = np.arange(4000, dtype=np.float32).reshape(40, 100)[:, ::2]
     counts = np.zeros(4001, np.int64)
     assert scan.extremes(values) == (0, 3998)
-    assert scan.beyond(values, np.float32(0), np.float32(1)) is None
+    assert extend(Tail(64, largest=False), Tail(64, largest=True), values) is None
     assert not scan.count_runs(values, 1, 0, np.float32(1), counts)
     assert count_values(values[:, 0], np.float32(0), np.float32(3900), 1024).sum() == 40
 
@@ -155,7 +155,12 @@ def test_what_the_compiled_code_cannot_take_is_an_error() -> None:
     with pytest.raises(ValueError, match="no values"):
         code.extremes(values[:0])
     with pytest.raises(ValueError, match="no values"):
-        code.beyond(values[:0], 0, 0, values, values)
+        code.extend_tails(values[:0], values, 0, values, 0)
+    for filled in (-1, 65):
+        with pytest.raises(ValueError, match="no tails"):
+            code.extend_tails(values, values.copy(), filled, values.copy(), 0)
+    with pytest.raises(ValueError, match="no tails"):
+        code.extend_tails(values, values[:0], 0, values.copy(), 0)
     with pytest.raises(ValueError, match="no values"):
         code.count_between(values[:0], 0, 1, counts)
     with pytest.raises(ValueError, match="too many"):
