@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,17 +59,21 @@ def _texts(field: FieldDescriptor, values: Sequence[Any]) -> list[str]:
 def float32_texts(values: Sequence[float]) -> list[str]:
     """The text of each float32 as Python writes the shortest double that is rounded to it: `0.1`, `65536.0`, `1e-05`.
 
-    Six to nine significant digits are tried, as few as do.
+    The shortest of at least six significant digits, the nearest of as many.
     """
     wanted = np.asarray(values, np.float32)
-    found = np.zeros(len(wanted))
-    left = np.arange(len(wanted))
-    for digits in (6, 7, 8, 9):
-        tried = np.array([float(f"{value:.{digits}g}") for value in wanted[left].tolist()])
-        with np.errstate(over="ignore"):
-            same = (tried.astype(np.float32) == wanted[left]) | np.isnan(tried)
-        found[left] = tried
-        left = left[~same]
-        if not len(left):
-            break
+    found = np.array(wanted.astype(np.str_), np.float64)
+    # numpy takes any that is rounded to the number, however short: not always the nearest at a power of two, and fewer
+    # than six digits where the number has as little precision.
+    mantissas, magnitudes = wanted.view(np.uint32) << 9, np.abs(wanted)
+    other = (mantissas == 0) | ~(magnitudes >= np.finfo(np.float32).tiny)
+    found[other] = [_shortest(value) for value in wanted[other].tolist()]
     return list(map(str, found.tolist()))
+
+
+def _shortest(value: float) -> float:
+    if not math.isfinite(value):
+        return value
+    tried = (float(f"{value:.{digits}g}") for digits in (6, 7, 8))
+    with np.errstate(over="ignore"):
+        return next((number for number in tried if np.float32(number) == np.float32(value)), float(f"{value:.9g}"))
