@@ -12,8 +12,9 @@ import zlib
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedIOBase, RawIOBase
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +78,7 @@ class StoredArray:
             return
         with open_zip(self.path) as archive:
             try:
-                unpacked = archive.open(entries_of(archive)[self.member or ""])
+                unpacked = cast(BufferedIOBase, archive.open(entries_of(archive)[self.member or ""]))  # a ZipExtFile
             except (*UNPACKING_ERRORS, KeyError) as problem:
                 raise damaged(self.path, problem) from None
             with unpacked:
@@ -87,7 +88,7 @@ class StoredArray:
 class RowReader:
     """Reads rows of one array; going forward is cheap, going back in a packed member starts it again."""
 
-    def __init__(self, array: StoredArray, file: IO[bytes]) -> None:
+    def __init__(self, array: StoredArray, file: RawIOBase | BufferedIOBase) -> None:
         self._array = array
         self._file = file
         self._row_bytes = array.dtype.itemsize * int(np.prod(array.shape[1:], dtype=np.int64))
@@ -128,11 +129,10 @@ class RowReader:
         """Whether there was enough to fill it."""
         filled = 0
         while filled < len(content):
-            part = self._file.read(min(len(content) - filled, _BLOCK))
-            if not part:
+            more = self._file.readinto(content[filled : filled + _BLOCK])
+            if not more:
                 return False
-            content[filled : filled + len(part)] = part
-            filled += len(part)
+            filled += more
         return True
 
     def _compare(self, start: int, stop: int, content: memoryview) -> None:
