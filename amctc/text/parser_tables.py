@@ -48,6 +48,7 @@ def load_tables(grammar: str, text: str, options: Mapping[str, Any], uses: Mappi
         "rules": tables["rules"],
         "parser": {"lexer_conf": tables["lexer"], "parser_conf": tables["parser"], "parser": parser},
     }
+    # Handed a mapping, lark takes it as it is; only from a file would it unpickle.
     return Lark.load({"data": data, "memo": dict(enumerate(tables["memo"]))})
 
 
