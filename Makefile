@@ -17,7 +17,7 @@ TORCH_CODE := $(wildcard $(TORCH:%=amctc/%)) $(wildcard $(TORCH:%=tests/%))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-torch check lint format bench fuzz docs protos golden requirements clean
+.PHONY: help demo test test-torch check lint format bench fuzz docs protos tables golden requirements clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -58,6 +58,9 @@ docs: $(HAVE_RUN)  ## write docs/reference.md and docs/codes.md from what the pr
 
 protos: $(HAVE_RUN)  ## compile the schemas of grammar/proto, for a fast start
 	$(BIN)/python -m amctc.dialects.caffe.compile_schema grammar/proto
+
+tables: $(HAVE_RUN)  ## write the tables of the grammars in grammar/, for a fast start
+	$(BIN)/python -m amctc.text.compile_grammars grammar/tables
 
 golden: $(HAVE_TEST)  ## record the golden files anew; read the diff before you commit it
 	AMCTC_UPDATE=1 $(BIN)/pytest -q tests/test_golden.py -k golden_graph

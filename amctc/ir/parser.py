@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
-from importlib.resources import files
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -24,6 +23,7 @@ from amctc.quant.activation import settings_from_plain
 from amctc.quant.adaround import AdaRoundSettings
 from amctc.quant.snq import SnqSettings
 from amctc.source import SourceFile
+from amctc.text.parsers import parser_of
 from amctc.text.plain import Plain, Symbol
 
 _Tree: TypeAlias = "Tree[Token]"
@@ -41,8 +41,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 @cache
 def _grammar() -> Lark:
-    text = files("amctc.grammar").joinpath("graph.lark").read_text(encoding="utf-8")
-    return Lark(text, parser="lalr", start="graph", propagate_positions=True)
+    return parser_of("graph", propagate_positions=True)
 
 
 def parse_graph(source: SourceFile, read_array: ReadArray | None = None) -> Graph:

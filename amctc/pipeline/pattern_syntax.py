@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Final, TypeAlias
 
 from lark import Lark, Token, Tree, UnexpectedInput, UnexpectedToken
@@ -25,6 +24,7 @@ from amctc.pipeline.conditions import (
     OfType,
     word,
 )
+from amctc.text.parsers import parser_of
 
 LONGEST_PATTERN: Final = 2000
 MOST_BRANCHES: Final = 4
@@ -312,5 +312,4 @@ def _column(place: Tree[Token] | Token) -> int:
 
 @cache
 def _grammar() -> Lark:
-    text = files("amctc.grammar").joinpath("pattern.lark").read_text(encoding="utf-8")
-    return Lark(text, parser="lalr", start="pattern", lexer="contextual", propagate_positions=True)
+    return parser_of("pattern", propagate_positions=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from importlib.resources import files
 from typing import Literal
 
 from lark import Lark, Token, Tree, UnexpectedInput
@@ -12,6 +11,7 @@ from lark import Lark, Token, Tree, UnexpectedInput
 from amctc.diagnostics import error
 from amctc.pipeline.options import OptionText
 from amctc.source import SourceFile, Span
+from amctc.text.parsers import parser_of
 
 _REFUSED = {
     "pipeline": ("AM500", "this is not a pipeline", "passes", "pass-name"),
@@ -55,6 +55,4 @@ def span_of(source: SourceFile, token: Token) -> Span:
 
 @cache
 def _grammar() -> Lark:
-    text = files("amctc.grammar").joinpath("pipeline.lark").read_text(encoding="utf-8")
-    starts = list(_REFUSED)
-    return Lark(text, parser="lalr", start=starts, lexer="contextual", propagate_positions=True)
+    return parser_of("pipeline", propagate_positions=True)

@@ -84,7 +84,7 @@ def _bad_token(source: SourceFile, token: Token, accepted: Collection[str]) -> D
 
 _LANGUAGE = Language(
     name="preprocessing",
-    grammar="preprocess.lark",
+    grammar="preprocess",
     transformer=_Shape,
     openers=frozenset(),
     closers=frozenset(),

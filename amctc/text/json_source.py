@@ -180,7 +180,7 @@ def _bad_token(source: SourceFile, token: Token, accepted: Collection[str]) -> D
 
 _LANGUAGE = Language(
     name="json",
-    grammar="json.lark",
+    grammar="json",
     transformer=_Shapes,
     openers=frozenset({"LBRACE", "LSQUARE"}),
     closers=frozenset({"RBRACE", "RSQUARE"}),

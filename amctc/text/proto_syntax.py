@@ -216,7 +216,7 @@ def _bad_character(text: str, at: int) -> Complaint:
 
 _LANGUAGE = Language(
     name="proto",
-    grammar="proto2.lark",
+    grammar="proto2",
     transformer=_Shapes,
     openers=frozenset({"LBRACE"}),
     closers=frozenset({"RBRACE"}),

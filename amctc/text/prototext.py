@@ -183,7 +183,7 @@ def _bad_token(source: SourceFile, token: Token, accepted: Collection[str]) -> D
 _VALUE_STARTS = ("NUMBER", "STRING", "NAME", "LBRACE", "LANGLE", "LSQUARE")
 _LANGUAGE = Language(
     name="prototext",
-    grammar="prototext.lark",
+    grammar="prototext",
     transformer=_Shapes,
     openers=frozenset({"LBRACE", "LANGLE", "LSQUARE"}),
     closers=frozenset({"RBRACE", "RANGLE", "RSQUARE"}),

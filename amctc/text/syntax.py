@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 from lark import Lark, Token, Transformer
@@ -18,6 +17,7 @@ from lark.lark import PostLex
 
 from amctc.diagnostics import DiagnosticError, Label, error
 from amctc.source import SourceFile, Span
+from amctc.text.parsers import parser_of
 
 MAX_TEXT_LENGTH = 64 * 1024 * 1024
 MAX_DEPTH = 64
@@ -96,16 +96,9 @@ class DepthGuard(PostLex):
 
 
 def build_parser(language: Language) -> Lark:
-    """The LALR parser of a grammar in `amctc.grammar`; costs tens of milliseconds, so cache it."""
-    text = files("amctc.grammar").joinpath(language.grammar).read_text(encoding="utf-8")
-    return Lark(
-        text,
-        parser="lalr",
-        lexer="contextual",
-        transformer=language.transformer(),
-        postlex=DepthGuard(language.openers, language.closers),
-        maybe_placeholders=False,
-    )
+    """The parser of a language, made anew, so cache it."""
+    guard = DepthGuard(language.openers, language.closers)
+    return parser_of(language.grammar, transformer=language.transformer(), postlex=guard)
 
 
 def run_parser(parser: Lark, language: Language, source: SourceFile) -> Any:
