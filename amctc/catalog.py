@@ -18,7 +18,7 @@ from amctc.pipeline.options import Option, options_of
 from amctc.pipeline.pass_ import Pass
 from amctc.pipeline.target import Target
 from amctc.registry import BUILT_IN, Entry, Registry, current_registry
-from amctc.runtime.hostops import HOST_OPS
+from amctc.runtime.hostops import host_ops_of
 from amctc.runtime.lowering.rules import RULES
 
 
@@ -211,7 +211,7 @@ def _runs(row: OpDef) -> str:
     if row.dialect == ONNX and is_known_type(row.type):
         return "ONNX Runtime"
     own = registered(row.type if row.dialect == CAFFE else row.name)
-    if own is not None or any(op.name == row.name for op in HOST_OPS):
+    if own is not None or any(op.name == row.name for op in host_ops_of(row.dialect)):
         return "a host op"
     if row.likeness is not None:
         return f"as `{row.likeness.op}`"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -15,11 +15,11 @@ from amctc.runtime.hostops.host_op import Arrays, HostOp, Run
 from amctc.runtime.lowering.kin import relation_of
 
 
-def kin_host_op(host_ops: Sequence[HostOp]) -> HostOp:
-    """The host op that runs every node whose kin is run by one of these."""
+def kin_host_op(host_ops: Callable[[str], Sequence[HostOp]]) -> HostOp:
+    """The host op that runs every node whose kin is run by one of `host_ops` of its dialect."""
 
     def host_op_of(relation: Relation, dtypes: Mapping[Value, str]) -> HostOp | None:
-        return next((op for op in host_ops if op.applies(relation.node, dtypes)), None)
+        return next((op for op in host_ops(relation.node.dialect) if op.applies(relation.node, dtypes)), None)
 
     def applies(node: Node, dtypes: Mapping[Value, str]) -> bool:
         if op_def(node).likeness is None:
