@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 
 from amctc.dialects.caffe.parameters import Parameter, parameters_of
 from amctc.dialects.custom import CAFFE, OPS, registered
+from amctc.dialects.ge import GE
 from amctc.dialects.ge.parameters import attributes_of as ge_attributes_of
 from amctc.dialects.ge.parameters import ports_of
-from amctc.dialects.ge.prototype import GE
 from amctc.dialects.onnx.generic import ONNX, is_known_type
 from amctc.dialects.onnx.parameters import attributes_of, operands_of
 from amctc.dialects.op import Arity, OpDef

@@ -7,8 +7,8 @@ from functools import cache, lru_cache
 from types import MappingProxyType
 
 from amctc.dialects.custom import CAFFE, OPS, custom_row
+from amctc.dialects.ge import GE
 from amctc.dialects.ge.generic import generic_row as unknown_ge_row
-from amctc.dialects.ge.prototype import GE
 from amctc.dialects.onnx.generic import ONNX, generic_row, is_known_type
 from amctc.dialects.op import OpDef
 from amctc.ir import Node

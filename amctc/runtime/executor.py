@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from amctc.diagnostics import DiagnosticError, did_you_mean, error
-from amctc.dialects.ge.prototype import GE
+from amctc.dialects.ge import GE
 from amctc.dialects.onnx.generic import ONNX
 from amctc.dialects.shapes import annotate_dtypes, check_weights, infer_nodes, infer_shapes
 from amctc.dialects.table import is_foreign, op_def

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amctc.dialects.custom import CAFFE
-from amctc.dialects.ge.prototype import GE
+from amctc.dialects.ge import GE
 from amctc.dialects.kin import NoKin, kin_of
 from amctc.dialects.onnx.generic import ONNX
 from amctc.dialects.op import OpError
