@@ -8,7 +8,6 @@ from types import MappingProxyType
 
 from amctc.dialects.custom import CAFFE, OPS, custom_row
 from amctc.dialects.ge import GE
-from amctc.dialects.ge.generic import generic_row as unknown_ge_row
 from amctc.dialects.onnx.generic import ONNX, generic_row, is_known_type
 from amctc.dialects.op import OpDef
 from amctc.ir import Node
@@ -94,6 +93,8 @@ def op_def(node: Node) -> OpDef:
     if node.dialect == ONNX:
         return generic_row(node.op)
     if node.dialect == GE:
+        from amctc.dialects.ge.generic import generic_row as unknown_ge_row  # what other dialects do without
+
         return unknown_ge_row(node.op)
     if node.dialect != CAFFE:
         raise KeyError(node.op)

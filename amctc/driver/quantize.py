@@ -16,7 +16,6 @@ from amctc.dialects.traits import inner_products
 from amctc.driver.data import declared_batch, open_dataset
 from amctc.driver.emit import emission_of, emit_files, find_targets
 from amctc.driver.how_to_calibrate import EVERY, HowToCalibrate
-from amctc.driver.kv_cache import kv_cache_files
 from amctc.driver.passes import (
     UPDATE,
     Again,
@@ -171,6 +170,8 @@ def compile(
         message = f"the pipeline `{steps}` quantizes nothing; the files hold the float model"
         collector.add(Diagnostic("AM506", message, level=Level.WARNING))
     if for_cache:
+        from amctc.driver.kv_cache import kv_cache_files
+
         files = kv_cache_files(graph, context.kv_cache, context.need_policy(), output)
     else:
         files = {**emit_files(emitters, graph, output, emission_of(rules, str(steps))), **statistics_file(context)}

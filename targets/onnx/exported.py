@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from amctc.dialects.custom import CAFFE
 from amctc.dialects.ge import GE
-from amctc.dialects.kin import NoKin, kin_of
 from amctc.dialects.onnx.generic import ONNX
 from amctc.dialects.op import OpError
 from amctc.dialects.table import is_foreign
@@ -54,6 +53,8 @@ def _why_not(node: Node) -> str | None:
 
 def _why_not_as_kin(node: Node) -> str | None:
     """Why what a GE op is like has no form in ONNX; None where it has one."""
+    from amctc.dialects.kin import NoKin, kin_of
+
     try:
         kin = kin_of(node).node
     except (NoKin, OpError) as reason:

@@ -9,7 +9,6 @@ from amctc.dialects.table import op_def
 from amctc.ir import Node
 from amctc.on_demand import TableOnDemand
 from amctc.runtime.lowering.builder import Lowering, Rule
-from amctc.runtime.lowering.kin import lower_kin, relation_of
 from amctc.runtime.lowering.onnx_nodes import lower_as_it_is
 
 RULES: Mapping[str, Rule] = TableOnDemand(
@@ -36,5 +35,7 @@ def rule_of(node: Node) -> Rule:
 
 
 def _lower_as_kin(low: Lowering, node: Node) -> None:
+    from amctc.runtime.lowering.kin import lower_kin, relation_of  # most dialects have no such nodes
+
     relation = relation_of(node, [low.shapes.get(value) for value in node.inputs])
     lower_kin(low, node, rule_of(relation.node), relation)
