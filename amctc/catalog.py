@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 
 from amctc.dialects.caffe.parameters import Parameter, parameters_of
 from amctc.dialects.custom import CAFFE, OPS, registered
+from amctc.dialects.ge import GE
 from amctc.dialects.ge.parameters import attributes_of as ge_attributes_of
 from amctc.dialects.ge.parameters import ports_of
-from amctc.dialects.ge.prototype import GE
 from amctc.dialects.onnx.generic import ONNX, is_known_type
 from amctc.dialects.onnx.parameters import attributes_of, operands_of
 from amctc.dialects.op import Arity, OpDef
@@ -18,7 +18,7 @@ from amctc.pipeline.options import Option, options_of
 from amctc.pipeline.pass_ import Pass
 from amctc.pipeline.target import Target
 from amctc.registry import BUILT_IN, Entry, Registry, current_registry
-from amctc.runtime.hostops import HOST_OPS
+from amctc.runtime.hostops import host_ops_of
 from amctc.runtime.lowering.rules import RULES
 
 
@@ -211,7 +211,7 @@ def _runs(row: OpDef) -> str:
     if row.dialect == ONNX and is_known_type(row.type):
         return "ONNX Runtime"
     own = registered(row.type if row.dialect == CAFFE else row.name)
-    if own is not None or any(op.name == row.name for op in HOST_OPS):
+    if own is not None or any(op.name == row.name for op in host_ops_of(row.dialect)):
         return "a host op"
     if row.likeness is not None:
         return f"as `{row.likeness.op}`"

@@ -14,8 +14,8 @@ from amctc.progress import Progress
 if TYPE_CHECKING:
     from amctc.driver import CompileResult, PassExplanation
     from amctc.policy.check import FileReport
-    from amctc.policy.explain import ExplainRow, Explanation
-    from amctc.policy.explain_layers import LayerRow
+    from amctc.policy.explained import ExplainRow, Explanation
+    from amctc.policy.explained_layers import LayerRow
 
 
 def say(line: str) -> None:
@@ -97,7 +97,7 @@ def say_values(rows: Sequence[ExplainRow]) -> None:
 
 def say_layers(rows: Sequence[LayerRow]) -> None:
     """Every layer in short."""
-    from amctc.policy.explain_layers import LAYER_HEAD
+    from amctc.policy.explained_layers import LAYER_HEAD
 
     table(LAYER_HEAD, [row.cells for row in rows])
 

@@ -25,8 +25,9 @@ from threadpoolctl import threadpool_limits
 
 from amctc.frontends.caffe.weights import read_weights
 from amctc.quant.arq import quantize_weights
-from amctc.quant.snq import LEVELS, OPTIMAL, GridWeights, SnqSettings, find_centres
+from amctc.quant.snq import LEVELS, GridWeights, find_centres
 from amctc.quant.snq_lloyd import D2SAMPLING, GAUSSIAN, UNIFORM, first_centres, sort_rows
+from amctc.quant.snq_settings import OPTIMAL, SnqSettings
 
 FloatArray = NDArray[np.float64]
 Centres: TypeAlias = list[FloatArray]

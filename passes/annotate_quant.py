@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from amctc.diagnostics import error
-from amctc.dialects.ge.prototype import GE
+from amctc.dialects.ge import GE
 from amctc.dialects.shapes import node_error
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import output_channel_axis

@@ -16,7 +16,7 @@ from amctc.pipeline.context import Context
 from amctc.pipeline.pass_ import Pass
 from amctc.policy.settings import ARQ, SNQ
 from amctc.quant.half_precision import scale_in
-from amctc.quant.snq import SnqSettings
+from amctc.quant.snq_settings import SnqSettings
 from amctc.quant.snq_tables import LEVELS, ordered_tables
 from amctc.records.check_record import layer_problems
 from amctc.records.factors import unseen_state

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError
-from amctc.dialects.ge.prototype import GE
+from amctc.dialects.ge import GE
 from amctc.dialects.onnx.generic import ONNX
 from amctc.dialects.op import OpError, UnknownShape
 from amctc.dialects.table import op_def

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,7 +17,7 @@ from amctc.pipeline.folding import negated_channels
 from amctc.pipeline.pass_ import Pass
 from amctc.quant.arq import checked_weights, quantize_with, weight_params
 from amctc.quant.channel_factors import symmetric_scale
-from amctc.quant.snq import GridWeights, SnqSettings, find_tables
+from amctc.quant.snq_settings import SnqSettings
 from amctc.quant.snq_tables import quantize_with_tables
 
 _GRID_BITS = 8
@@ -62,8 +62,7 @@ class QuantizeWeights(Pass):
                 else:
                     floats.become(_integers(floats, weight, table), table)
         for settings, layers in clustered.items():
-            tables = find_tables([GridWeights(each.groups, each.scale) for each in layers], settings)
-            for each, table in zip(layers, tables, strict=True):
+            for each, table in zip(layers, _tables(layers, settings), strict=True):
                 each.become(quantize_with_tables(each.rows, each.scale, table), table)
         for node, what in words.items():
             node.record(self.name, what, node.quant.rule if node.quant is not None else None)
@@ -115,6 +114,12 @@ def _scale(
     groups = rows if weight.channel_wise else rows.reshape(1, -1)
     chosen = negated if weight.channel_wise else negated.any(keepdims=True)
     return np.where(chosen, symmetric_scale(groups.reshape(len(groups), -1)), usual.scale.reshape(-1))
+
+
+def _tables(layers: Sequence[_Floats], settings: SnqSettings) -> list[NDArray[np.int8]]:
+    from amctc.quant.snq import GridWeights, find_tables  # slow to import, and few policies cluster
+
+    return find_tables([GridWeights(each.groups, each.scale) for each in layers], settings)
 
 
 def _integers(floats: _Floats, weight: WeightQuant, table: NDArray[np.int8] | None) -> NDArray[np.int8]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from amctc.diagnostics import Collector, error
-from amctc.dialects.caffe.schema import merge_caffe_proto
+from amctc.dialects.caffe.merged_schema import merge_caffe_proto
 from amctc.output import write_files
 
 MARK: Final = ".amctc-caffe-dir"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.dialects.custom import CAFFE
-from amctc.dialects.ge.prototype import GE
+from amctc.dialects.ge import GE
 from amctc.dialects.ge.slots import AIR, NCHW, data_format
 from amctc.dialects.onnx.generic import ONNX
 from amctc.dialects.onnx.operands import INITIALIZERS, role_at

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache, lru_cache
-from importlib import import_module
 from types import MappingProxyType
 
 from amctc.dialects.custom import CAFFE, OPS, custom_row
-from amctc.dialects.ge.generic import generic_row as unknown_ge_row
-from amctc.dialects.ge.prototype import GE
+from amctc.dialects.ge import GE
 from amctc.dialects.onnx.generic import ONNX, generic_row, is_known_type
 from amctc.dialects.op import OpDef
 from amctc.ir import Node
+from amctc.on_demand import imported
 
 _BUILT_IN = {
-    "caffe": ("amctc.dialects.caffe", "CAFFE_OPS"),
-    "onnx": ("amctc.dialects.onnx", "ONNX_OPS"),
-    "ge": ("amctc.dialects.ge.ops", "GE_OPS"),
-    "quant": ("amctc.dialects.quant", "QUANT_OPS"),
+    "caffe": "amctc.dialects.caffe.ops:CAFFE_OPS",
+    "onnx": "amctc.dialects.onnx.ops:ONNX_OPS",
+    "ge": "amctc.dialects.ge.ops:GE_OPS",
+    "quant": "amctc.dialects.quant:QUANT_OPS",
 }
 """Where the rows of each dialect lie, in the order in which they are listed."""
 
@@ -28,8 +27,7 @@ def dialect_ops(dialect: str) -> Mapping[str, OpDef]:
     """The ops of a dialect that come with amctc, by `dialect.Type`; none for a dialect that there is not."""
     if dialect not in _BUILT_IN:
         return MappingProxyType({})
-    module, attribute = _BUILT_IN[dialect]
-    rows: tuple[OpDef, ...] = getattr(import_module(module), attribute)
+    rows: tuple[OpDef, ...] = imported(_BUILT_IN[dialect])
     table = {row.name: row for row in rows}
     if len(table) != len(rows):
         raise ValueError(f"two rows of the dialect `{dialect}` have one name")
@@ -95,6 +93,8 @@ def op_def(node: Node) -> OpDef:
     if node.dialect == ONNX:
         return generic_row(node.op)
     if node.dialect == GE:
+        from amctc.dialects.ge.generic import generic_row as unknown_ge_row  # what other dialects do without
+
         return unknown_ge_row(node.op)
     if node.dialect != CAFFE:
         raise KeyError(node.op)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from amctc.driver.caffe_files import merge_proto, uninplace_model
     from amctc.driver.comparison import COMPARISON_HEAD, ComparedValue, Comparison, compare, compare_models
     from amctc.driver.conversion import convert
+    from amctc.driver.data import declared_batch, open_dataset
     from amctc.driver.exporting import ExportResult, export
     from amctc.driver.ge import calibrate_ge, calibrate_ge_file
     from amctc.driver.pass_explanation import PassExplanation, explain_pass
@@ -17,10 +18,8 @@ if TYPE_CHECKING:
     from amctc.driver.quantize import CompileResult, compile
     from amctc.driver.quantized_training import train_quantized
     from amctc.driver.run import (
-        declared_batch,
         evaluate,
         evaluate_model,
-        open_dataset,
         run_batches,
         run_blobs,
         run_to_file,
@@ -63,6 +62,7 @@ _NAMES = {
     "caffe_files": ("merge_proto", "uninplace_model"),
     "comparison": ("COMPARISON_HEAD", "ComparedValue", "Comparison", "compare", "compare_models"),
     "conversion": ("convert",),
+    "data": ("declared_batch", "open_dataset"),
     "exporting": ("ExportResult", "export"),
     "ge": ("calibrate_ge", "calibrate_ge_file"),
     "pass_explanation": ("PassExplanation", "explain_pass"),
@@ -70,10 +70,8 @@ _NAMES = {
     "quantize": ("CompileResult", "compile"),
     "quantized_training": ("train_quantized",),
     "run": (
-        "declared_batch",
         "evaluate",
         "evaluate_model",
-        "open_dataset",
         "run_batches",
         "run_blobs",
         "run_to_file",

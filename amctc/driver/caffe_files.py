@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Unpack
 
 from amctc.diagnostics import Collector, Diagnostic, error
-from amctc.dialects.caffe.schema import merge_caffe_proto
+from amctc.dialects.caffe.merged_schema import merge_caffe_proto
 from amctc.frontends import CAFFE, Reading, format_of, load_model
 from amctc.output import write_files
 from amctc.targets.caffe.uninplace import uninplaced

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level, error
 from amctc.dialects.shapes import annotate_dtypes
 from amctc.dialects.table import op_def
-from amctc.driver.run import declared_batch, open_dataset
+from amctc.driver.data import declared_batch, open_dataset
 from amctc.frontends import Reading, load_model
 from amctc.ir import Graph, Value
 from amctc.progress import Progress, Silent

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level, error
-from amctc.dialects.ge.prototype import GE
+from amctc.dialects.ge import GE
 from amctc.dialects.ge.quantizing import quantizes
 from amctc.dialects.shapes import annotate_shapes, node_error
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import inner_products
-from amctc.driver.calibrating import EVERY, Calibrating, HowToCalibrate
-from amctc.driver.checkpoint import calibration_identity
+from amctc.driver.data import declared_batch, open_dataset
 from amctc.driver.emit import emission_of, emit_files, find_targets
-from amctc.driver.kv_cache import kv_cache_files
+from amctc.driver.how_to_calibrate import EVERY, HowToCalibrate
 from amctc.driver.passes import (
     UPDATE,
     Again,
@@ -28,7 +27,6 @@ from amctc.driver.passes import (
     without_rounding,
     without_update,
 )
-from amctc.driver.run import declared_batch, open_dataset
 from amctc.driver.statistics import statistics_file
 from amctc.frontends import Reading, format_of, load_model
 from amctc.ir import Graph
@@ -48,6 +46,9 @@ from amctc.runtime.calibration_data import CalibrationData
 from amctc.runtime.datasets import Dataset, require_batches
 from amctc.runtime.executor import read_inputs
 from amctc.targets.onnx.metadata import form_of
+
+if TYPE_CHECKING:
+    from amctc.driver.calibrating import Calibrating
 
 
 @dataclass(frozen=True)
@@ -148,16 +149,20 @@ def compile(
     reference = _reference(data, preprocess, batch_size or declared_batch(graph), max_samples, sample_seed)
     again = Again(begin_again, tuple(plugins), reference)
     made_of = [path for path in (model, weights, *reading.get("custom_protos", ())) if path is not None]
-    words = f"{context.need_calibration().batch_num} of {samples.batch_size}"
-    calibrating = Calibrating(
-        how,
-        samples,
-        collector,
-        report.step,
-        lambda data: calibration_identity(made_of, rules, str(steps), plugins, data, words),
-        plugins,
-    )
+    calibrating: Calibrating | None = None
     if not how.is_plain:
+        from amctc.driver.calibrating import Calibrating  # with shards and checkpoints, which few calls ask for
+        from amctc.driver.checkpoint import calibration_identity
+
+        words = f"{context.need_calibration().batch_num} of {samples.batch_size}"
+        calibrating = Calibrating(
+            how,
+            samples,
+            collector,
+            report.step,
+            lambda data: calibration_identity(made_of, rules, str(steps), plugins, data, words),
+            plugins,
+        )
         context = replace(context, calibration=replace(context.need_calibration(), observe=calibrating.observe))
     runs = run_pipeline(steps, graph, context, again, (ReportedPasses(report), *instruments))
     report.end()
@@ -165,11 +170,14 @@ def compile(
         message = f"the pipeline `{steps}` quantizes nothing; the files hold the float model"
         collector.add(Diagnostic("AM506", message, level=Level.WARNING))
     if for_cache:
+        from amctc.driver.kv_cache import kv_cache_files
+
         files = kv_cache_files(graph, context.kv_cache, context.need_policy(), output)
     else:
         files = {**emit_files(emitters, graph, output, emission_of(rules, str(steps))), **statistics_file(context)}
     write_files(files)
-    calibrating.finish()
+    if calibrating is not None:
+        calibrating.finish()
     return CompileResult(
         files=tuple(files),
         graph=graph,

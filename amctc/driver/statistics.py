@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from amctc.pipeline.context import Context
-from amctc.targets.caffe.batch_norm_file import BATCH_NORM_FILE, batch_norm_file
 
 
 def statistics_file(context: Context) -> dict[Path, bytes]:
@@ -13,4 +12,6 @@ def statistics_file(context: Context) -> dict[Path, bytes]:
     settings = context.need_policy().bn_update
     if settings is None or settings.dump_dir is None or not context.statistics:
         return {}
+    from amctc.targets.caffe.batch_norm_file import BATCH_NORM_FILE, batch_norm_file  # a file of Caffe's
+
     return {Path(settings.dump_dir) / BATCH_NORM_FILE: batch_norm_file(context.statistics)}

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from amctc.diagnostics import Diagnostic, Level
-from amctc.dialects.caffe.params import params
 from amctc.dialects.shapes import node_error
 from amctc.ir import Graph, Node
 from amctc.runtime.executor import read_inputs
@@ -30,6 +29,8 @@ def untransformed(graph: Graph, images: bool) -> Iterator[Diagnostic]:
 
 def _steps(node: Node, images: bool) -> list[str]:
     """The preprocessing that does what the layer says, in Caffe's order: crop, mean, scale; colours as B, G, R."""
+    from amctc.dialects.caffe.params import params  # with Caffe's schema, which other dialects do without
+
     transform = params(node, _TRANSFORM)
     steps: list[str] = []
     if images and transform.crop_size:

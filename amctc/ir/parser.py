@@ -21,7 +21,7 @@ from amctc.ir.provenance import Change, Origin, Provenance
 from amctc.ir.quantization import Balance, InputQuant, NodeQuant, WeightQuant
 from amctc.quant.activation import settings_from_plain
 from amctc.quant.adaround import AdaRoundSettings
-from amctc.quant.snq import SnqSettings
+from amctc.quant.snq_settings import SnqSettings
 from amctc.source import SourceFile
 from amctc.text.parsers import parser_of
 from amctc.text.plain import Plain, Symbol

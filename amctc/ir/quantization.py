@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from amctc.quant.activation import ActivationSettings
 from amctc.quant.adaround import AdaRoundSettings
-from amctc.quant.snq import SnqSettings
+from amctc.quant.snq_settings import SnqSettings
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from amctc.lsp.fields import Field, comments, field_at, fields_at, flavour_of, o
 from amctc.lsp.near_model import NearModel
 from amctc.policy.flavours import Flavour
 from amctc.policy.layer_types import TYPE_LIMITS
-from amctc.quant.snq import INIT_ALGOS
+from amctc.quant.snq_settings import INIT_ALGOS
 from amctc.registry import current_registry
 from amctc.text.literals import quote
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from google.protobuf.descriptor import FieldDescriptor
 
 from amctc.diagnostics import did_you_mean
-from amctc.dialects.attributes import PROPERTIES, own_fields
+from amctc.dialects.attributes import PROPERTIES
+from amctc.dialects.caffe.fields import own_fields
 from amctc.dialects.table import ops_of
 from amctc.pipeline.conditions import AnyOf, Compares, Condition, OfType
 from amctc.text.plain import Symbol

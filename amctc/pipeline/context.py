@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from amctc.diagnostics import Collector
 from amctc.ir import Graph
 from amctc.policy import ResolvedPolicy
-from amctc.policy.resolve_training import ResolvedTraining
 from amctc.quant.ifmr import IfmrResult
 from amctc.quant.observers import Observer
-from amctc.records.scale_record import ScaleRecord
 from amctc.runtime.calibration import Reader
+
+if TYPE_CHECKING:
+    from amctc.policy.resolve_training import ResolvedTraining
+    from amctc.records.scale_record import ScaleRecord
 
 Feeds: TypeAlias = Mapping[str, NDArray[np.float32]]
 Observe: TypeAlias = Callable[[Graph, Sequence[Reader], int], list[Observer]]

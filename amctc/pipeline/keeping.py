@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from amctc.dialects.ge.prototype import GE
+from amctc.dialects.ge import GE
 from amctc.dialects.ge.slots import controls
 from amctc.dialects.onnx.generic import ONNX
 from amctc.dialects.table import op_def

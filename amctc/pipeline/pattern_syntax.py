@@ -10,7 +10,6 @@ from typing import Final, TypeAlias
 from lark import Lark, Token, Tree, UnexpectedInput, UnexpectedToken
 
 from amctc.diagnostics import did_you_mean
-from amctc.pipeline.attribute_check import comparison_mistake
 from amctc.pipeline.conditions import (
     TRAITS,
     AllOf,
@@ -232,6 +231,8 @@ class _Reader:
         return _Branches(tuple(branches), ordered, _column(tree))
 
     def _compares(self, tree: Tree[Token], condition: Condition) -> Compares:
+        from amctc.pipeline.attribute_check import comparison_mistake  # with Caffe's op table
+
         name, relation, literal = _tokens(tree)
         compares = Compares(str(name), str(relation), _literal(literal))
         if reason := comparison_mistake(condition, compares):

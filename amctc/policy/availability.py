@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from amctc.diagnostics import Diagnostic, DiagnosticError, error
-from amctc.dialects.ge.prototype import GE
+from amctc.dialects.ge import GE
 from amctc.policy.layer_types import NARROW_BITS, PACKED_BITS
 from amctc.policy.limited import some_layers
 from amctc.policy.resolved import InputConfig, LayerConfig, Resolved, ResolvedPolicy, Rule

@@ -13,7 +13,7 @@ from amctc.policy.rules import BnUpdateRule, DataRule, WeightRule
 from amctc.policy.said import Said, nearest
 from amctc.policy.search import check_search
 from amctc.policy.settings import ARQ, BETA_RANGE, SNQ
-from amctc.quant.snq import INIT_ALGOS
+from amctc.quant.snq_settings import INIT_ALGOS
 from amctc.source import Span
 
 DUMP_DIR_HELP: Final = "name a folder that can be made and written, or take `bn_dump_dir` out"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
-from amctc.dialects.ge.prototype import GE
+from amctc.dialects.ge import GE
 from amctc.dialects.op import OpDef
 from amctc.ir import Node
 

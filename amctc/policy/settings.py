@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
 
-from amctc.quant import snq
+from amctc.quant import snq_settings
 from amctc.quant.adaround import AdaRoundSettings
 from amctc.quant.ifmr import IfmrSettings
 from amctc.quant.snq_codes import CODE_BITS
@@ -32,7 +32,7 @@ SELECTIVE_PRUNE_ALGORITHM: Final = "l1_selective_prune"
 BITS_OF_TYPE: Mapping[str, int] = MappingProxyType({"INT4": 4, "INT8": 8, "INT16": 16})
 """By the word that stands for a type in a policy."""
 
-CLUSTERING: Final = snq.SnqSettings()
+CLUSTERING: Final = snq_settings.SnqSettings()
 """How weights are clustered where a policy does not say it."""
 
 MOST_SEARCH_STEPS: Final = 10_000
@@ -52,7 +52,7 @@ class ArqSettings:
 class SnqSettings:
     """Non-uniform weights as a policy has them: how many scales and bits, and how the 16 levels are found.
 
-    The fields of the clustering, and its defaults, are those of `amctc.quant.snq.SnqSettings`.
+    The fields of the clustering, and its defaults, are those of `amctc.quant.snq_settings.SnqSettings`.
     """
 
     channel_wise: bool
@@ -63,9 +63,9 @@ class SnqSettings:
     algorithm: Literal["snq_quantize"] = SNQ
 
     @property
-    def clustering(self) -> snq.SnqSettings:
+    def clustering(self) -> snq_settings.SnqSettings:
         """What the arithmetic takes of them."""
-        return snq.SnqSettings(self.max_iteration, self.min_distance, self.init_algo)
+        return snq_settings.SnqSettings(self.max_iteration, self.min_distance, self.init_algo)
 
 
 @dataclass(frozen=True)

@@ -14,39 +14,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.quant.snq_lloyd import D2SAMPLING, GAUSSIAN, UNIFORM, SortedRows, cluster_rows, sort_rows
+from amctc.quant.snq_lloyd import SortedRows, cluster_rows, sort_rows
 from amctc.quant.snq_optimal import HALF_STEPS, GridRows, grid_rows, optimal_grid_centres
 from amctc.quant.snq_runs import GRID_HIGH, GRID_LOW
+from amctc.quant.snq_settings import OPTIMAL, SnqSettings
 from amctc.quant.snq_tables import LEVELS, ordered_tables
 
 FloatArray = NDArray[np.float64]
 
-OPTIMAL: Final = "optimal"
-INIT_ALGOS: Final = (UNIFORM, GAUSSIAN, D2SAMPLING, OPTIMAL)
-"""What `SnqSettings.init_algo` may be; the last one is ours."""
-
 _VALUES_AT_ONCE: Final = 1 << 20
 """So many numbers are clustered together: bounds the memory that many channels take."""
-
-
-@dataclass(frozen=True)
-class SnqSettings:
-    """How the weights of a layer are clustered; the ranges are the policy's to check.
-
-    The iteration ends when no centre moves by `min_distance` steps of the INT8 grid, or after `max_iteration` steps.
-    `init_algo` says where it starts (`snq_lloyd.first_centres`); `optimal` does not iterate, but finds the best of all
-    tables (`snq_optimal.optimal_grid_centres`).
-    """
-
-    max_iteration: int = 1000
-    min_distance: float = 1e-10
-    init_algo: str = UNIFORM
-
-    def __post_init__(self) -> None:
-        if self.init_algo not in INIT_ALGOS:
-            raise ValueError(f"init_algo is one of {', '.join(INIT_ALGOS)}, not {self.init_algo}")
-        if self.max_iteration < 1 or not self.min_distance >= 0:
-            raise ValueError("max_iteration is at least 1 and min_distance not negative")
 
 
 @dataclass(frozen=True, eq=False)

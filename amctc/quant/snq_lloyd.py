@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 
 from amctc.quant.snq_partition import best_edges
 from amctc.quant.snq_runs import Cells, run_centres, run_gains, wide_rows
+from amctc.quant.snq_settings import D2SAMPLING, UNIFORM
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
-
-UNIFORM, GAUSSIAN, D2SAMPLING = "uniform", "gaussian", "d2sampling"
 
 _SEED: Final = 20
 """Of d2sampling: the same draws for each row, so that no row depends on those beside it."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from amctc.diagnostics import DiagnosticError, did_you_mean, error
 from amctc.runtime.arrays import npz_names
-from amctc.runtime.image_source import ImageSource
-from amctc.runtime.images import IMAGE_SUFFIXES, require_pillow
-from amctc.runtime.preprocess import Preprocess
+from amctc.runtime.image_source import IMAGE_SUFFIXES, ImageSource
 from amctc.runtime.samples import SampleShape, common_count, missing_input
 from amctc.runtime.sources import ArraySource, BinSource, JoinedSource, Rows, Source
 from amctc.runtime.stored_arrays import stored_npy, stored_npz
+
+if TYPE_CHECKING:
+    from amctc.runtime.preprocess import Preprocess
 
 KINDS = "`.npz`, `.npy`, `.bin` files, images (JPEG, PNG, BMP, PPM), or a folder or glob of either of the last two"
 
@@ -78,6 +80,9 @@ def _open_files(files: Sequence[Path], text: str, shapes: Shapes, preprocess: Pr
         raise error("AM440", message, file=text, help="give a glob that matches one kind, such as `folder/*.png`")
     if images:
         name = _only_input(shapes, Path(text), "a set of images")
+        from amctc.runtime.images import require_pillow
+        from amctc.runtime.preprocess import Preprocess
+
         require_pillow()
         return ImageSource(images, shapes[name], preprocess or Preprocess())
     if raw:

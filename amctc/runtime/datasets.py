@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,12 @@ from amctc.diagnostics import DiagnosticError, error
 from amctc.runtime.data_files import open_path
 from amctc.runtime.image_source import ImageSource
 from amctc.runtime.iterables import IterableSource
-from amctc.runtime.preprocess import Preprocess
 from amctc.runtime.samples import Batch, SampleShape, check_type, missing_input, sample_rows
 from amctc.runtime.sampling import check_sampling, chosen_numbers
 from amctc.runtime.sources import ArraySource, Source
+
+if TYPE_CHECKING:
+    from amctc.runtime.preprocess import Preprocess
 
 Data = str | PathLike[str] | NDArray[Any] | Mapping[str, Any] | Iterable[Any]
 

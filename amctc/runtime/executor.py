@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from amctc.diagnostics import DiagnosticError, did_you_mean, error
-from amctc.dialects.ge.prototype import GE
+from amctc.dialects.ge import GE
 from amctc.dialects.onnx.generic import ONNX
 from amctc.dialects.shapes import annotate_dtypes, check_weights, infer_nodes, infer_shapes
 from amctc.dialects.table import is_foreign, op_def
@@ -20,7 +20,7 @@ from amctc.ir import Graph, Node, Value
 from amctc.ir.node import Shape
 from amctc.runtime.buffers import Buffers
 from amctc.runtime.feeds import check_feeds
-from amctc.runtime.hostops import HOST_OPS, HostOp, Run
+from amctc.runtime.hostops import HostOp, Run, host_ops_of
 from amctc.runtime.lowering import lower_nodes
 from amctc.runtime.lowering.builder import unique_names
 from amctc.runtime.out_of_memory import cannot_run, out_of_memory
@@ -66,7 +66,7 @@ class Executor:
         self._inputs = graph_inputs(graph)
         sizes = {value: self._bytes(value) for value in self.fetch}
         shown = None if most_shown is None else Shown(sizes, most_shown)
-        self.steps = make_plan(graph, self.fetch, self._dtypes, (*host_ops, *HOST_OPS), apart, shown)
+        self.steps = make_plan(graph, self.fetch, self._dtypes, host_ops, apart, shown)
         # A source may have tops that nobody reads, such as the labels of a Data layer.
         read = {value for node in needed_nodes(graph, self.fetch) for value in node.inputs}
         self._needed = {value for value in (*read, *self.fetch) if op_def(value.producer).source}
@@ -80,7 +80,9 @@ class Executor:
     def in_order(self) -> bool:
         """Whether batches must run one by one: one depends on those before it, or code that is not ours runs."""
         hosts = [step for step in self.steps if isinstance(step, HostStep)]
-        return any(step.op.begin or step.op not in HOST_OPS or is_foreign(step.node) for step in hosts)
+        return any(
+            step.op.begin or step.op not in host_ops_of(step.node.dialect) or is_foreign(step.node) for step in hosts
+        )
 
     def with_threads(self, threads: int) -> Executor:
         """An executor of the same values, with sessions of its own that run one op in so many threads."""

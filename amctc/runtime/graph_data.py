@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amctc.dialects.table import op_def
 from amctc.ir import Graph
 from amctc.runtime.datasets import Dataset
 from amctc.runtime.executor import read_inputs
-from amctc.runtime.preprocess import Preprocess
 from amctc.runtime.sampling import check_sampling
+
+if TYPE_CHECKING:
+    from amctc.runtime.preprocess import Preprocess
 
 
 def open_for(
@@ -29,6 +31,11 @@ def open_for(
         name: value.shape or op_def(value.producer).free_shape(value.producer) or () for name, value in read.items()
     }
     dtypes = {name: value.dtype for name, value in read.items()}
-    steps = Preprocess.parse(preprocess) if preprocess else None
-    dataset = Dataset.open(data, inputs=inputs, preprocess=steps, dtypes=dtypes)
+    dataset = Dataset.open(data, inputs=inputs, preprocess=_steps(preprocess) if preprocess else None, dtypes=dtypes)
     return dataset if max_samples is None else dataset.sample(max_samples, sample_seed)
+
+
+def _steps(text: str) -> Preprocess:
+    from amctc.runtime.preprocess import Preprocess  # many classes, and most data are as they should be
+
+    return Preprocess.parse(text)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from amctc.diagnostics import DiagnosticError, error
 from amctc.runtime.ahead import decoding_threads, in_order
-from amctc.runtime.images import read_image
-from amctc.runtime.preprocess import Preprocess
 from amctc.runtime.samples import Batch, Floats, Place, SampleShape, check_finite, shape_text
+
+if TYPE_CHECKING:
+    from amctc.runtime.preprocess import Preprocess
+
+IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm"})
 
 AHEAD_BYTES: Final = 1 << 26
 """Decoded images that wait for their batch take no more than this, or are a single one."""
@@ -69,6 +72,8 @@ class ImageSource:
         yield from in_order(self._read, paths[1:], threads, ahead)
 
     def _read(self, path: Path) -> Floats:
+        from amctc.runtime.images import read_image
+
         try:
             return read_image(path, self.preprocess)
         except DiagnosticError as problem:

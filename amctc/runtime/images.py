@@ -16,7 +16,6 @@ from amctc.runtime.preprocess_steps import CenterCrop, Channels, Method, Resize,
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm"})
 MAX_PIXELS = 1 << 26
 
 _MEND = "mend the file, or take it away; a glob such as `'folder/*.png'` can leave it out"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amctc.diagnostics import error
-from amctc.runtime.preprocess import Preprocess
 from amctc.runtime.samples import (
     Batch,
     SampleShape,
@@ -18,6 +17,9 @@ from amctc.runtime.samples import (
     prepare,
     shape_text,
 )
+
+if TYPE_CHECKING:
+    from amctc.runtime.preprocess import Preprocess
 
 
 class IterableSource:

@@ -9,7 +9,7 @@ from typing import Protocol
 from amctc.dialects.onnx.element_types import OPAQUE
 from amctc.dialects.table import is_foreign, op_def
 from amctc.ir import Graph, Node, Value
-from amctc.runtime.hostops import HostOp
+from amctc.runtime.hostops import HostOp, host_ops_of
 from amctc.runtime.hostops.custom import missing_host_op
 
 MOST_NODES = 1000
@@ -80,6 +80,7 @@ def make_plan(
 
     A node's level grows by one wherever data pass from ONNX Runtime to a host op or back, so the
     number of sessions is the smallest for the longest such chain, but for very many nodes and for what is `shown`.
+    `host_ops` come before the built-in ones.
     What reads a node that is to be kept `apart` stands in a later step than this. O(nodes + edges). Raises
     `DiagnosticError` (AM436) for a custom layer, or one of a registered op, that no host op runs.
     """
@@ -91,7 +92,7 @@ def make_plan(
         if op_def(node).source:
             level[node] = 0
             continue
-        op = next((op for op in host_ops if op.applies(node, dtypes)), None)
+        op = next((op for op in (*host_ops, *host_ops_of(node.dialect)) if op.applies(node, dtypes)), None)
         if op is None and is_foreign(node):
             raise missing_host_op(node)
         reached = max((level[v.producer] + 2 * (v.producer in apart) for v in node.inputs), default=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from amctc.diagnostics import DiagnosticError, error
 from amctc.runtime.arrays import number_type_error
 from amctc.runtime.conversion import Unfit, converted
-from amctc.runtime.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from amctc.runtime.preprocess import Preprocess
 
 Floats = NDArray[np.float32]
 Batch = dict[str, NDArray[Any]]

@@ -8,13 +8,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amctc.diagnostics import error
-from amctc.runtime.preprocess import Preprocess
 from amctc.runtime.samples import (
     Batch,
     Place,
@@ -27,6 +26,9 @@ from amctc.runtime.samples import (
     sample_bytes,
 )
 from amctc.runtime.stored_arrays import StoredArray
+
+if TYPE_CHECKING:
+    from amctc.runtime.preprocess import Preprocess
 
 Rows = NDArray[Any] | StoredArray
 """An array in memory or mapped from disk, or one that is read by rows."""

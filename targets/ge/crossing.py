@@ -8,7 +8,8 @@ from typing import TypeAlias
 import numpy as np
 
 from amctc.diagnostics import Collector
-from amctc.dialects.ge.prototype import GE, port_names, prototypes
+from amctc.dialects.ge import GE
+from amctc.dialects.ge.prototype import port_names, prototypes
 from amctc.dialects.ge.slots import note, role_of
 from amctc.dialects.onnx.generic import ONNX
 from amctc.dialects.op import OpError, UnknownShape

@@ -8,7 +8,8 @@ from amctc.air.plain_messages import attribute_message, fill_message
 from amctc.air.schema import ModelDef, OpDef, new
 from amctc.air.tensors import make_tensor
 from amctc.air.verify import MODEL_ATTRIBUTES
-from amctc.dialects.ge.prototype import GE, port_names, prototype_of, prototypes
+from amctc.dialects.ge import GE
+from amctc.dialects.ge.prototype import port_names, prototype_of, prototypes
 from amctc.dialects.ge.slots import about, operands, slot_names, slot_of
 from amctc.ir import Graph, Node, Value
 from amctc.ir.node import Array

@@ -11,20 +11,13 @@ from types import MappingProxyType
 import numpy as np
 
 from amctc.dialects.caffe.pooling import pool_geometry
-from amctc.dialects.ge.prototype import GE
-from amctc.dialects.kin import NoKin, kin_of
-from amctc.dialects.onnx.generic import ONNX
 from amctc.dialects.op import OpError
-from amctc.dialects.table import is_foreign
 from amctc.ir import Node
 from amctc.runtime.lowering.builder import Lowering, Rule, weight_of
 from amctc.runtime.lowering.pooling import end_padding, without_outside
 from amctc.runtime.lowering.rules import RULES
 from amctc.targets.onnx import caffe_detection, caffe_recurrent
-
-USUAL_HELP = "write it for another target, or leave the layer out of the model"
-AS_LARGE_AS_THE_DATA = frozenset({"caffe.DetectionOutput", "caffe.SSDDetectionOutput", "caffe.Filter"})
-"""Ops whose outputs are as large as the data say: ours write sizes that are known, so nothing may read these."""
+from amctc.targets.onnx.exported import USUAL_HELP, unsized_input
 
 
 def lower_filter(low: Lowering, node: Node) -> None:
@@ -83,43 +76,27 @@ _OWN: Mapping[str, Rule] = MappingProxyType(
 )
 
 
-def export_rule(node: Node) -> Rule | None:
+def caffe_rule(node: Node) -> Rule | None:
     """The rule that writes a layer into a file where that is another than the runtime's; None where it is not."""
     return lower_masked_pooling if _is_masked(node) else _OWN.get(node.op)
 
 
-def refusal(node: Node) -> tuple[str, str] | None:
-    """Why a node has no form in ONNX, and what to do; None where it has one."""
-    reason, help = _why_not(node), USUAL_HELP
+def caffe_refusal(node: Node) -> tuple[str, str] | None:
+    """Why a layer has no form in ONNX, and what to do; None where it has one."""
     if node.op in caffe_recurrent.RECURRENT:
+        reason = caffe_recurrent.why_not(node)
         help = f'keep the layer in float: `skip_layers: "{node.name}"` in the policy'
-    elif is_foreign(node):
-        reason, help = "has no form in ONNX: only Python runs it, its own host op", USUAL_HELP
+    else:
+        reason, help = unsized_input(node) or _why_not(node), USUAL_HELP
     return None if reason is None else (reason, help)
 
 
 def _why_not(node: Node) -> str | None:
-    if node.op in caffe_recurrent.RECURRENT:
-        return caffe_recurrent.why_not(node)
-    for value in node.inputs:
-        if value.producer.op in AS_LARGE_AS_THE_DATA:
-            return f"reads what `{value.producer.name}` gives, which is as large as its data say"
     if node.op in caffe_detection.DETECTION:
         return caffe_detection.why_not(node)
     if _is_masked(node):
         return _why_no_mask(node)
-    if node.op in _OWN or node.op in RULES or node.dialect == ONNX:
-        return None
-    return _why_not_as_kin(node) if node.dialect == GE else "has no form in ONNX"
-
-
-def _why_not_as_kin(node: Node) -> str | None:
-    """Why what a GE op is like has no form in ONNX; None where it has one."""
-    try:
-        kin = kin_of(node).node
-    except (NoKin, OpError) as reason:
-        return str(reason)
-    return None if kin.dialect == ONNX or kin.op in RULES else "has no form in ONNX"
+    return None if node.op in _OWN or node.op in RULES else "has no form in ONNX"
 
 
 def _why_no_mask(node: Node) -> str | None:

@@ -15,8 +15,8 @@ from amctc.runtime.lowering.builder import Lowering, Rule, ir_version, opsets_of
 from amctc.runtime.lowering.rules import rule_of
 from amctc.runtime.lowering.weights import float_operands
 from amctc.runtime.plan import needed_nodes
-from amctc.targets.onnx.caffe_layers import AS_LARGE_AS_THE_DATA, export_rule, refusal
 from amctc.targets.onnx.deploy import DEPLOY
+from amctc.targets.onnx.exported import AS_LARGE_AS_THE_DATA, export_rule, refusal
 from amctc.targets.onnx.fake_quant import FAKE_QUANT
 from amctc.targets.onnx.form import Form, float_types
 from amctc.targets.onnx.free_batch import free_the_batch

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from amctc.diagnostics import error
-from amctc.dialects.ge.prototype import GE
+from amctc.dialects.ge import GE
 from amctc.dialects.traits import grids_inside, quantizes_inside
 from amctc.ir import Graph, Node
 from amctc.pipeline.emission import Emission

@@ -11,7 +11,7 @@ import pytest
 
 from amctc.codes import AREAS, Code, all_codes, code_text, find_code
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError
-from amctc.dialects.caffe.schema import schema_with
+from amctc.dialects.caffe.merged_schema import schema_with
 from amctc.frontends import load_model
 from amctc.pipeline.order import check_complete
 from amctc.pipeline.pipeline_text import parse_pipeline

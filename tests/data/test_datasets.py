@@ -138,7 +138,7 @@ def test_only_a_batch_of_images_is_decoded_at_a_time(tmp_path: Path, monkeypatch
         decoded.append(path.name)
         return read_image(path, preprocess)
 
-    monkeypatch.setattr("amctc.runtime.image_source.read_image", counting)
+    monkeypatch.setattr("amctc.runtime.images.read_image", counting)
     dataset = Dataset.open(write_images(tmp_path / "in", 5), inputs=INPUTS)
     batches = dataset.select(1).batches(2)
     assert decoded == []

@@ -51,7 +51,7 @@ def test_the_next_images_are_decoded_while_a_batch_is_used_and_no_more(
             ready.set()
         return read_image(path, preprocess)
 
-    monkeypatch.setattr("amctc.runtime.image_source.read_image", counting)
+    monkeypatch.setattr("amctc.runtime.images.read_image", counting)
     batches = with_threads(Dataset.open(write_images(tmp_path / "in", 40), inputs=INPUTS), 1).batches(4)
     assert decoded == []
     next(batches)
@@ -67,7 +67,7 @@ def test_images_that_wait_are_bounded_in_bytes(tmp_path: Path, monkeypatch: pyte
         decoded.append(path)
         return read_image(path, preprocess)
 
-    monkeypatch.setattr("amctc.runtime.image_source.read_image", counting)
+    monkeypatch.setattr("amctc.runtime.images.read_image", counting)
     monkeypatch.setattr("amctc.runtime.image_source.AHEAD_BYTES", 2 * 3 * 4 * 5 * 4)
     batches = with_threads(Dataset.open(write_images(tmp_path / "in", 40), inputs=INPUTS), 2).batches(10)
     next(batches)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from amctc.diagnostics import Collector
-from amctc.driver.calibrating import Calibrating, HowToCalibrate
+from amctc.driver.calibrating import Calibrating
+from amctc.driver.how_to_calibrate import HowToCalibrate
 from amctc.ir import Graph
 from amctc.policy import Policy
 from amctc.policy.said import Said

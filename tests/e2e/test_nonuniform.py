@@ -14,7 +14,7 @@ from amctc.diagnostics import DiagnosticError
 from amctc.frontends import load_model
 from amctc.frontends.caffe.weights import read_weights
 from amctc.policy import Policy
-from amctc.quant.snq import INIT_ALGOS
+from amctc.quant.snq_settings import INIT_ALGOS
 from amctc.records.read_record import read_record
 from amctc.source import SourceFile
 from tests.e2e.clustered_nets import (

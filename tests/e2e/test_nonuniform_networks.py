@@ -14,7 +14,7 @@ from amctc.compat import caffe
 from amctc.frontends import load_model
 from amctc.frontends.caffe.weights import read_weights
 from amctc.quant.arq import quantize_weights
-from amctc.quant.snq import INIT_ALGOS, SnqSettings
+from amctc.quant.snq_settings import INIT_ALGOS, SnqSettings
 from amctc.text.proto_schema import load_schema
 from tests.e2e.clustered_nets import (
     CLUSTERED,

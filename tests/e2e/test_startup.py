@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,25 @@ import amctc
 from amctc.ir import Graph
 from amctc.pipeline.context import Context
 from amctc.pipeline.instrument import Instrument, PassRun
+from tests.onnx_nets import make_model, normal
 
 DEMO = Path(amctc.__file__).parent / "demo"
+CAFFE = (
+    "amctc.dialects.caffe",
+    "amctc.frontends.caffe",
+    "amctc.runtime.hostops.caffe_layers",
+    "amctc.runtime.lowering.caffe_rules",
+    "amctc.targets.caffe",
+    "amctc.targets.onnx.caffe",
+)
+PACKAGES = (
+    "amctc",
+    "amctc.driver",
+    "amctc.frontends.caffe",
+    "amctc.instruments",
+    "amctc.policy",
+    "amctc.reproducer",
+)
 HEAVY = frozenset({"google", "jsonschema", "lark", "numpy", "onnx", "onnxruntime", "PIL", "pydantic", "rich"})
 
 
@@ -74,13 +92,61 @@ def test_a_compilation_loads_no_other_command_and_no_other_format(tmp_path: Path
     assert [name for name in loaded if name.startswith(unwanted)] == []
 
 
-@pytest.mark.parametrize("package", ["amctc", "amctc.driver", "amctc.instruments", "amctc.reproducer"])
+def test_a_compilation_of_an_onnx_model_loads_nothing_of_other_dialects_nor_what_nobody_asked_for(
+    tmp_path: Path,
+) -> None:
+    model, data = tmp_path / "net.onnx", tmp_path / "data.npy"
+    text = "y = Conv(x, weight)"
+    made = make_model("(float[N, 2, 5, 5] x) => (float[N, 3, 3, 3] y)", text, {"weight": normal((3, 2, 3, 3))})
+    model.write_bytes(made.SerializeToString())
+    np.save(data, normal((1, 2, 5, 5)))
+    policy = tmp_path / "policy.cfg"
+    policy.write_text("batch_num: 1\n", encoding="utf-8")
+    options = ["--policy", str(policy), "--data", str(data), "--batch-size", "1"]
+    loaded = modules_after(command("compile", str(model), *options, "--output", str(tmp_path / "net")))
+    assert "amctc.targets.onnx.qdq" in loaded
+    assert {name for name in loaded if name.startswith(CAFFE)} == {
+        "amctc.dialects.caffe",
+        "amctc.dialects.caffe.blobs",
+        "amctc.frontends.caffe",
+        "amctc.frontends.caffe.net_state",
+    }
+    unwanted = (
+        "amctc.aipp",
+        "amctc.air",
+        "amctc.dialects.ge.ops",
+        "amctc.dialects.ge.prototype",
+        "amctc.dialects.kin",
+        "amctc.driver.calibrating",
+        "amctc.driver.checkpoint",
+        "amctc.driver.comparison",
+        "amctc.driver.kv_cache",
+        "amctc.driver.run",
+        "amctc.policy.explained",
+        "amctc.policy.resolve_training",
+        "amctc.policy.write_json",
+        "amctc.quant.snq_lloyd",
+        "amctc.runtime.images",
+        "amctc.runtime.label_table",
+        "amctc.runtime.preprocess",
+        "amctc.runtime.shards",
+        "amctc.scaleout",
+        "amctc.text.proto_compiler",
+        "amctc.text.proto_syntax",
+        "jsonschema",
+        "statistics",
+    )
+    assert [name for name in loaded if name.startswith(unwanted)] == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
 def test_names_on_demand_are_there_and_no_module_is_called_like_one(package: str) -> None:
     module: Any = import_module(package)
-    folder = Path(module.__file__).parent
+    folder, there = Path(module.__file__).parent, set(vars(module))
     for name in module.__all__:
-        assert getattr(module, name) is not None
-        assert not (folder / f"{name}.py").exists(), f"an import of `{package}.{name}` would hide the name"
+        assert not isinstance(getattr(module, name), ModuleType | None), f"`{package}.{name}` is a module"
+        if name not in there:
+            assert not (folder / f"{name}.py").exists(), f"an import of `{package}.{name}` would hide the name"
     with pytest.raises(AttributeError, match="has no attribute `nothing`"):
         _ = module.nothing
 

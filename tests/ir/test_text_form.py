@@ -14,7 +14,7 @@ from amctc.ir.parser import parse_graph
 from amctc.ir.printer import plain_text, print_graph
 from amctc.quant.hfmg import HfmgSettings
 from amctc.quant.ifmr import IfmrSettings
-from amctc.quant.snq import SnqSettings
+from amctc.quant.snq_settings import SnqSettings
 from amctc.source import SourceFile
 from amctc.text.plain import Plain, Symbol
 

@@ -15,7 +15,7 @@ from amctc.lsp.findings import find, fix_of
 from amctc.lsp.hover import hover
 from amctc.lsp.near_model import NearModel, near_model
 from amctc.policy.flavours import FLAVOURS, Flavour
-from amctc.quant.snq import INIT_ALGOS
+from amctc.quant.snq_settings import INIT_ALGOS
 from amctc.source import SourceFile
 from tests.lsp.marked import at_mark
 from tests.shared_files import ROOT

@@ -8,8 +8,8 @@ import pytest
 from amctc.diagnostics import DiagnosticError
 from amctc.ir import Graph
 from amctc.policy import ResolvedPolicy, not_yet_available, resolve, to_json
-from amctc.policy.explain import explain
-from amctc.policy.explain_layers import explain_layers
+from amctc.policy.explained import explain
+from amctc.policy.explained_layers import explain_layers
 from amctc.policy.flavours import GE, usual_flavour
 from amctc.quant.ifmr import IfmrSettings
 from tests.ge_graphs import GeNet, read_back

@@ -26,7 +26,7 @@ from amctc.policy.json_schema import layer_config_schema
 from amctc.policy.rules import CalibrationRule, WeightRule
 from amctc.policy.said import Said
 from amctc.policy.settings import SNQ
-from amctc.quant import snq
+from amctc.quant import snq_settings
 from amctc.source import SourceFile
 from tests.policy.texts import cfg, layer_config, places, resolved_cfg, small_graph
 
@@ -82,11 +82,11 @@ def annotation(text: str, layer: str = "conv2") -> NodeQuant:
 
 def test_there_is_one_list_of_beginnings_for_both_languages() -> None:
     words = layer_config_schema()["$defs"]["weight"]["then"]["properties"]["init_algo"]["enum"]
-    assert tuple(words) == snq.INIT_ALGOS
+    assert tuple(words) == snq_settings.INIT_ALGOS
     assert "optimal" in words
 
 
-@pytest.mark.parametrize("init", snq.INIT_ALGOS)
+@pytest.mark.parametrize("init", snq_settings.INIT_ALGOS)
 def test_every_beginning_is_accepted_in_both_languages(init: str) -> None:
     said = cfg(f"common_config {{ snq_quantize {{ init_algo: '{init}' }} }}").common_config
     assert said is not None and said.weights is not None and said.weights.init_algo == Said(init)
@@ -97,8 +97,8 @@ def test_every_beginning_is_accepted_in_both_languages(init: str) -> None:
 
 
 def test_the_settings_of_a_policy_have_the_defaults_of_the_arithmetic() -> None:
-    assert SnqSettings(channel_wise=True).clustering == snq.SnqSettings()
-    assert SnqSettings(True, 4, 600, 1e-4, "optimal").clustering == snq.SnqSettings(600, 1e-4, "optimal")
+    assert SnqSettings(channel_wise=True).clustering == snq_settings.SnqSettings()
+    assert SnqSettings(True, 4, 600, 1e-4, "optimal").clustering == snq_settings.SnqSettings(600, 1e-4, "optimal")
 
 
 def test_the_annotation_of_a_clustered_layer_says_how() -> None:
@@ -106,7 +106,7 @@ def test_the_annotation_of_a_clustered_layer_says_how() -> None:
     weight = annotation(text).weight
     assert weight is not None
     assert (weight.algorithm, weight.bits, weight.channel_wise) == ("snq_quantize", 4, False)
-    assert weight.clustering == snq.SnqSettings(600, 1e-10, "optimal")
+    assert weight.clustering == snq_settings.SnqSettings(600, 1e-10, "optimal")
 
 
 def test_the_annotation_of_a_uniform_layer_has_no_clustering() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from amctc.ir import Graph
 from amctc.policy import LayerConfig, ResolvedPolicy, not_yet_available, resolve, to_json
-from amctc.policy.explain import explain
-from amctc.policy.explain_layers import explain_layers
+from amctc.policy.explained import explain
+from amctc.policy.explained_layers import explain_layers
 from tests.policy.texts import cfg, layer_config, places, refused
 from tests.policy.torch_graph import torch_graph
 

@@ -14,7 +14,7 @@ from amctc.frontends.caffe import load_caffe
 from amctc.ir import Graph
 from amctc.policy import Policy, ResolvedPolicy, explain, explain_to_json, resolve, to_json
 from amctc.policy.read import MAX_POLICY_BYTES
-from amctc.quant.snq import INIT_ALGOS
+from amctc.quant.snq_settings import INIT_ALGOS
 from tests.policy.texts import SAMPLE_CFG, cfg, layer_config, resolved_cfg, small_graph
 
 TWO_LAYERS = """\

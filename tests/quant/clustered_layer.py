@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amctc.quant.arq import checked_weights, weight_params
-from amctc.quant.snq import GridWeights, SnqSettings, find_tables
+from amctc.quant.snq import GridWeights, find_tables
+from amctc.quant.snq_settings import SnqSettings
 from amctc.quant.snq_tables import nearest_codes, quantize_with_tables
 
 FloatArray = NDArray[np.float64]

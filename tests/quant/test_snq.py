@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError
 from amctc.quant.arq import quantize_weights
-from amctc.quant.snq import INIT_ALGOS, SnqSettings
+from amctc.quant.snq_settings import INIT_ALGOS, SnqSettings
 from tests.quant.clustered_layer import SnqResult, quantize_weights_snq
 
 Weights = NDArray[np.float32]

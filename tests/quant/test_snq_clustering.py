@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from amctc.frontends.caffe.weights import read_weights
 from amctc.quant.arq import quantize_weights
-from amctc.quant.snq_lloyd import D2SAMPLING, GAUSSIAN, UNIFORM, cluster_rows, first_centres, sort_rows
+from amctc.quant.snq_lloyd import cluster_rows, first_centres, sort_rows
 from amctc.quant.snq_optimal import grid_rows, optimal_grid_centres
+from amctc.quant.snq_settings import D2SAMPLING, GAUSSIAN, UNIFORM
 from tests.quant.exact_clustering import optimal_centres
 from tests.shared_files import ASSETS, needs_assets
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from amctc.dialects.shapes import annotate_dtypes, infer_nodes
 from amctc.ir import Graph, Node
 from amctc.ir.node import Shape
-from amctc.runtime.hostops import HOST_OPS
+from amctc.runtime.hostops import host_ops_of
 from amctc.text.plain import Plain
 from tests.runtime.nets import add_input
 
@@ -39,7 +39,7 @@ def run_layer(
     node = layer_of(kind, [x.shape for x in inputs], parameter, tops)
     known = infer_nodes([node], {value: x.shape for value, x in zip(node.inputs, inputs, strict=True)})
     shapes = tuple(known[value] for value in node.outputs)
-    op = next(op for op in HOST_OPS if op.applies(node, annotate_dtypes(node.graph)))
+    op = next(op for op in host_ops_of(node.dialect) if op.applies(node, annotate_dtypes(node.graph)))
     found = op.run(node, tuple(inputs), shapes)
     for array, shape in zip(found, shapes, strict=True):
         assert array.ndim == len(shape) and all(a <= b for a, b in zip(array.shape, shape, strict=True))

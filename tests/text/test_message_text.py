@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from amctc.source import SourceFile
 from amctc.text.message_text import float32_texts, message_text
-from amctc.text.proto_schema import parse_schema
+from amctc.text.proto_compiler import parse_schema
 
 SCHEMA = parse_schema(
     SourceFile(

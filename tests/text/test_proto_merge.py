@@ -15,17 +15,12 @@ from hypothesis import strategies as st
 
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level
 from amctc.dialects.caffe.compile_schema import SCHEMAS, compiled_schemas
-from amctc.dialects.caffe.schema import (
-    COMPILED,
-    LAYER,
-    MAX_PROTO_BYTES,
-    caffe_schema,
-    merge_caffe_proto,
-    schema_with,
-)
+from amctc.dialects.caffe.merged_schema import MAX_PROTO_BYTES, merge_caffe_proto, schema_with
+from amctc.dialects.caffe.schema import COMPILED, LAYER, caffe_schema
 from amctc.source import SourceFile
 from amctc.text import compiled_schema
-from amctc.text.proto_schema import Schema, own_proto, parse_schema
+from amctc.text.proto_compiler import parse_schema
+from amctc.text.proto_schema import Schema, own_proto
 from tests.fuzz.mutations import damaged_texts
 
 MESSAGES = """

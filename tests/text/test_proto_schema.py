@@ -11,7 +11,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from amctc.diagnostics import DiagnosticError
 from amctc.dialects.caffe.schema import caffe_schema
 from amctc.source import SourceFile
-from amctc.text.proto_schema import Schema, load_schema, parse_schema
+from amctc.text.proto_compiler import parse_schema
+from amctc.text.proto_schema import Schema, load_schema
 
 OWN = ("caffe.proto", "caffe_weights.proto", "amct_caffe_ptq.proto", "amct_record.proto", "quant_param.proto")
 

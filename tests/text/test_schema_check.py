@@ -12,7 +12,8 @@ from amctc.diagnostics import Collector, Diagnostic, Level
 from amctc.source import SourceFile
 from amctc.text.checked import CheckedMessage, text_to_plain, to_plain, to_proto
 from amctc.text.plain import Symbol, plain_to_text
-from amctc.text.proto_schema import load_schema, parse_schema
+from amctc.text.proto_compiler import parse_schema
+from amctc.text.proto_schema import load_schema
 from amctc.text.prototext import parse_prototext
 from amctc.text.schema_check import UnknownFields, check_message
 from tests.shared_files import ASSETS, GOLDEN, SHARED, needs_assets, needs_golden

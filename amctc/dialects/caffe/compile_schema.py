@@ -6,8 +6,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from amctc.dialects.caffe.schema import COMPILED, compile_caffe_schema
-from amctc.text.proto_schema import compile_own, compiled_name
+from amctc.dialects.caffe.merged_schema import compile_caffe_schema
+from amctc.dialects.caffe.schema import COMPILED
+from amctc.text.proto_compiler import compile_own
+from amctc.text.proto_schema import compiled_name
 
 SCHEMAS = (
     "aipp.proto",

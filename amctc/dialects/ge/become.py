@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.dialects.ge.prototype import GE
+from amctc.dialects.ge import GE
 from amctc.dialects.ge.slots import AIR, NHWC, about, data_format
 from amctc.dialects.op import Affine, Bounded, OpDef, Reshaping
 from amctc.ir import Node

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from amctc.dialects.ge import GE
 from amctc.dialects.ge.generic import declared_dtypes
-from amctc.dialects.ge.prototype import GE
 from amctc.dialects.ge.slots import about
 from amctc.dialects.op import ONE, Arity, OpDef, OpError, UnknownShape
 from amctc.ir import Node

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from amctc.dialects.custom import infer_registered
-from amctc.dialects.ge.prototype import GE
+from amctc.dialects.ge import GE
 from amctc.dialects.ge.slots import about
 from amctc.dialects.op import Arity, OpDef, UnknownShape
 from amctc.ir import Node

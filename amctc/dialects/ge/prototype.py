@@ -13,9 +13,6 @@ from typing import Any
 from amctc.ir import Node
 from amctc.text.plain import Plain
 
-GE = "ge"
-"""The name of the dialect."""
-
 
 @dataclass(frozen=True)
 class Port:

@@ -8,14 +8,15 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from amctc.dialects.caffe import CAFFE_OPS
+from amctc.dialects.caffe.ops import CAFFE_OPS
+from amctc.dialects.ge import GE
 from amctc.dialects.ge.generic import declared_shapes, generic_row
-from amctc.dialects.ge.prototype import GE, Port, prototypes
+from amctc.dialects.ge.prototype import Port, prototypes
 from amctc.dialects.ge.slots import NHWC, data_format
 from amctc.dialects.kin import Kin, NoKin, Relation, kin_of, result_dtype, to_nchw, to_nchw_axes, to_nhwc
-from amctc.dialects.onnx import ONNX_OPS
 from amctc.dialects.onnx.generic import ONNX
 from amctc.dialects.onnx.generic import generic_row as onnx_row
+from amctc.dialects.onnx.ops import ONNX_OPS
 from amctc.dialects.op import Affine, Arity, Likeness, OpDef, OpError, Quantizable, UnknownShape
 from amctc.ir import Node
 from amctc.ir.node import Shape

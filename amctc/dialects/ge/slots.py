@@ -22,7 +22,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TypeAlias
 
-from amctc.dialects.ge.prototype import port_names, prototype_of
 from amctc.ir import Node, Value
 from amctc.ir.node import Shape
 from amctc.text.plain import Plain
@@ -101,6 +100,8 @@ def slot_names(node: Node) -> tuple[str, ...]:
     stated = about(node).get("slots")
     if isinstance(stated, tuple):
         return tuple(map(str, stated))
+    from amctc.dialects.ge.prototype import port_names, prototype_of  # with all that GE declares
+
     prototype = prototype_of(node.type)
     ports = prototype.inputs if prototype is not None else ()
     filled = len(node.inputs) + len(_absent(node)) + len(node.weights)

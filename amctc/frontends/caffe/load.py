@@ -8,7 +8,7 @@ from pathlib import Path
 
 from amctc.diagnostics import Collector, Diagnostic, Label, Level
 from amctc.dialects.caffe.fork_defaults import ForkDefaults
-from amctc.dialects.caffe.schema import schema_with
+from amctc.dialects.caffe.schema import caffe_schema
 from amctc.dialects.op import OpDef, OpError
 from amctc.dialects.retrain import trained_weights
 from amctc.dialects.shapes import annotate_shapes, node_error
@@ -25,6 +25,7 @@ from amctc.frontends.caffe.shared_parameters import shared_parameter_clashes
 from amctc.frontends.caffe.weights import read_weights
 from amctc.ir import Graph, Node, Origin, Provenance, Value
 from amctc.text.bulk import building
+from amctc.text.proto_schema import Schema
 
 
 def load_caffe(
@@ -47,7 +48,7 @@ def load_caffe(
     for the protos, AM3xx) with every mistake found.
     """
     own = collector if collector is not None else Collector()
-    schema = schema_with(custom_protos, own)
+    schema = _schema(custom_protos, own)
     with building():
         net = read_net(model, own, state, schema)
         graph = _build(net, own, keep_training, ForkDefaults(schema) if custom_protos else None)
@@ -64,6 +65,14 @@ def load_caffe(
             attach_weights(graph, found, shapes, str(model), own)
     own.raise_errors()
     return graph
+
+
+def _schema(custom_protos: Sequence[str | Path], collector: Collector) -> Schema:
+    if not custom_protos:
+        return caffe_schema()
+    from amctc.dialects.caffe.merged_schema import schema_with  # slow to import, and seldom needed
+
+    return schema_with(custom_protos, collector)
 
 
 def _build(net: NetDef, collector: Collector, keep_training: bool, fork: ForkDefaults | None) -> Graph:

@@ -16,7 +16,8 @@ from amctc.air.plain_messages import plain_attribute
 from amctc.air.schema import OpDef
 from amctc.air.verify.edges import End
 from amctc.diagnostics import DiagnosticError, error
-from amctc.dialects.ge.prototype import GE, prototype_of
+from amctc.dialects.ge import GE
+from amctc.dialects.ge.prototype import prototype_of
 from amctc.dialects.ge.slots import AIR, about
 from amctc.dialects.table import op_def
 from amctc.dialects.traits import output_channel_axis

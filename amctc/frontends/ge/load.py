@@ -16,7 +16,8 @@ from amctc.air.text_dump import is_text_dump, read_text_dump
 from amctc.air.verify import verify_air
 from amctc.air.verify.names import names_of
 from amctc.diagnostics import Collector, Diagnostic, DiagnosticError, Level
-from amctc.dialects.ge.prototype import GE, Prototype, is_dynamic, port_names, prototype_of
+from amctc.dialects.ge import GE
+from amctc.dialects.ge.prototype import Prototype, is_dynamic, port_names, prototype_of
 from amctc.dialects.ge.slots import AIR, NCHW, NHWC, role_of
 from amctc.dialects.shapes import annotate_shapes, node_error
 from amctc.dialects.table import op_table

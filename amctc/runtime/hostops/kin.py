@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from amctc.dialects.kin import NoKin, Relation, kin_of, result_dtype, to_nchw, to_nchw_axes, to_nhwc_axes
 from amctc.dialects.op import OpError
 from amctc.dialects.table import op_def
 from amctc.ir import Node, Value
 from amctc.ir.node import Shape
 from amctc.runtime.hostops.host_op import Arrays, HostOp, Run
-from amctc.runtime.lowering.kin import relation_of
+
+if TYPE_CHECKING:
+    from amctc.dialects.kin import Relation
 
 
-def kin_host_op(host_ops: Sequence[HostOp]) -> HostOp:
-    """The host op that runs every node whose kin is run by one of these."""
+def kin_host_op(host_ops: Callable[[str], Sequence[HostOp]]) -> HostOp:
+    """The host op that runs every node whose kin is run by one of `host_ops` of its dialect."""
 
     def host_op_of(relation: Relation, dtypes: Mapping[Value, str]) -> HostOp | None:
-        return next((op for op in host_ops if op.applies(relation.node, dtypes)), None)
+        return next((op for op in host_ops(relation.node.dialect) if op.applies(relation.node, dtypes)), None)
 
     def applies(node: Node, dtypes: Mapping[Value, str]) -> bool:
         if op_def(node).likeness is None:
             return False
+        from amctc.dialects.kin import NoKin, kin_of  # most dialects have no such nodes
+
         try:
             relation = kin_of(node)
         except (NoKin, OpError):
@@ -31,6 +35,9 @@ def kin_host_op(host_ops: Sequence[HostOp]) -> HostOp:
         return host_op_of(relation, _dtypes(relation)) is not None
 
     def begin(node: Node) -> Run:
+        from amctc.dialects.kin import result_dtype, to_nchw, to_nchw_axes, to_nhwc_axes
+        from amctc.runtime.lowering.kin import relation_of
+
         relation = relation_of(node)
         op = host_op_of(relation, _dtypes(relation))
         if op is None:

@@ -22,6 +22,7 @@ from amctc.dialects.traits import inner_products
 from amctc.ir import Node, Value
 from amctc.runtime.lowering.builder import Lowering, Rule
 from amctc.runtime.lowering.integer import convolve_integers, multiply_integers, reads_integers
+from amctc.runtime.lowering.sources import lower_constant, lower_source
 from amctc.runtime.lowering.weights import dequantized_weight
 
 if TYPE_CHECKING:
@@ -140,18 +141,9 @@ def _lower_recurrent(low: Lowering, node: Node) -> None:
     )
 
 
-def lower_constant(low: Lowering, node: Node) -> None:
-    """A constant that is a value."""
-    low.emit("Identity", [low.constant(node.weights["value"], f"{node.name}.value")], low.name(node.output))
-
-
-def _lower_input(low: Lowering, node: Node) -> None:
-    """Nothing: an input of the graph is fed."""
-
-
 ONNX_RULES: Mapping[str, Rule] = MappingProxyType(
     {
-        "onnx.Input": _lower_input,
+        "onnx.Input": lower_source,
         "onnx.Constant": lower_constant,
         "onnx.Conv": _lower_convolution,
         "onnx.ConvTranspose": _lower_convolution,

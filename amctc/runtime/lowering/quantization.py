@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
 
 from amctc.dialects.onnx.element_types import ONNX_TYPES
@@ -10,7 +13,7 @@ from amctc.dialects.traits import linear_trait
 from amctc.ir import Node, Value
 from amctc.ir.node import Shape
 from amctc.quant.grid import grid_limits
-from amctc.runtime.lowering.builder import Lowering, weight_of
+from amctc.runtime.lowering.builder import Lowering, Rule, weight_of
 
 
 def grid_of(node: Node) -> tuple[np.float32, int, int]:
@@ -116,3 +119,14 @@ def lower_retrain_data(low: Lowering, node: Node) -> None:
 
 def lower_observe(low: Lowering, node: Node) -> None:
     """Nothing: calibration reads the value itself."""
+
+
+QUANT_RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        "quant.Observe": lower_observe,
+        "quant.Quantize": lower_quantize,
+        "quant.Dequantize": lower_dequantize,
+        "quant.AntiQuantize": lower_anti_quantize,
+        "quant.RetrainData": lower_retrain_data,
+    }
+)

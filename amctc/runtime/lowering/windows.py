@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from amctc.dialects.caffe.convolution import ConvGeometry
 from amctc.ir.node import Shape
+
+if TYPE_CHECKING:
+    from amctc.dialects.caffe.convolution import ConvGeometry
 
 
 def conv_attributes(geometry: ConvGeometry) -> dict[str, Any]:

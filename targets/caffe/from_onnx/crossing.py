@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from amctc.diagnostics import Collector, DiagnosticError
-from amctc.dialects.ge.prototype import GE
+from amctc.dialects.ge import GE
 from amctc.dialects.onnx.attribute_proto import attribute_protos
 from amctc.dialects.onnx.data import DATA_OPS
 from amctc.dialects.onnx.element_types import ONNX_TYPES, OPAQUE

@@ -10,7 +10,8 @@ import pytest
 from onnx import TensorProto
 
 from amctc.diagnostics import DiagnosticError
-from amctc.driver.run import open_dataset, run_blobs
+from amctc.driver.data import open_dataset
+from amctc.driver.run import run_blobs
 from tests.frontends.onnx.models import codes, loaded, model_of, run
 
 TOKEN = 2**24 + 1

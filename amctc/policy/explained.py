@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from amctc.diagnostics import error
-from amctc.policy.explain_layers import LayerRow, explain_layers, layer_row_to_json
+from amctc.policy.explained_layers import LayerRow, explain_layers, layer_row_to_json
 from amctc.policy.resolve_kv import KV_DATA, kv_params
 from amctc.policy.resolved import InputConfig, KvLayerConfig, LayerConfig, Resolved, ResolvedPolicy, WeightConfig
 from amctc.policy.said import nearest
