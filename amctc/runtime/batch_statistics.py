@@ -76,7 +76,7 @@ def update_statistics(
     update = StatisticsUpdate(graph, fraction)
     if not update.nodes:
         return {}
-    executor = Executor(graph, fetch=update.values, reuse=True)
+    executor = Executor(graph, fetch=update.values)
     for feeds in batches:
         update.feed(executor.run(feeds))
         progress(update.batches)

@@ -42,7 +42,7 @@ class CalibrationEngine:
         inputs = graph_inputs(graph)
         shapes = {name: np.shape(array) for name, array in first.items() if name in inputs}
         most = None if run.whole_batches else SHOWN_AT_ONCE
-        executor = Executor(graph, shapes, fetch=run.values, reuse=True, most_shown=most)
+        executor = Executor(graph, shapes, fetch=run.values, most_shown=most)
         cores = usable_cores() if cores is None else cores
         lanes = 1
         if not (executor.in_order or run.whole_batches):

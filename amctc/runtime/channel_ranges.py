@@ -48,7 +48,7 @@ def channel_ranges(
     it but the ranges. `progress` is told how many batches are done. Raises `DiagnosticError`: AM404 for NaN and
     infinity, and what `Executor.run` raises.
     """
-    executor = Executor(graph, fetch=list(dict.fromkeys(node.inputs[0] for node in axes)), reuse=True)
+    executor = Executor(graph, fetch=list(dict.fromkeys(node.inputs[0] for node in axes)))
     found: dict[Node, ChannelRange] = {}
     for done, feeds in enumerate(batches, 1):
         arrays = executor.run(feeds)

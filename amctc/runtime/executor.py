@@ -18,7 +18,6 @@ from amctc.dialects.shapes import annotate_dtypes, check_weights, infer_nodes, i
 from amctc.dialects.table import is_foreign, op_def
 from amctc.ir import Graph, Node, Value
 from amctc.ir.node import Shape
-from amctc.runtime.buffers import Buffers
 from amctc.runtime.feeds import check_feeds
 from amctc.runtime.hostops import HostOp, Run, host_ops_of
 from amctc.runtime.lowering import lower_nodes
@@ -37,10 +36,9 @@ class Executor:
     of one op (default: all cores). `host_ops` come before the built-in ones. The graph and its
     weights must not be changed while the executor is in use. A session is built when its shapes are
     first met, as some layers' outputs are as large as their data say; those of the last two shapes
-    are kept. With `reuse` the arrays of a result are overwritten by the next run. `apart` are nodes that
-    `run_together` shows before any other reads what they give; with `most_shown` it shows what there is as soon
-    as fetched values take so many bytes. Without `finite` NaN and infinity may be fed. A recurrent layer goes on
-    from the state in which the batch before left it, as in Caffe.
+    are kept. `apart` are nodes that `run_together` shows before any other reads what they give; with `most_shown`
+    it shows what there is as soon as fetched values take so many bytes. Without `finite` NaN and infinity may be
+    fed. A recurrent layer goes on from the state in which the batch before left it, as in Caffe.
     """
 
     def __init__(
@@ -50,12 +48,10 @@ class Executor:
         fetch: Sequence[Value] | None = None,
         threads: int | None = None,
         host_ops: Sequence[HostOp] = (),
-        reuse: bool = False,
         apart: Collection[Node] = (),
         finite: bool = True,
         most_shown: int | None = None,
     ) -> None:
-        self._buffers = Buffers() if reuse else None
         self._finite = finite
         self.graph = graph
         self.fetch = tuple(graph.outputs if fetch is None else fetch)
@@ -102,7 +98,6 @@ class Executor:
 
     def _alone(self) -> Executor:
         """This copy, with what no other may have."""
-        self._buffers = Buffers() if self._buffers is not None else None
         self._started = {}
         return self
 
@@ -179,8 +174,6 @@ class Executor:
         return most
 
     def _begin(self, batches: Iterable[Mapping[str, ArrayLike]]) -> list[dict[Value, NDArray[Any]]]:
-        if self._buffers is not None:
-            self._buffers.keep(())
         return [{**check_feeds(feeds, self._inputs, self._declared, self._needed, self._finite)} for feeds in batches]
 
     def _forget(self, values: Iterable[Value], alive: Sequence[dict[Value, NDArray[Any]]]) -> None:
@@ -188,8 +181,6 @@ class Executor:
         for value in values:
             for arrays in alive:
                 del arrays[value]
-        if self._buffers is not None:
-            self._buffers.keep(array for arrays in alive for array in arrays.values())
 
     def _bytes(self, value: Value) -> int:
         """What a value takes where it has its declared shape; 0 where there is none."""
@@ -205,8 +196,7 @@ class Executor:
                 if isinstance(step, HostStep):
                     values.update(self._host_step(number, step, known, values))
                 else:
-                    session = self._session(number, step, known)
-                    values.update(session.run(values, self._places(session)))
+                    values.update(self._session(number, step, known).run(values))
         except MemoryError as failure:
             raise out_of_memory(step.nodes, known) from failure
         except CannotRun as failure:
@@ -234,11 +224,6 @@ class Executor:
             node for node in nodes if any(shapes.get(value) != self._declared.get(value) for value in node.inputs)
         ]
         check_weights(unsaid, shapes)
-
-    def _places(self, session: Session) -> dict[Value, NDArray[Any]] | None:
-        if self._buffers is None or session.sizes is None:
-            return None
-        return {value: self._buffers.take(shape, dtype) for value, (shape, dtype) in session.sizes.items()}
 
     def _session(self, number: int, segment: Segment, known: Mapping[Value, Shape]) -> Session:
         def build() -> Session:

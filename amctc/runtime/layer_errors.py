@@ -45,7 +45,7 @@ def layer_errors(
     ways = {node: _with_activation(node) for node in alternatives}
     values = [way[-1].output for way in ways.values()]
     values += [each.reads or node.inputs[0] for node, listed in alternatives.items() for each in listed]
-    executor = Executor(graph, fetch=list(dict.fromkeys(values)), reuse=True)
+    executor = Executor(graph, fetch=list(dict.fromkeys(values)))
     found = {node: np.zeros(len(listed)) for node, listed in alternatives.items()}
     for done, feeds in enumerate(batches, 1):
         arrays = executor.run(feeds)

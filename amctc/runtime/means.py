@@ -27,7 +27,7 @@ def channel_means(
     One batch of activations is alive at a time. `progress` is told how many batches are done. Raises `DiagnosticError`:
     AM404 for NaN and infinity, and what `Executor.run` raises.
     """
-    executor = Executor(graph, fetch=[node.output for node in nodes], reuse=True)
+    executor = Executor(graph, fetch=[node.output for node in nodes])
     rows: dict[Node, list[NDArray[np.float64]]] = {node: [] for node in nodes}
     for done, feeds in enumerate(batches, 1):
         found = executor.run(feeds)

@@ -14,7 +14,6 @@ from amctc.ir.node import Array
 from amctc.runtime.lowering.builder import Lowering
 from amctc.runtime.providers import providers
 
-_PLACED = frozenset({"float32", "float64", "int8", "uint8", "int16", "int32", "int64"})
 _FATAL_ONLY = 4
 """What fails is raised too; a line of the library's own beside the diagnostic helps nobody."""
 _UNFAITHFUL_FUSIONS = ["ConvMulFusion", "WeightBiasQuantization"]
@@ -63,9 +62,6 @@ class Session:
         if constants:
             options.add_external_initializers(list(constants), self._held)
         model = low.model(inputs, outputs, external=True)
-        known = all(value in low.shapes and low.dtype(value) in _PLACED for value in outputs)
-        self.sizes = {value: (low.shape(value), low.dtype(value)) for value in outputs} if known else None
-        """Shape and element type of each output, where `run` can write to given arrays; else None."""
         with _told_errors():
             self._session: Any = ort.InferenceSession(
                 model.SerializeToString(),
@@ -74,8 +70,8 @@ class Session:
                 disabled_optimizers=_UNFAITHFUL_FUSIONS,
             )
 
-    def run(self, values: Mapping[Value, Array], places: Mapping[Value, Array] | None = None) -> dict[Value, Array]:
-        """The segment's outputs for its inputs: new arrays, or those of `places`, which are as `sizes` says.
+    def run(self, values: Mapping[Value, Array]) -> dict[Value, Array]:
+        """The segment's outputs for its inputs.
 
         Raises MemoryError where there is not enough of it, and `CannotRun`.
         """
@@ -83,7 +79,7 @@ class Session:
             name: self._fed(value, values[value]) for name, value in zip(self._input_names, self.inputs, strict=True)
         }
         with _told_errors():
-            found = self._run(feeds, places)
+            found = dict(zip(self.outputs, self._session.run(self._output_names, feeds), strict=True))
         for value, dtype in self._outer.items():
             found[value] = found[value].astype(numpy_type(dtype))
         return found
@@ -94,19 +90,6 @@ class Session:
             array = array.astype(carrier)
         # Not `ascontiguousarray`, which gives an array of no axes one.
         return np.asarray(array, order="C")
-
-    def _run(self, feeds: Mapping[str, Array], places: Mapping[Value, Array] | None) -> dict[Value, Array]:
-        if places is None:
-            found = self._session.run(self._output_names, feeds)
-            return dict(zip(self.outputs, found, strict=True))
-        binding = self._session.io_binding()
-        for name, array in feeds.items():
-            binding.bind_cpu_input(name, array)
-        for name, value in zip(self._output_names, self.outputs, strict=True):
-            place = places[value]
-            binding.bind_output(name, "cpu", 0, place.dtype, place.shape, place.ctypes.data)
-        self._session.run_with_iobinding(binding)
-        return {value: places[value] for value in self.outputs}
 
 
 @contextmanager

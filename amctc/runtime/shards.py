@@ -142,9 +142,7 @@ class ShardRunner:
         if way not in self._executors:
             shapes = {name: array.shape for name, array in feeds.items()}
             most = None if run.whole_batches else SHOWN_AT_ONCE
-            self._executors[way] = Executor(
-                self._job.graph, shapes, run.values, self._job.threads, reuse=True, most_shown=most
-            )
+            self._executors[way] = Executor(self._job.graph, shapes, run.values, self._job.threads, most_shown=most)
         return self._executors[way]
 
     def _observing(self, shard: Shard) -> CalibrationRun:

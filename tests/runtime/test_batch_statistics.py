@@ -86,7 +86,7 @@ def batches(count: int, shape: tuple[int, ...] = (2, 3, 6, 6)) -> list[dict[str,
 def test_the_statistics_are_caffes_after_every_step(case: CaffeCase) -> None:
     graph = load_case(case)
     update = StatisticsUpdate(graph, 0.999)
-    executor = Executor(graph, fetch=update.values, reuse=True) if update.nodes else None
+    executor = Executor(graph, fetch=update.values) if update.nodes else None
     for number in range(case.steps):
         recorded = case.recorded(number)
         expected = blobs_of(recorded, "param_after")

@@ -11,7 +11,7 @@ import pytest
 
 from amctc.diagnostics import DiagnosticError
 from amctc.frontends import load_model
-from amctc.ir import Graph, Node, Value
+from amctc.ir import Graph, Node
 from amctc.ir.node import Array, Shape
 from amctc.quant.hfmg import HFMG, HfmgObserver, HfmgSettings
 from amctc.quant.ifmr import IfmrSettings
@@ -163,14 +163,6 @@ def test_mistakes_of_observers_stand_where_their_grids_would(graph: Graph) -> No
     found = choose_grids(readers, seen)
     assert [isinstance(each, DiagnosticError) for each in found] == [True, False, True]
     assert "`layer2`" in str(found[2]) and found[1] == seen[1].finish()
-
-
-def test_the_memory_of_a_run_does_not_grow(graph: Graph) -> None:
-    value: Value = graph.node("first/relu").output
-    executor = Executor(graph, fetch=[value, graph.node("pool").output], reuse=True, most_shown=1)
-    feeds = growing_feeds(graph, 1)[0]
-    places = {executor.run(feeds)[value].ctypes.data for _ in range(5)}
-    assert len(places) == 1
 
 
 def test_code_that_is_not_ours_is_called_for_one_batch_at_a_time(tmp_path: Path) -> None:

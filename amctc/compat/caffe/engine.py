@@ -57,7 +57,7 @@ class Engine:
         return self._part(start, end)
 
     def run(self, part: Part, feeds: Mapping[str, NDArray[Any]], fetch: Sequence[Value]) -> dict[Value, NDArray[Any]]:
-        """The values for one batch; the arrays are overwritten by the next run. Raises `CaffeError`."""
+        """The values for one batch. Raises `CaffeError`."""
         if not fetch:
             return {}
         shapes = {name: array.shape for name, array in feeds.items()}
@@ -100,7 +100,7 @@ def _executor(graph: Graph, shapes: Mapping[str, Shape], fetch: Sequence[Value])
     known = infer_shapes(graph, shapes)
     nodes = [node for node in graph.nodes if all(value in known for value in node.inputs)]
     check_weights(nodes, known)
-    return Executor(graph, shapes=shapes, fetch=fetch, reuse=True)
+    return Executor(graph, shapes=shapes, fetch=fetch)
 
 
 def _cut(layers: Sequence[Node]) -> Graph:
