@@ -6,10 +6,12 @@
 
 32 images, one at a time, on squeezenet (exported from Caffe) and efficientnet_lite0; the same float file and the same
 samples for everybody, see `bench_onnx.py`. `calibration` is ours alone: the passes observe and calibrate, sessions and
-search of the scales in them, over the forward pass of our runtime in the same process, in turn. `whole call` is from
-the files to the files, in a fresh process, over the forward passes of the float model in onnxruntime in that process,
-before and after it. `processor` is the same ratio of processor time, which other programs lengthen less. `memory` is
-the peak of a process that makes the call over that of one that only infers. All are medians over the rounds. `top-1`
+search of the scales in them, over the forward pass of our runtime in the same process, in turn; `with its session` is
+the same over a forward pass whose session must be built too. `whole call` is from the files to the files, in a fresh
+process, with all that is imported for it, over the forward passes of the float model in onnxruntime in that process,
+before and after it; `again` is the same call made once more. `processor` is the same ratio of processor time, which
+other programs lengthen less. `memory` is the peak of a process that makes the call over that of one that only infers in
+onnxruntime, `ours` over that of one that only infers in our runtime. All are medians over the rounds. `top-1`
 and `SQNR` are those of the Q/DQ model on the other images. `--many N` adds the peak memory of ours for N images over
 that for 32.
 """
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -81,7 +84,11 @@ def child(python: str, method: str, net: Network, result: Path, *options: str) -
     """What `calibrate_once.py` says, or why it says nothing."""
     script = Path(__file__).with_name("calibrate_once.py")
     command = [str(Path(python).expanduser()), str(script), method, str(net.model), str(net.samples), str(result)]
-    done = subprocess.run([*command, *options], cwd=result.parent, capture_output=True, text=True, check=False)
+    # As users have it: what Python has compiled once is kept.
+    settings = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(
+        [*command, *options], cwd=result.parent, env=settings, capture_output=True, text=True, check=False
+    )
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         return (done.stderr.strip().splitlines() or ["no message"])[-1]
@@ -105,24 +112,27 @@ def bench_calibration(net: Network, rounds: int) -> None:
     """Ours, in this process: observe and calibrate over the forward pass."""
     name, _ = input_of(net.model)
     batches = [{name: sample[np.newaxis]} for sample in net.images.calibration]
-    raw = Executor(load_model(net.model))
+    graph = load_model(net.model)
+    raw = Executor(graph)
     raw.run(batches[0])
 
-    def forward() -> None:
+    def forward(executor: Executor) -> None:
         for feeds in batches:
-            raw.run(feeds)
+            executor.run(feeds)
 
-    ratios: dict[str, list[tuple[float, float]]] = {method: [] for method in OURS}
+    ratios: dict[str, list[tuple[float, float, float]]] = {method: [] for method in OURS}
     for _ in range(rounds):
         for method in OURS:
-            before = spent(forward)
+            before = spent(lambda: forward(raw))
             took = spent(calibrate(net, batches, method))
-            after = spent(forward)
-            ratios[method].append((2 * took[0] / (before[0] + after[0]), 2 * took[1] / (before[1] + after[1])))
-    print(f"{'calibration / forward':24} {'clock':>8} {'processor':>10}")
+            after = spent(lambda: forward(raw))
+            fresh = spent(lambda: forward(Executor(graph)))
+            plain = [(one + other) / 2 for one, other in zip(before, after, strict=True)]
+            ratios[method].append((took[0] / plain[0], took[1] / plain[1], took[0] / fresh[0]))
+    print(f"{'calibration / forward':24} {'clock':>8} {'processor':>10} {'with its session':>17}")
     for method, found in ratios.items():
-        clock, processor = (statistics.median(each) for each in zip(*found, strict=True))
-        print(f"{method:24} {clock:8.2f} {processor:10.2f}", flush=True)
+        clock, processor, fresh_clock = (statistics.median(each) for each in zip(*found, strict=True))
+        print(f"{method:24} {clock:8.2f} {processor:10.2f} {fresh_clock:17.2f}", flush=True)
 
 
 def spent(work: Callable[[], object]) -> tuple[float, float]:
@@ -134,37 +144,50 @@ def spent(work: Callable[[], object]) -> tuple[float, float]:
 def bench_calls(net: Network, methods: Sequence[str], pythons: Mapping[str, str], rounds: int, folder: Path) -> None:
     """Everybody's whole call, in turn, each in a process of its own."""
     times: dict[str, list[dict[str, float]]] = {method: [] for method in methods}
-    peaks: dict[str, list[float]] = {method: [] for method in (*methods, "inference")}
+    plainly = ("inference", "amctc-inference")
+    peaks: dict[str, list[float]] = {method: [] for method in (*methods, *plainly)}
     missing: dict[str, str] = {}
     for _ in range(rounds):
-        for method in (*methods, "inference"):
+        for method in (*methods, *plainly):
             if method in missing:
                 continue
             python = pythons.get(method, sys.executable)
             result = folder / f"{method}.onnx"
             memory = child(python, method, net, result, "--memory")
-            found = child(python, method, net, result) if method != "inference" else memory
+            found = child(python, method, net, result) if method not in plainly else memory
             if isinstance(memory, str) or isinstance(found, str):
                 missing[method] = memory if isinstance(memory, str) else str(found)
                 continue
             peaks[method].append(memory["peak"])
-            if method != "inference":
+            if method not in plainly:
                 times[method].append(found)
     reference = outputs(net.model, net.images.scored)
-    plain = statistics.median(peaks["inference"])
-    print(f"\n{'whole call / forward':24} {'clock':>8} {'processor':>10} {'memory':>8} {'top-1':>7} {'SQNR dB':>8}")
+    plain, ours = (statistics.median(peaks[each]) for each in plainly)
+    columns = ("clock", "processor", "again", "processor", "memory", "ours", "top-1", "SQNR dB")
+    print(f"\n{'whole call / forward':24} {' '.join(f'{column:>9}' for column in columns)}")
     for method in methods:
         if method in missing:
             print(f"{method:24} {missing[method]}")
             continue
-        clock = statistics.median(each["seconds"] / each["forward"] for each in times[method])
-        processor = statistics.median(each["processor"] / each["forward_processor"] for each in times[method])
-        memory_ratio = statistics.median(peaks[method]) / plain
+
+        def ratio(cost: str, forward: str, runs: Sequence[dict[str, float]] = times[method]) -> float:
+            return statistics.median(each[cost] / each[forward] for each in runs)
+
+        peak = statistics.median(peaks[method])
         written = folder / (f"{method}_qdq_model.onnx" if method.startswith("amctc-") else f"{method}.onnx")
         quality = score(outputs(written, net.images.scored), reference, net.images.labels)
-        cost = f"{clock:8.2f} {processor:10.2f} {memory_ratio:8.2f}"
-        print(f"{method:24} {cost} {100 * quality.top1:7.2f} {quality.sqnr:8.2f}", flush=True)
-    print(f"plain inference: {plain:.0f} MiB at its peak")
+        shown = (
+            ratio("seconds", "forward"),
+            ratio("processor", "forward_processor"),
+            ratio("again", "forward"),
+            ratio("again_processor", "forward_processor"),
+            peak / plain,
+            peak / ours,
+            100 * quality.top1,
+            quality.sqnr,
+        )
+        print(f"{method:24} {' '.join(f'{number:9.2f}' for number in shown)}", flush=True)
+    print(f"plain inference: {plain:.0f} MiB at its peak, in our runtime {ours:.0f} MiB")
 
 
 def bench_many(net: Network, count: int, rounds: int, folder: Path) -> None:

@@ -59,7 +59,10 @@ class CalibrationEngine:
         with.
         """
         order = self._run.order()
-        with ThreadPoolExecutor(self._feeders, "amctc-observe") as feeders:
+        with (
+            ThreadPoolExecutor(self._feeders, "amctc-observe") as feeders,
+            ThreadPoolExecutor(len(self._lanes), "amctc-build") as builders,
+        ):
 
             def look(number: int, values: tuple[Value, ...], arrays: Mapping[Value, NDArray[Any]]) -> None:
                 if self._feeders < 2:
@@ -82,7 +85,7 @@ class CalibrationEngine:
                 batches = ({name: np.array(array) for name, array in feeds.items()} for feeds in batches)
             first = self._lanes[0]
             later = range(1, len(first.steps))  # while the batches are at the steps before
-            building = [feeders.submit(first.prepare, number) for number in later]
+            building = [builders.submit(first.prepare, number) for number in later]
             try:
                 for _ in side_by_side(self._lanes, batches, work):
                     self._run.batches += 1
