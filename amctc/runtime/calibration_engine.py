@@ -59,10 +59,7 @@ class CalibrationEngine:
         with.
         """
         order = self._run.order()
-        with (
-            ThreadPoolExecutor(self._feeders, "amctc-observe") as feeders,
-            ThreadPoolExecutor(len(self._lanes), "amctc-build") as builders,
-        ):
+        with ThreadPoolExecutor(self._feeders, "amctc-observe") as feeders:
 
             def look(number: int, values: tuple[Value, ...], arrays: Mapping[Value, NDArray[Any]]) -> None:
                 if self._feeders < 2:
@@ -83,16 +80,20 @@ class CalibrationEngine:
 
             if len(self._lanes) > 1:  # whoever makes the batches may use their arrays again
                 batches = ({name: np.array(array) for name, array in feeds.items()} for feeds in batches)
-            first = self._lanes[0]
-            later = range(1, len(first.steps))  # while the batches are at the steps before
-            building = [builders.submit(first.prepare, number) for number in later]
-            try:
-                for _ in side_by_side(self._lanes, batches, work):
-                    self._run.batches += 1
-                    yield
-            finally:
-                for future in building:
-                    future.cancel()
+            for _ in side_by_side(self._lanes, self._with_sessions(batches), work):
+                self._run.batches += 1
+                yield
+
+    def _with_sessions(self, batches: Iterable[Feeds]) -> Generator[Feeds]:
+        """The batches; when all lanes have one, the thread that asks for more builds the sessions of later steps.
+
+        The lanes need not: what sessions take of the memory of other threads is lent to nobody else afterwards.
+        """
+        steps = range(len(self._lanes[0].steps))
+        for number, feeds in enumerate(batches):
+            for step in steps[:1] if number == 0 else steps[1:] if number == len(self._lanes) else ():
+                self._lanes[0].prepare(step)
+            yield feeds
 
 
 def observe_values(
