@@ -81,7 +81,7 @@ $(HAVE_PYTHON):
 	  echo "$(PYTHON) cannot make an environment in $(VENV); on Debian install python3-venv" >&2; exit 1; }
 	@touch $@
 
-$(HAVE_RUN): requirements/run.txt pyproject.toml setup.py amctc/quant/native.c | $(HAVE_PYTHON)
+$(HAVE_RUN): requirements/run.txt pyproject.toml setup.py $(wildcard amctc/quant/native_*) | $(HAVE_PYTHON)
 	$(PIP) install --require-hashes -r requirements/run.txt
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@

@@ -25,6 +25,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from amctc.quant import compiled
 from amctc.quant.histogram import Density
 from amctc.quant.ifmr import Candidates
 
@@ -97,8 +98,14 @@ def errors_by_cells(counts: Array, edges: Array, grids: Grids) -> Array:
     first = np.concatenate(([0.0], np.cumsum(counts * ((left + right) / 2))))
     second = float(np.sum(counts * (left * left + left * right + right * right))) / 3
     cells = int((grids.highs - grids.lows).max()) + 1
-    block = max(1, _CELLS_AT_ONCE // cells)
     errors = np.empty(grids.steps.size)
+    if compiled.SEARCH is not None:
+        steps, lows, highs = (np.ascontiguousarray(array[:, 0]) for array in (grids.steps, grids.lows, grids.highs))
+        compiled.SEARCH.cell_errors(
+            steps, lows, highs, cells, edges, evenly, zeroth, first, float(middle), second, errors
+        )
+        return errors
+    block = max(1, _CELLS_AT_ONCE // cells)
     for start in range(0, errors.size, block):
         part = grids[start : start + block]
         numbers = part.lows + np.arange(cells)
@@ -110,7 +117,9 @@ def errors_by_cells(counts: Array, edges: Array, grids: Grids) -> Array:
         inside = (ends - bin_starts) * evenly[bins]
         zeroth_in = _between(zeroth[bins] + inside, zeroth[-1])
         first_in = _between(first[bins] + inside * ((ends + bin_starts) / 2), first[-1])
-        errors[start : start + block] = second + (levels * (levels * zeroth_in - 2 * first_in)).sum(axis=1)
+        # One after the other, so that the compiled code can add them up in the same order.
+        sums = np.add.accumulate(levels * (levels * zeroth_in - 2 * first_in), axis=1)[:, -1]
+        errors[start : start + block] = second + sums
     return errors
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from amctc.quant import compiled
 from amctc.quant.density_loss import Grids, errors_by_edges
 from amctc.quant.grid import FLT_EPSILON, check_scale, grid_limits, scale_offset_from_range
 from amctc.quant.hfmg_histogram import RangeHistogram
@@ -82,10 +83,23 @@ def candidate_ranges(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     below = np.concatenate(([0], np.cumsum(counts)))
     step = max(math.ceil(int(below[-1]) / _STEPS), 1)
     # Where either side goes from each bin, if it has room; the two need each other for nothing else.
-    lefts: list[int] = np.searchsorted(below, below[:-1] + step, side="left").tolist()
-    rights: list[int] = (np.searchsorted(below, below[1:] - step, side="right") - 2).tolist()
-    least = math.ceil(bins / _LEAST_PART)
-    left, right = 0, bins - 1
+    lefts = np.searchsorted(below, below[:-1] + step, side="left").astype(np.int64)
+    rights = (np.searchsorted(below, below[1:] - step, side="right") - 2).astype(np.int64)
+    return shed_ranges(lefts, rights, math.ceil(bins / _LEAST_PART))
+
+
+def shed_ranges(left_steps: NDArray[np.int64], right_steps: NDArray[np.int64], least: int) -> NDArray[np.int64]:
+    """The ranges `(candidates, 2)` that are left when one side after the other gives up bins.
+
+    `left_steps` (bins,) says to which bin the left side goes from each, `right_steps` the right side. The steps end
+    when the last bin is no more than `least` after the first.
+    """
+    if compiled.SEARCH is not None:
+        ranges = np.empty((left_steps.size, 2), np.int64)
+        return ranges[: compiled.SEARCH.shed_ranges(left_steps, right_steps, least, ranges)]
+    lefts: list[int] = left_steps.tolist()
+    rights: list[int] = right_steps.tolist()
+    left, right = 0, len(lefts) - 1
     firsts: list[int] = []
     lasts: list[int] = []
     # Thousands of steps: comparisons in place of `min` and `max`, and no pairs, take a third of the time.

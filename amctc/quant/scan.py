@@ -1,18 +1,17 @@
-"""One look at many float32 values: in compiled code where it was built (`native.c`), else in numpy, with equal results.
+"""One look at many float32 values: in compiled code where there is some, else in numpy, with equal results.
 
-The compiled functions take one pass over memory where numpy takes several. Nothing but speed depends on them: an
-installation without a C compiler has none.
+The compiled functions (`amctc.quant.compiled`) take one pass over memory where numpy takes several.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Final, Protocol, cast
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from amctc.quant import compiled
+from amctc.quant.compiled import Floats
 
 RUN: Final = 16
 """Values are counted in runs of so many, a cache line, because picking single ones costs as much as reading all."""
@@ -24,58 +23,9 @@ _CHUNK: Final = 1 << 16
 """Values that numpy counts at once: many against the bins, few enough for the cache."""
 
 
-class Compiled(Protocol):
-    """What `native.c` offers. Arrays are float32, counts int64, both without gaps; `TypeError` where they are not.
-
-    `ValueError` where there are no values, or where one has no place among the counts.
-    """
-
-    def extremes(self, values: Floats, /) -> tuple[float, float, bool]:
-        """The least and the largest value, and whether all are finite."""
-        ...
-
-    def extend_tails(
-        self, values: Floats, lower: Floats, lower_filled: int, upper: Floats, upper_filled: int, /
-    ) -> tuple[float, float, bool, int, int]:
-        """`extremes`, and to how many values the tails are filled afterwards.
-
-        `lower` and `upper` have room for some of the least and the largest values, of which the first so many are
-        known already. Where not all values are finite the tails mean nothing afterwards.
-        """
-        ...
-
-    def count_runs(
-        self, values: Floats, row: int, run: int, stride: int, first: int, factor: float, counts: NDArray[np.int64], /
-    ) -> None:
-        """Of rows of `row` values, add `stride` to the counts of each value of every `stride`-th run of `run` values.
-
-        The place of a value is trunc(value * factor) - first, in float32.
-        """
-        ...
-
-    def count_between(
-        self, values: Floats, low: float, extent: float, counts: NDArray[np.int64], /
-    ) -> tuple[float, float, bool, bool]:
-        """`extremes`, and whether 1 was added to the count of each value; if not, nothing was.
-
-        The place of a value is trunc((value - low) / extent * (size - 1)), in float32. Not all may have one.
-        """
-        ...
-
-
-def _compiled() -> Compiled | None:
-    try:
-        return cast(Compiled, import_module("amctc.quant.native"))
-    except ImportError:
-        return None
-
-
-COMPILED: Final = _compiled()
-
-
 def is_compiled_for(values: Floats) -> bool:
     """Whether there is compiled code, and takes such an array: one without gaps."""
-    return COMPILED is not None and values.flags.c_contiguous and values.flags.aligned
+    return compiled.SCAN is not None and values.flags.c_contiguous and values.flags.aligned
 
 
 def extremes(values: Floats, low: np.float32 | None = None, high: np.float32 | None = None) -> tuple[float, float]:
@@ -83,8 +33,8 @@ def extremes(values: Floats, low: np.float32 | None = None, high: np.float32 | N
 
     `low` and `high` are bounds that hold, where the caller asks for no more: they may be given back as they are.
     """
-    if COMPILED is not None and is_compiled_for(values):
-        least, most, finite = COMPILED.extremes(values)
+    if compiled.SCAN is not None and is_compiled_for(values):
+        least, most, finite = compiled.SCAN.extremes(values)
         return (least, most) if finite else (np.nan, np.nan)
     # One look is left, for NaN and Inf.
     most = float(values.max() if high is None or low is not None else high)
@@ -99,9 +49,9 @@ def extend_tails(
     `lower` holds the least values, `upper` the largest, in no order; so many are known already. Where not all values
     are finite the tails mean nothing afterwards. `ValueError` where code is not `is_compiled_for` the values.
     """
-    if COMPILED is None:
+    if compiled.SCAN is None:
         raise ValueError("there is no compiled code")
-    low, high, finite, below, above = COMPILED.extend_tails(values, lower, lower_filled, upper, upper_filled)
+    low, high, finite, below, above = compiled.SCAN.extend_tails(values, lower, lower_filled, upper, upper_filled)
     return (low, high) if finite else (np.nan, np.nan), below, above
 
 
@@ -121,10 +71,10 @@ def count_runs(samples: Floats, stride: int, first: int, factor: np.float32, cou
 
     The place of a value is trunc(value * factor) - first; `factor` is a power of two.
     """
-    if COMPILED is None or not is_compiled_for(samples):
+    if compiled.SCAN is None or not is_compiled_for(samples):
         return False
     row, run = (samples.shape[1], RUN) if stride > 1 else (samples.size, _BLOCK)
-    COMPILED.count_runs(samples, row, run, stride, first, float(factor), counts)
+    compiled.SCAN.count_runs(samples, row, run, stride, first, float(factor), counts)
     return True
 
 
@@ -135,10 +85,10 @@ def extremes_and_counts(
 
     The counts mean nothing where a value lies below `low` or above `low + extent`; often there are none then.
     """
-    if COMPILED is None or not is_compiled_for(values):
+    if compiled.SCAN is None or not is_compiled_for(values):
         return extremes(values), None
     counts = np.zeros(bins + 1, dtype=np.int64)
-    least, most, finite, counted = COMPILED.count_between(values, float(low), float(extent), counts)
+    least, most, finite, counted = compiled.SCAN.count_between(values, float(low), float(extent), counts)
     return (least, most) if finite else (np.nan, np.nan), counts if counted else None
 
 

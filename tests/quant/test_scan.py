@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -14,14 +13,14 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError
-from amctc.quant import scan
+from amctc.quant import compiled, scan
+from amctc.quant.compiled import Scan
 from amctc.quant.entropy import EntropyObserver
 from amctc.quant.hfmg import HfmgObserver, HfmgSettings
 from amctc.quant.hfmg_histogram import count_values
 from amctc.quant.ifmr import IfmrSettings
 from amctc.quant.minmax import MinMaxObserver
 from amctc.quant.observer import IfmrObserver
-from amctc.quant.scan import Compiled
 from amctc.quant.tails import Tail, extend
 
 Floats = NDArray[np.float32]
@@ -31,27 +30,23 @@ VALUES = st.floats(width=32)
 FINITE = st.floats(-(2.0**60), 2.0**60, width=32)
 
 
-def compiled() -> Compiled:
+def code() -> Scan:
     """Never None: where there is a C compiler, installing the package has built it."""
-    if scan.COMPILED is None:
-        pytest.fail("amctc.quant.native was not built; see tests/quant/test_scan.py::test_it_is_built")
-    return scan.COMPILED
+    if compiled.SCAN is None:
+        pytest.fail("amctc.quant.native_scan was not built: reinstall the package")
+    return compiled.SCAN
 
 
 def in_numpy(work: Callable[[], Any]) -> Any:
     """What `work` gives without the compiled code."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scan, "COMPILED", None)
+        patch.setattr(compiled, "SCAN", None)
         return work()
-
-
-def test_it_is_built() -> None:
-    assert (scan.COMPILED is not None) or not (shutil.which("cc") or shutil.which("gcc")), "reinstall the package"
 
 
 @given(arrays(np.float32, SIZES, elements=VALUES))
 def test_extremes_are_those_of_numpy(values: Floats) -> None:
-    low, high, finite = compiled().extremes(values)
+    low, high, finite = code().extremes(values)
     assert finite == bool(np.isfinite(values).all())
     if finite:
         assert (low, high) == (values.min(), values.max())
@@ -67,7 +62,7 @@ def test_tails_keep_the_most_extreme_values(stream: list[Floats], room: int) -> 
     lower, upper = np.full(room, np.nan, np.float32), np.full(room, np.nan, np.float32)
     below, above, seen = 0, 0, np.zeros(0, np.float32)
     for values in stream:
-        low, high, finite, below, above = compiled().extend_tails(values, lower, below, upper, above)
+        low, high, finite, below, above = code().extend_tails(values, lower, below, upper, above)
         assert finite == bool(np.isfinite(values).all())
         if not finite:
             return
@@ -134,7 +129,7 @@ def test_arrays_with_gaps_are_left_to_numpy() -> None:
 
 
 def test_what_the_compiled_code_cannot_take_is_an_error() -> None:
-    code, values, counts = compiled(), np.zeros(64, np.float32), np.zeros(8, np.int64)
+    looks, values, counts = code(), np.zeros(64, np.float32), np.zeros(8, np.int64)
     wrong: list[NDArray[Any]] = [
         values.astype(np.float64),
         values.astype(">f4"),
@@ -142,41 +137,41 @@ def test_what_the_compiled_code_cannot_take_is_an_error() -> None:
     ]
     for array in wrong:
         with pytest.raises(TypeError, match="float32"):
-            code.extremes(array)
+            looks.extremes(array)
         with pytest.raises(TypeError, match="int64"):
-            code.count_between(values, 0, 1, array.astype(np.int32).view())  # type: ignore[arg-type]
+            looks.count_between(values, 0, 1, array.astype(np.int32).view())  # type: ignore[arg-type]
     for gaps in (values[::2], np.zeros((8, 8), np.float32).T):
         with pytest.raises((TypeError, ValueError, BufferError)):
-            code.extremes(gaps)
+            looks.extremes(gaps)
     read_only = counts.copy()
     read_only.flags.writeable = False
     with pytest.raises((TypeError, ValueError, BufferError)):
-        code.count_between(values, 0, 1, read_only)
+        looks.count_between(values, 0, 1, read_only)
     with pytest.raises(ValueError, match="no values"):
-        code.extremes(values[:0])
+        looks.extremes(values[:0])
     with pytest.raises(ValueError, match="no values"):
-        code.extend_tails(values[:0], values, 0, values, 0)
+        looks.extend_tails(values[:0], values, 0, values, 0)
     for filled in (-1, 65):
         with pytest.raises(ValueError, match="no tails"):
-            code.extend_tails(values, values.copy(), filled, values.copy(), 0)
+            looks.extend_tails(values, values.copy(), filled, values.copy(), 0)
     with pytest.raises(ValueError, match="no tails"):
-        code.extend_tails(values, values[:0], 0, values.copy(), 0)
+        looks.extend_tails(values, values[:0], 0, values.copy(), 0)
     with pytest.raises(ValueError, match="no values"):
-        code.count_between(values[:0], 0, 1, counts)
+        looks.count_between(values[:0], 0, 1, counts)
     with pytest.raises(ValueError, match="too many"):
-        code.count_between(values, 0, 1, np.zeros((1 << 20) + 1, np.int64))
+        looks.count_between(values, 0, 1, np.zeros((1 << 20) + 1, np.int64))
     for row, run, stride in ((0, 1, 1), (64, 0, 1), (64, 2000, 1), (64, 16, 0), (7, 16, 1), (64, 16, -1)):
         with pytest.raises(ValueError, match="no such"):
-            code.count_runs(values, row, run, stride, 0, 1.0, counts)
+            looks.count_runs(values, row, run, stride, 0, 1.0, counts)
 
 
 @given(arrays(np.float32, 40, elements=VALUES), st.floats(width=32), st.integers(-(2**31), 2**31 - 1))
 def test_no_value_is_counted_outside_the_counts(values: Floats, factor: float, first: int) -> None:
     room = np.zeros(20, np.int64)
     try:
-        compiled().count_runs(values, 40, 8, 2, first, factor, room[5:15])
+        code().count_runs(values, 40, 8, 2, first, factor, room[5:15])
     except ValueError as mistake:
         assert "outside" in str(mistake)
     assert not room[:5].any() and not room[15:].any()
-    *_, counted = compiled().count_between(values, float(values[0]), factor, room[5:15])
+    *_, counted = code().count_between(values, float(values[0]), factor, room[5:15])
     assert counted in (True, False) and not room[:5].any() and not room[15:].any()

@@ -1,14 +1,10 @@
-/* Counting float32 values in one pass over memory: what numpy takes several passes for.
+/* Looks at float32 values in one pass over memory: what numpy takes several passes for.
 
 Each function does what the numpy code beside its call in amctc/quant does, bit for bit, and lets go of Python's lock
-meanwhile. The package works without this module, only slower; amctc/quant/native.pyi says what the functions take. */
+meanwhile. The package works without this module, only slower; amctc/quant/scan.py says what the functions take. */
 
-#define Py_LIMITED_API 0x030b0000
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <stdint.h>
+#include "native_arrays.h"
 #include <stdlib.h>
-#include <string.h>
 
 /* One build for all processors of a kind: the loader takes the version for the widest registers there are. */
 #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__GLIBC__)
@@ -93,40 +89,14 @@ FOR_EACH_PROCESSOR static void places_between(
         places[i] = whole((values[i] - low) / extent * factor);
 }
 
-/* Whether the elements of a buffer are of one of these types and of this size, in the processor's own byte order. */
-static int holds(const Py_buffer *view, const char *types, Py_ssize_t size)
-{
-    const char *format = view->format ? view->format : "B";
-    uint16_t one = 1;
-    char least_first;
-    memcpy(&least_first, &one, 1);
-    if (*format == '@' || *format == '=' || *format == (least_first ? '<' : '>'))
-        format++;
-    return *format && strchr(types, *format) && !format[1] && view->itemsize == size &&
-           (uintptr_t)view->buf % (size_t)size == 0;
-}
-
-/* A buffer of float32 to be read, or of counts to be changed, both without gaps; or an exception and -1. */
-static int get_array(PyObject *object, int counts, int flags, Py_buffer *view)
-{
-    if (PyObject_GetBuffer(object, view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS | flags) < 0)
-        return -1;
-    if (counts ? holds(view, "lq", 8) : holds(view, "f", 4))
-        return 0;
-    PyErr_Format(PyExc_TypeError, "an aligned array of %s was expected, not one of `%s`", counts ? "int64" : "float32",
-                 view->format ? view->format : "B");
-    PyBuffer_Release(view);
-    return -1;
-}
-
 static PyObject *native_extremes(PyObject *module, PyObject *args)
 {
     PyObject *given;
     Py_buffer values;
     Extremes found = {0};
-    if (!PyArg_ParseTuple(args, "O", &given) || get_array(given, 0, 0, &values) < 0)
+    if (!PyArg_ParseTuple(args, "O", &given) || get_array(given, FLOAT32, 0, &values) < 0)
         return NULL;
-    Py_ssize_t n = values.len / values.itemsize;
+    Py_ssize_t n = length(&values);
     if (n) {
         Py_BEGIN_ALLOW_THREADS
         take_extremes(values.buf, n, &found);
@@ -135,9 +105,8 @@ static PyObject *native_extremes(PyObject *module, PyObject *args)
     PyBuffer_Release(&values);
     if (!n)
         return PyErr_Format(PyExc_ValueError, "there are no values");
-    if (found.magnitude >= INFINITE)
-        return Py_BuildValue("ddO", (double)found.low, (double)found.high, Py_False);
-    return Py_BuildValue("ddO", (double)found.low, (double)found.high, Py_True);
+    PyObject *finite = found.magnitude < INFINITE ? Py_True : Py_False;
+    return Py_BuildValue("ddO", (double)found.low, (double)found.high, finite);
 }
 
 /* The most extreme values so far, a heap whose first is the least extreme; `sign` is 1 for the largest, -1 for the least. */
@@ -191,26 +160,19 @@ static void extend(Tail *tail, const float *values, int n, float most)
 
 static PyObject *native_extend_tails(PyObject *module, PyObject *args)
 {
-    PyObject *given, *given_lower, *given_upper;
+    PyObject *given[3];
     Py_ssize_t lower_filled, upper_filled;
-    Py_buffer values, lower, upper;
-    if (!PyArg_ParseTuple(args, "OOnOn", &given, &given_lower, &lower_filled, &given_upper, &upper_filled))
+    Py_buffer views[3];
+    if (!PyArg_ParseTuple(args, "OOnOn", &given[0], &given[1], &lower_filled, &given[2], &upper_filled))
         return NULL;
-    if (get_array(given, 0, 0, &values) < 0)
+    const Kind kinds[] = {FLOAT32, FLOAT32, FLOAT32};
+    const int flags[] = {0, PyBUF_WRITABLE, PyBUF_WRITABLE};
+    if (get_arrays(3, given, kinds, flags, views) < 0)
         return NULL;
-    if (get_array(given_lower, 0, PyBUF_WRITABLE, &lower) < 0) {
-        PyBuffer_Release(&values);
-        return NULL;
-    }
-    if (get_array(given_upper, 0, PyBUF_WRITABLE, &upper) < 0) {
-        PyBuffer_Release(&values);
-        PyBuffer_Release(&lower);
-        return NULL;
-    }
-    const float *all = values.buf;
-    Py_ssize_t n = values.len / values.itemsize;
-    Tail below = {lower.buf, lower_filled, lower.len / lower.itemsize, -1};
-    Tail above = {upper.buf, upper_filled, upper.len / upper.itemsize, 1};
+    const float *all = views[0].buf;
+    Py_ssize_t n = length(&views[0]);
+    Tail below = {views[1].buf, lower_filled, length(&views[1]), -1};
+    Tail above = {views[2].buf, upper_filled, length(&views[2]), 1};
     int sound = n > 0 && below.room > 0 && below.filled >= 0 && below.filled <= below.room && above.room > 0 &&
                 above.filled >= 0 && above.filled <= above.room;
     Extremes found = {0};
@@ -219,58 +181,55 @@ static PyObject *native_extend_tails(PyObject *module, PyObject *args)
         make_heap(&below);
         make_heap(&above);
         for (Py_ssize_t start = 0; start < n; start += BLOCK) {
-            int length = n - start < BLOCK ? (int)(n - start) : BLOCK;
+            int some = n - start < BLOCK ? (int)(n - start) : BLOCK;
             Extremes block;
-            take_extremes(all + start, length, &block);
+            take_extremes(all + start, some, &block);
             if (!start)
                 found = block;
             widen(&found, block.low, block.high, block.magnitude);
             if (found.magnitude >= INFINITE)
                 break;
-            extend(&below, all + start, length, block.low);
-            extend(&above, all + start, length, block.high);
+            extend(&below, all + start, some, block.low);
+            extend(&above, all + start, some, block.high);
         }
         Py_END_ALLOW_THREADS
     }
-    PyBuffer_Release(&values);
-    PyBuffer_Release(&lower);
-    PyBuffer_Release(&upper);
+    release_arrays(3, views);
     if (!sound)
         return PyErr_Format(PyExc_ValueError, "there are no values, or no tails of this length");
     PyObject *finite = found.magnitude < INFINITE ? Py_True : Py_False;
     return Py_BuildValue("ddOnn", (double)found.low, (double)found.high, finite, below.filled, above.filled);
 }
 
+static const Kind VALUES_AND_COUNTS[] = {FLOAT32, INT64};
+static const int READ_AND_WRITTEN[] = {0, PyBUF_WRITABLE};
+
 static PyObject *native_count_runs(PyObject *module, PyObject *args)
 {
-    PyObject *given, *given_counts;
+    PyObject *given[2];
     Py_ssize_t row, run, stride;
     int first;
     float factor;
-    Py_buffer values, counts;
-    if (!PyArg_ParseTuple(args, "OnnnifO", &given, &row, &run, &stride, &first, &factor, &given_counts))
+    Py_buffer views[2];
+    if (!PyArg_ParseTuple(args, "OnnnifO", &given[0], &row, &run, &stride, &first, &factor, &given[1]))
         return NULL;
-    if (get_array(given, 0, 0, &values) < 0)
+    if (get_arrays(2, given, VALUES_AND_COUNTS, READ_AND_WRITTEN, views) < 0)
         return NULL;
-    if (get_array(given_counts, 1, PyBUF_WRITABLE, &counts) < 0) {
-        PyBuffer_Release(&values);
-        return NULL;
-    }
-    const float *all = values.buf;
-    int64_t *sums = counts.buf;
-    Py_ssize_t n = values.len / values.itemsize, size = counts.len / counts.itemsize;
-    int sound = row > 0 && run > 0 && run <= BLOCK && stride > 0 && stride <= PY_SSIZE_T_MAX / BLOCK && n % row == 0;
+    const float *all = views[0].buf;
+    int64_t *sums = views[1].buf;
+    Py_ssize_t n = length(&views[0]), size = length(&views[1]);
+    int sound = row > 0 && run > 0 && run <= BLOCK && stride > 0 && stride <= PY_SSIZE_T_MAX / BLOCK / 2 && n % row == 0;
     int missing = 0;
     if (sound) {
         Py_BEGIN_ALLOW_THREADS
         int32_t places[BLOCK];
         for (Py_ssize_t start = 0; start < n; start += row) {
             for (Py_ssize_t at = 0; at < row; at += run * stride) {
-                int length = row - at < run ? (int)(row - at) : (int)run;
-                if (length < run && stride > 1)
+                int some = row - at < run ? (int)(row - at) : (int)run;
+                if (some < run && stride > 1)
                     break;
-                scaled_places(all + start + at, length, factor, places);
-                for (int i = 0; i < length; i++) {
+                scaled_places(all + start + at, some, factor, places);
+                for (int i = 0; i < some; i++) {
                     uint32_t place = (uint32_t)places[i] - (uint32_t)first;
                     if (place < (uint64_t)size)
                         sums[place] += stride;
@@ -281,8 +240,7 @@ static PyObject *native_count_runs(PyObject *module, PyObject *args)
         }
         Py_END_ALLOW_THREADS
     }
-    PyBuffer_Release(&values);
-    PyBuffer_Release(&counts);
+    release_arrays(2, views);
     if (!sound)
         return PyErr_Format(PyExc_ValueError, "there are no such rows, runs or strides");
     if (missing)
@@ -297,9 +255,9 @@ static int count_in_tables(
     int32_t places[BLOCK];
     int counted = 1;
     for (Py_ssize_t start = 0; start < n; start += BLOCK) {
-        int length = n - start < BLOCK ? (int)(n - start) : BLOCK;
+        int some = n - start < BLOCK ? (int)(n - start) : BLOCK;
         Extremes block;
-        take_extremes(values + start, length, &block);
+        take_extremes(values + start, some, &block);
         if (!start)
             *found = block;
         widen(found, block.low, block.high, block.magnitude);
@@ -307,9 +265,9 @@ static int count_in_tables(
             counted = 0;
         if (!counted)
             continue;
-        places_between(values + start, length, low, extent, (float)(size - 1), places);
-        for (int i = 0; i < length; i += TABLES) {
-            for (int table = 0; table < TABLES && i + table < length; table++) {
+        places_between(values + start, some, low, extent, (float)(size - 1), places);
+        for (int i = 0; i < some; i += TABLES) {
+            for (int table = 0; table < TABLES && i + table < some; table++) {
                 uint32_t place = (uint32_t)places[i + table];
                 if (place < (uint64_t)size)
                     tables[table * size + place]++;
@@ -323,33 +281,28 @@ static int count_in_tables(
 
 static PyObject *native_count_between(PyObject *module, PyObject *args)
 {
-    PyObject *given, *given_counts;
+    PyObject *given[2];
     float low, extent;
-    Py_buffer values, counts;
-    if (!PyArg_ParseTuple(args, "OffO", &given, &low, &extent, &given_counts))
+    Py_buffer views[2];
+    if (!PyArg_ParseTuple(args, "OffO", &given[0], &low, &extent, &given[1]))
         return NULL;
-    if (get_array(given, 0, 0, &values) < 0)
+    if (get_arrays(2, given, VALUES_AND_COUNTS, READ_AND_WRITTEN, views) < 0)
         return NULL;
-    if (get_array(given_counts, 1, PyBUF_WRITABLE, &counts) < 0) {
-        PyBuffer_Release(&values);
-        return NULL;
-    }
-    Py_ssize_t n = values.len / values.itemsize, size = counts.len / counts.itemsize;
+    Py_ssize_t n = length(&views[0]), size = length(&views[1]);
     int sound = n > 0 && n <= UINT32_MAX && size > 1 && size <= MOST_BINS, counted = 0;
     Extremes found = {0};
     uint32_t *tables = sound ? calloc((size_t)size * TABLES, sizeof *tables) : NULL;
     if (tables) {
-        int64_t *sums = counts.buf;
+        int64_t *sums = views[1].buf;
         Py_BEGIN_ALLOW_THREADS
-        counted = count_in_tables(values.buf, n, low, extent, tables, size, &found);
+        counted = count_in_tables(views[0].buf, n, low, extent, tables, size, &found);
         for (int table = 0; table < TABLES && counted; table++)
             for (Py_ssize_t i = 0; i < size; i++)
                 sums[i] += tables[table * size + i];
         Py_END_ALLOW_THREADS
         free(tables);
     }
-    PyBuffer_Release(&values);
-    PyBuffer_Release(&counts);
+    release_arrays(2, views);
     if (!sound)
         return PyErr_Format(PyExc_ValueError, "there are no values or bins, or too many");
     if (!tables)
@@ -366,9 +319,9 @@ static PyMethodDef METHODS[] = {
     {0},
 };
 
-static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "native", NULL, 0, METHODS};
+static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "native_scan", NULL, 0, METHODS};
 
-PyMODINIT_FUNC PyInit_native(void)
+PyMODINIT_FUNC PyInit_native_scan(void)
 {
     return PyModuleDef_Init(&MODULE);
 }
