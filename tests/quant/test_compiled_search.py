@@ -82,8 +82,9 @@ def test_what_does_not_fit_is_an_error() -> None:
     ):
         with pytest.raises(ValueError, match="no steps"):
             code().shed_ranges(lefts, rights, 0, room)
+    narrow: Any = steps.astype(np.int32)
     with pytest.raises(TypeError, match="int64"):
-        code().shed_ranges(steps.astype(np.int32), steps, 0, ranges)
+        code().shed_ranges(narrow, steps, 0, ranges)
     one, edges = np.ones(2), np.arange(5.0)
     code().cell_errors(one, one, one, 2, edges, edges[1:], edges, edges, 0.0, 0.0, one.copy())
     for highs, cells, ends, evenly in (
