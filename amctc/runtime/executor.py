@@ -230,7 +230,7 @@ class Executor:
             shapes = infer_nodes(segment.nodes, known)
             self._check_weights(segment.nodes, {**known, **shapes})
             low = lower_nodes(self.graph, segment.nodes, shapes, self._dtypes, self._names)
-            return Session(low, segment.inputs, segment.outputs, self._threads)
+            return Session(low, segment.inputs, segment.outputs, self._threads, in_turn=len(self.steps) > 1)
 
         return self._sessions.get(number, tuple(known.values()), build)
 

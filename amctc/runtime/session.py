@@ -31,6 +31,7 @@ class Session:
 
     Large weights are shared with the graph's own arrays, not copied, and are not bound by protobuf's
     limit of 2 GiB; the arrays must therefore not be changed in place while the session lives.
+    `in_turn` says that other sessions run between two runs of this one: its threads then sleep at the end of a run.
     Building one raises MemoryError where there is not enough of it, and `CannotRun`.
     It may be run by several threads at the same time.
     """
@@ -41,6 +42,7 @@ class Session:
         inputs: Sequence[Value],
         outputs: Sequence[Value],
         threads: int | None = None,
+        in_turn: bool = False,
     ) -> None:
         import onnxruntime as ort
 
@@ -57,6 +59,8 @@ class Session:
         options.enable_mem_pattern = False
         if threads is not None:
             options.intra_op_num_threads = threads
+        if in_turn:  # threads that wait for their session's next work keep the cores busy, which the others need
+            options.add_session_config_entry("session.force_spinning_stop", "1")
         constants = low.external_constants()
         self._held = [ort.OrtValue.ortvalue_from_numpy(array) for array in constants.values()]
         if constants:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 from amctc.diagnostics import DiagnosticError
@@ -154,6 +156,28 @@ def test_no_data_are_an_error_of_the_observers(graph: Graph) -> None:
     observer: Observer = observe_values(graph, readers_of(graph), [], 1)[0]
     with pytest.raises(DiagnosticError, match="AM406"):
         observer.finish()
+
+
+@pytest.mark.parametrize(("most_shown", "sessions"), [(None, 1), (1, 3)])
+def test_threads_of_a_session_sleep_while_others_of_the_graph_run(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch, most_shown: int | None, sessions: int
+) -> None:
+    made: list[Any] = []
+    make: Any = ort.InferenceSession
+
+    def session(*given: Any, **options: Any) -> Any:
+        made.append(make(*given, **options))
+        return made[-1]
+
+    monkeypatch.setattr(ort, "InferenceSession", session)
+    values = [graph.node(name).output for name in WATCHED[1:]]
+    Executor(graph, fetch=values, most_shown=most_shown).run(growing_feeds(graph, 1)[0])
+    assert len(made) == sessions
+    told = [each.get_session_options().get_session_config_entry("session.force_spinning_stop") for each in made[1:]]
+    assert told == ["1"] * (sessions - 1)
+    if sessions == 1:
+        with pytest.raises(RuntimeError, match="force_spinning_stop"):  # nobody has said so
+            made[0].get_session_options().get_session_config_entry("session.force_spinning_stop")
 
 
 def test_mistakes_of_observers_stand_where_their_grids_would(graph: Graph) -> None:
