@@ -1,6 +1,6 @@
 """The parsers of the grammars in `amctc.grammar`: loaded from the tables shipped beside them, else built.
 
-Loading costs a millisecond or two, building tens of them. Both give the same parser.
+Loading costs 2 to 7 ms, building 16 to 42. Both give the same parser.
 """
 
 from __future__ import annotations

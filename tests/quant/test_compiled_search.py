@@ -12,27 +12,20 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from amctc.quant import compiled
-from amctc.quant.compiled import Search
 from amctc.quant.density_loss import Grids, errors_by_cells
 from amctc.quant.hfmg_search import candidate_ranges
 from amctc.quant.ifmr import IfmrSettings
 from amctc.quant.mse import MseObserver
 from amctc.quant.observer import IfmrObserver
+from tests.quant.compiled_parts import search_code
 from tests.quant.observer_streams import SHAPES, values_of
 
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def code() -> Search:
-    """Never None: where there is a C compiler, installing the package has built it."""
-    if compiled.SEARCH is None:
-        pytest.fail("amctc.quant.native_search was not built: reinstall the package")
-    return compiled.SEARCH
-
-
 def both(work: Callable[[], Any]) -> tuple[Any, Any]:
     """What `work` gives with the compiled code, and without."""
-    code()
+    search_code()
     with_it = work()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiled, "SEARCH", None)
@@ -72,7 +65,7 @@ def test_observers_choose_the_same(seed: int, shape: str, kind: type[IfmrObserve
 
 def test_what_does_not_fit_is_an_error() -> None:
     steps, ranges = np.array([1, 2, 3, 3]), np.zeros((4, 2), np.int64)
-    assert code().shed_ranges(steps, np.array([-1, 0, 1, 2]), 0, ranges) == 3
+    assert search_code().shed_ranges(steps, np.array([-1, 0, 1, 2]), 0, ranges) == 3
     for lefts, rights, room in (
         (steps, steps[:3], ranges),
         (steps - 1, steps, ranges),  # no side gives up a bin
@@ -81,12 +74,12 @@ def test_what_does_not_fit_is_an_error() -> None:
         (steps, np.array([-1, 0, 1, 2]), ranges[:2]),
     ):
         with pytest.raises(ValueError, match="no steps"):
-            code().shed_ranges(lefts, rights, 0, room)
+            search_code().shed_ranges(lefts, rights, 0, room)
     narrow: Any = steps.astype(np.int32)
     with pytest.raises(TypeError, match="int64"):
-        code().shed_ranges(narrow, steps, 0, ranges)
+        search_code().shed_ranges(narrow, steps, 0, ranges)
     one, edges = np.ones(2), np.arange(5.0)
-    code().cell_errors(one, one, one, 2, edges, edges[1:], edges, edges, 0.0, 0.0, one.copy())
+    search_code().cell_errors(one, one, one, 2, edges, edges[1:], edges, edges, 0.0, 0.0, one.copy())
     for highs, cells, ends, evenly in (
         (one[:1], 2, edges, edges[1:]),
         (one, 0, edges, edges[1:]),
@@ -94,11 +87,11 @@ def test_what_does_not_fit_is_an_error() -> None:
         (one, 2, edges[:1], edges[:0]),
     ):
         with pytest.raises(ValueError, match="lengths"):
-            code().cell_errors(one, one, highs, cells, ends, evenly, ends, ends, 0.0, 0.0, one.copy())
+            search_code().cell_errors(one, one, highs, cells, ends, evenly, ends, ends, 0.0, 0.0, one.copy())
 
 
 @given(SEEDS, st.floats(), st.floats(), st.floats())
 def test_no_number_leads_outside_the_arrays(seed: int, step: float, low: float, middle: float) -> None:
     edges = np.random.default_rng(seed).normal(size=5)
     grid = (np.array([step]), np.array([low]), np.array([low]))
-    code().cell_errors(*grid, 7, edges, edges[1:].copy(), edges, edges, middle, 0.0, np.zeros(1))
+    search_code().cell_errors(*grid, 7, edges, edges[1:].copy(), edges, edges, middle, 0.0, np.zeros(1))

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from amctc.diagnostics import DiagnosticError
 from amctc.quant import compiled, scan
-from amctc.quant.compiled import Scan
 from amctc.quant.entropy import EntropyObserver
 from amctc.quant.hfmg import HfmgObserver, HfmgSettings
 from amctc.quant.hfmg_histogram import count_values
@@ -22,19 +21,13 @@ from amctc.quant.ifmr import IfmrSettings
 from amctc.quant.minmax import MinMaxObserver
 from amctc.quant.observer import IfmrObserver
 from amctc.quant.tails import Tail, extend
+from tests.quant.compiled_parts import scan_code
 
 Floats = NDArray[np.float32]
 
 SIZES = st.integers(1, 70) | st.integers(1000, 1100) | st.integers(2040, 2060)
 VALUES = st.floats(width=32)
 FINITE = st.floats(-(2.0**60), 2.0**60, width=32)
-
-
-def code() -> Scan:
-    """Never None: where there is a C compiler, installing the package has built it."""
-    if compiled.SCAN is None:
-        pytest.fail("amctc.quant.native_scan was not built: reinstall the package")
-    return compiled.SCAN
 
 
 def in_numpy(work: Callable[[], Any]) -> Any:
@@ -46,7 +39,7 @@ def in_numpy(work: Callable[[], Any]) -> Any:
 
 @given(arrays(np.float32, SIZES, elements=VALUES))
 def test_extremes_are_those_of_numpy(values: Floats) -> None:
-    low, high, finite = code().extremes(values)
+    low, high, finite = scan_code().extremes(values)
     assert finite == bool(np.isfinite(values).all())
     if finite:
         assert (low, high) == (values.min(), values.max())
@@ -62,7 +55,7 @@ def test_tails_keep_the_most_extreme_values(stream: list[Floats], room: int) -> 
     lower, upper = np.full(room, np.nan, np.float32), np.full(room, np.nan, np.float32)
     below, above, seen = 0, 0, np.zeros(0, np.float32)
     for values in stream:
-        low, high, finite, below, above = code().extend_tails(values, lower, below, upper, above)
+        low, high, finite, below, above = scan_code().extend_tails(values, lower, below, upper, above)
         assert finite == bool(np.isfinite(values).all())
         if not finite:
             return
@@ -78,6 +71,7 @@ def test_runs_are_counted_as_in_numpy(values: Floats, samples: int, stride: int)
     values = np.resize(values, (samples, values.size))
     factor, first = np.float32(4), -400
     counts = np.zeros(801, np.int64)
+    scan_code()
     assert scan.count_runs(values, stride, first, factor, counts)
     places = np.trunc(scan.runs(values, stride) * factor).astype(np.int64).reshape(-1) - first
     np.testing.assert_array_equal(counts, stride * np.bincount(places, minlength=801))
@@ -86,6 +80,7 @@ def test_runs_are_counted_as_in_numpy(values: Floats, samples: int, stride: int)
 @given(arrays(np.float32, SIZES, elements=st.floats(-(2.0**100), 2.0**100, width=32)), st.sampled_from([2, 1024, 8192]))
 def test_bins_of_a_range_are_counted_as_in_numpy(values: Floats, bins: int) -> None:
     low, high = values.min(), values.max()
+    scan_code()
     found = count_values(values, low, high, bins)
     np.testing.assert_array_equal(found, in_numpy(lambda: count_values(values, low, high, bins)))
     assert found.sum() == values.size
@@ -113,6 +108,7 @@ def test_observers_end_in_the_same_state(stream: list[Floats], kind: str) -> Non
             return {"mistake": str(mistake)}
         return observer.state()
 
+    scan_code()
     one, other = seen(), in_numpy(seen)
     assert one.keys() == other.keys()
     for key, value in one.items():
@@ -129,7 +125,7 @@ def test_arrays_with_gaps_are_left_to_numpy() -> None:
 
 
 def test_what_the_compiled_code_cannot_take_is_an_error() -> None:
-    looks, values, counts = code(), np.zeros(64, np.float32), np.zeros(8, np.int64)
+    looks, values, counts = scan_code(), np.zeros(64, np.float32), np.zeros(8, np.int64)
     wrong: list[NDArray[Any]] = [
         values.astype(np.float64),
         values.astype(">f4"),
@@ -169,9 +165,9 @@ def test_what_the_compiled_code_cannot_take_is_an_error() -> None:
 def test_no_value_is_counted_outside_the_counts(values: Floats, factor: float, first: int) -> None:
     room = np.zeros(20, np.int64)
     try:
-        code().count_runs(values, 40, 8, 2, first, factor, room[5:15])
+        scan_code().count_runs(values, 40, 8, 2, first, factor, room[5:15])
     except ValueError as mistake:
         assert "outside" in str(mistake)
     assert not room[:5].any() and not room[15:].any()
-    *_, counted = code().count_between(values, float(values[0]), factor, room[5:15])
+    *_, counted = scan_code().count_between(values, float(values[0]), factor, room[5:15])
     assert counted in (True, False) and not room[:5].any() and not room[15:].any()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from amctc.quant.tails import Tail, extend
+from tests.quant.compiled_parts import scan_code
 
 
 @pytest.mark.parametrize("largest", [True, False])
@@ -21,6 +22,7 @@ def test_the_most_extreme_values_are_kept_wherever_they_stand(size: int, levels:
 
 @pytest.mark.parametrize("size", [3, 64, 100_000])
 def test_compiled_code_goes_on_with_what_numpy_kept(size: int) -> None:
+    scan_code()
     values = np.random.default_rng(size).integers(0, 1 << 20, 3 * size).astype(np.float32)
     first, second, third = np.split(values, 3)
     lower, upper = Tail(64, largest=False), Tail(64, largest=True)
