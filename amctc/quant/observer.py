@@ -68,7 +68,7 @@ class IfmrObserver:
     off by less than a bin, 1/4096 of the largest magnitude for 8 bits.
 
     A sample is a sub-array along the first axis, or the whole array if it has fewer than two axes. `within` are bounds
-    which the op that gives the values keeps, as a ReLU does: once an end is full of them, nobody looks there any more.
+    which the op that gives the values keeps, as a ReLU does: once an end is full of them, numpy need not look there.
 
     An observer is fed by one thread at a time; different observers can be fed from different threads, and
     the work is done outside Python's lock. After an error it is of no further use. `name` is the layer, for
